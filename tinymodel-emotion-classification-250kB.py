@@ -94,8 +94,11 @@ SEED = 1  # of the split, the initial weights and the shuffling
 # Output
 OUTPUT_DIR = ""  # folder that is written to; "" is outputs/<script name>/ beside the script
 ENABLE_LOGS = False  # also print the step-by-step log and the operator table of torch.profiler
-# What each constant may be: its least and greatest value, its choices, or what its members may be
+# What each constant may be: its type, its choices, or the least and greatest value of it or its members
 RANGES = {
+    **dict.fromkeys(("TRAIN_URL", "TEST_URL", "TRAIN_MIRROR", "TEST_MIRROR", "TRAIN_HASH", "TEST_HASH", "VADER_HASH",
+                     "OUTPUT_DIR"), str),
+    **dict.fromkeys(("SKIP_BIGRAMS", "ENABLE_LOGS"), bool),
     "FALLBACK": ("auto", "always", "never"),
     "DOWNLOAD_TIMEOUT": (0.001, 1e6), "DOWNLOAD_LIMIT": (0.001, 1e6), "DOWNLOAD_RETRIES": (0, 100),
     "VALIDATION_FRACTION": (0.001, 0.9), "MAX_LENGTH": (1, 65535), "WORD_NGRAMS": (1, 4),
@@ -116,7 +119,9 @@ LOWER = np.arange(256, dtype=np.uint8)
 LOWER[65:91] += 32
 BEGIN, END = 1, 2  # marks of the text's begin and end; as bytes of a text both are separators
 
-SLOTS = 64  #  hash slots a block: one bit each in a 64-bit word
+# Slots a block of the table: one bit each, so that a rank is one population count
+SLOTS = 64
+OUTPUTS = ("model.safetensors", "tinymodel.h", "results.json")
 
 # Hashing: polynomials modulo 2^32, then the finaliser of MurmurHash3 shortened by its last shift
 CHAR_BASE, WORD_BASE = 0x01000193, 0x2545F491
@@ -151,7 +156,11 @@ def check_writable(folder):
     """Raise InputError now, not after the training, where `folder` cannot be written."""
     try:
         with open_for_writing(os.path.join(folder, "model")) as file:
-            os.unlink(file.name)
+            pass
+        os.unlink(file.name)
+        for name in OUTPUTS:
+            if os.path.isdir(os.path.join(folder, name)):
+                raise InputError(f"{os.path.join(folder, name)} is a folder where a file is to be written; move it away")
     except OSError as error:
         raise cannot_write(folder, error) from error
 
@@ -179,9 +188,9 @@ def whole_or_not_at_all(path):
 
 
 def save_all(contents):
-    """Write {path: bytes}: all files take their names once all are whole on disk, or none does."""
+    """Write {path: bytes}: all files are whole on disk before the first of them takes its name."""
     with contextlib.ExitStack() as stack:
-        for path, data in contents.items():
+        for path, data in reversed(contents.items()):  # the stack renames the last one first
             file = stack.enter_context(whole_or_not_at_all(path))
             try:
                 file.write(data)
@@ -231,12 +240,17 @@ def download_once(url, path, blob_id):
 def reason(error):
     """Return why a transfer failed, in a few words on one line."""
     text = " ".join(str(error).split())
+    text = re.sub(r"^.*?Max retries exceeded with url: .*?\(Caused by ", "", text)
     if "DOWNLOAD_LIMIT" in text:
         return text
+    if isinstance(error, requests.exceptions.ProxyError):
+        return f"the proxy failed: {text[:200]}"
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"the certificate was refused: {text[:200]}"
     if isinstance(error, requests.Timeout) or "timed out" in text:
         return f"no byte for {DOWNLOAD_TIMEOUT:g} s (DOWNLOAD_TIMEOUT)"
-    known = {"resolve": "the host's name cannot be resolved", "refused": "the connection was refused",
-             "IncompleteRead": "the transfer was cut off", "broken": "the transfer was cut off"}
+    known = {"NameResolutionError": "the host's name cannot be resolved", "refused": "the connection was refused",
+             "IncompleteRead": "the transfer was cut off", "Connection broken": "the transfer was cut off"}
     return next((words for sign, words in known.items() if sign in text), text[:200] or type(error).__name__)
 
 
@@ -278,14 +292,19 @@ def acquire_file(split, url, mirror, blob_id, cache_dir):
         data = read_file(path)
         if not blob_id or git_blob_id(data) == blob_id:
             return path, data
-        os.unlink(path)
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
     default = DEFAULT_TRAIN_URL if split == "train" else DEFAULT_TEST_URL
     failures = []
     for address in dict.fromkeys((url, mirror) if url == default else (url,)):
+        print(f"downloading {address}", flush=True)
         try:
             download(address, path, blob_id)
             return path, read_file(path)
         except DownloadError as error:
+            print(f"failed: {error}", flush=True)
             failures.append(str(error))
     mend = f"Set {constant} to another address or to a local file"
     if "wrong bytes" in failures[-1]:
@@ -300,6 +319,8 @@ def parse_rows(data, path, published=False):
     malformed rows are left out, since the reader could not mend them; else they raise InputError.
     Returns (texts, labels, skipped): list of bytes, int64 array of 0 and 1, number of rows left out.
     """
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InputError(f"{path}, row 1: is UTF-16; convert the file to UTF-8")
     texts, labels, skipped = [], [], 0
     rows = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     if rows and not rows[-1]:
@@ -345,25 +366,42 @@ class Dataset:
     test_labels: np.ndarray
 
 
+def download_vader(folder):
+    """Download the source archive of vaderSentiment 0.5 through pip into `folder`; return its tweets as bytes."""
+    print("asking pip for vaderSentiment==0.5", flush=True)
+    options = ["--no-deps", "--quiet", "--disable-pip-version-check", "--dest", folder]
+    command = [sys.executable, "-m", "pip", "download", *options, "vaderSentiment==0.5"]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=DOWNLOAD_LIMIT)
+        if run.returncode:
+            lines = [line for line in run.stderr.splitlines() if line.strip()] or ["no output"]
+            raise DownloadError(([line for line in lines if line.startswith("ERROR")] or lines)[-1][:200])
+        archive = next(name for name in os.listdir(folder) if name.startswith("vaderSentiment"))
+        with zipfile.ZipFile(os.path.join(folder, archive)) as outer:
+            inner = outer.read("vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz")
+        with tarfile.open(fileobj=io.BytesIO(inner)) as tweets:
+            return tweets.extractfile("hutto_ICWSM_2014/tweets_GroundTruth.txt").read()
+    except subprocess.TimeoutExpired as error:
+        raise DownloadError(f"not complete after {DOWNLOAD_LIMIT:g} s (DOWNLOAD_LIMIT)") from error
+    except (StopIteration, zipfile.BadZipFile, tarfile.TarError, KeyError, EOFError, zlib.error, OSError) as error:
+        raise DownloadError(f"what came is not the archive expected ({error or type(error).__name__})") from error
+
+
 def acquire_vader(cache_dir, why):
     """Return the 4,200 tweets with human ratings of Hutto and Gilbert (2014), through pip.
 
     They lie in the source archive of vaderSentiment 0.5 (MIT licence). Positive is a mean rating
-    above 0, negative one below; every fifth tweet is for testing. Raises InputError.
+    above 0, negative one below; every fifth tweet is for testing. Raises DownloadError.
     """
     path = os.path.join(cache_dir, "vader.txt")
     if not os.path.exists(path) or git_blob_id(read_file(path)) != VADER_HASH:
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", folder]
-            run = subprocess.run([*command, "vaderSentiment==0.5"], capture_output=True, text=True)
-            archives = [name for name in os.listdir(folder) if name.startswith("vaderSentiment")]
-            if run.returncode or not archives:
-                lines = [line for line in run.stderr.splitlines() if line.strip()] or ["no output"]
-                raise DownloadError(f"{why} The fallback failed too: pip download vaderSentiment==0.5: {lines[-1][:200]}")
-            with zipfile.ZipFile(os.path.join(folder, archives[0])) as outer:
-                inner = outer.read("vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz")
-        with tarfile.open(fileobj=io.BytesIO(inner)) as archive:
-            tweets = archive.extractfile("hutto_ICWSM_2014/tweets_GroundTruth.txt").read()
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                tweets = download_vader(folder)
+            if git_blob_id(tweets) != VADER_HASH:
+                raise DownloadError(f"wrong bytes: hash {git_blob_id(tweets)} where {VADER_HASH} was expected")
+        except DownloadError as error:
+            raise DownloadError(f"the fallback, pip download vaderSentiment==0.5, failed too: {error}; {why}") from error
         with whole_or_not_at_all(path) as file:
             file.write(tweets)
     rows = [row.rstrip(b"\r").split(b"\t", 2) for row in read_file(path).split(b"\n") if row.strip()]
@@ -371,7 +409,8 @@ def acquire_vader(cache_dir, why):
     labels = np.array([float(rating) > 0 for _, rating, _ in rows if float(rating) != 0], np.int64)
     test = np.arange(len(texts)) % 5 == 0
     pick = lambda rows: [texts[i] for i in np.flatnonzero(rows)]
-    note = f"the smaller VADER set was used, because: {why}"
+    note = ("the smaller VADER set was used; accuracies on it are not comparable with those on the Twitter set. "
+            f"It was used because: {why}")
     return Dataset("VADER tweets (fallback)", note, pick(~test), labels[~test], pick(test), labels[test])
 
 
@@ -384,7 +423,7 @@ def acquire(cache_dir):
         default = TRAIN_URL == DEFAULT_TRAIN_URL and TEST_URL == DEFAULT_TEST_URL
         if FALLBACK == "never" or FALLBACK == "auto" and not default:
             raise
-        return acquire_vader(cache_dir, f"{error}.")
+        return acquire_vader(cache_dir, str(error))
     parts, published, skipped = [], True, 0
     for data, path, blob_id in ((train_data, train_path, TRAIN_HASH), (test_data, test_path, TEST_HASH)):
         known = git_blob_id(data) == blob_id
@@ -410,9 +449,21 @@ def split_rows(data):
     held_out = max(1, round(len(rows) * VALIDATION_FRACTION))
     train, validation = rows[held_out:], rows[:held_out]
     if len(set(data.train_labels[train])) < 2:
-        raise InputError("too few training rows are left without repeats and rows of the test set; "
-                         "both labels are needed")
+        raise InputError(f"{TRAIN_URL}: too few rows are left without repeats and rows of the test set; "
+                         "give more rows of both labels")
     return np.sort(train), np.sort(validation)
+
+
+def describe(data, train, validation):
+    """Print what is trained on; return the numbers of rows."""
+    rows = {"train_rows": len(train), "validation_rows": len(validation), "test_rows": len(data.test_texts)}
+    numbers = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in rows.items())
+    print(f"data: {data.name}: {numbers}; seed {SEED}")
+    print(f"left out of training: {len(data.train_texts) - len(train) - len(validation):,} rows that repeat, "
+          "contradict each other or stand in the test set")
+    if data.note:
+        print(f"note: {data.note}")
+    return rows
 
 
 # Preprocess
@@ -669,7 +720,7 @@ def choose_entries(buckets, scores, settings):
 
 
 def choose_levels(weights, counts, number):
-    """Choose the levels of a quantiser by Lloyd's algorithm (weighted k-means in one dimension).
+    """Choose the levels of a quantiser by Lloyd's algorithm (1982, doi:10.1109/TIT.1982.1056489), weighted.
 
     weights, counts: float arrays, how heavy each weight is. Returns (steps, step): ascending int8
     array of `number` steps, and the size of a step, so that a level is steps * step.
@@ -688,18 +739,6 @@ def choose_levels(weights, counts, number):
 
 
 # Train
-
-
-def binary_cross_entropy(model, bags, rows):
-    """Return (loss, accuracy) of the model on these rows, without gradient."""
-    with torch.no_grad():
-        losses, right = 0.0, 0
-        for begin in range(0, len(rows), 8192):
-            tokens, offsets, counts, labels = bags.take(rows[begin:begin + 8192])
-            logits = model(tokens, offsets, counts)
-            losses += F.binary_cross_entropy_with_logits(logits, labels, reduction="sum").item()
-            right += ((logits > 0) == (labels > 0.5)).sum().item()
-    return losses / len(rows), right / len(rows)
 
 
 def train_phase(model, bags, train, validation, learning_rate, name, before_epoch=None):
@@ -758,6 +797,115 @@ def prune(model, kept, counts, ratios, settings):
         pruned.embedding.weight.copy_(model.embedding.weight[torch.from_numpy(chosen)])
         pruned.linear.load_state_dict(model.linear.state_dict())
     return pruned, kept
+
+
+def prepare(data, train, settings):
+    """Encode both sets, and count the tokens of the training rows.
+
+    Returns (train_sequences, test_sequences, positive, negative): each sequence (buckets, offsets)
+    as from `encode`, and the count of each bucket in the positive and the negative rows of `train`.
+    """
+    sequences, test_sequences = encode(data.train_texts, settings), encode(data.test_texts, settings)
+    positive, negative = count_tokens(*sequences, data.train_labels, train, settings)
+    if (positive + negative).max() < MIN_COUNT:
+        raise InputError(f"no token stands {MIN_COUNT} times in the training rows; set MIN_COUNT lower or give more data")
+    return sequences, test_sequences, positive, negative
+
+
+def train_model(data, train, validation, settings, watch):
+    """Encode, train on the full vocabulary, prune, and train what is left quantised.
+
+    Returns (packed model, figures): figures is a dict with the initial test accuracy, the
+    validation accuracy, the number of epochs and of the tokens kept.
+    """
+    with watch("encoding"):
+        sequences, test_sequences, positive, negative = prepare(data, train, settings)
+        counts, ratios = positive + negative, log_count_ratios(positive, negative)
+        kept = counts >= MIN_COUNT
+        lengths, test_lengths = bag_sizes(sequences[1]), bag_sizes(test_sequences[1])
+        bags = make_bags(*sequences, lengths, data.train_labels, kept)
+        test_bags = make_bags(*test_sequences, test_lengths, data.test_labels, kept)
+    print(f"vocabulary: {kept.sum():,} of {(counts > 0).sum():,} hashed tokens stand {MIN_COUNT} times or more")
+
+    torch.set_num_threads(NUM_THREADS)
+    torch.manual_seed(SEED)
+    model = TinyModel(ratios[kept], float(np.sqrt(lengths[train].mean())))
+    with watch("evaluation"):
+        _, initial_accuracy = binary_cross_entropy(model, test_bags, np.arange(len(data.test_texts)))
+    profiler = torch.profiler.profile() if ENABLE_LOGS else contextlib.nullcontext()
+    with watch("training"), profiler:
+        epochs, _ = train_phase(model, bags, train, validation, LEARNING_RATE, "full vocabulary")
+        model, kept = prune(model, kept, counts, ratios, settings)
+        print(f"pruned: {kept.sum():,} tokens kept, {VALUE_BITS} bits each")
+        bags = make_bags(*sequences, lengths, data.train_labels, kept)
+
+        def choose():
+            model.quantise(*choose_levels(model.fold().detach().numpy(), counts[kept], 1 << VALUE_BITS))
+
+        more, accuracy = train_phase(model, bags, train, validation, QUANTISED_LEARNING_RATE, "quantised", choose)
+    if ENABLE_LOGS:
+        print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=15))
+    indices = model.nearest_level(model.fold().detach()).numpy()
+    scale = float(model.step) * model.pooling_scale
+    packed = Packed(settings, scale, model.steps.numpy(), pack(kept, indices, settings))
+    return packed, {"initial_test_accuracy": initial_accuracy, "validation_accuracy": accuracy,
+                    "epochs": epochs + more, "tokens_kept": int(kept.sum())}
+
+
+# Evaluate
+
+
+def binary_cross_entropy(model, bags, rows):
+    """Return (loss, accuracy) of the model on these rows, without gradient."""
+    with torch.no_grad():
+        losses, right = 0.0, 0
+        for begin in range(0, len(rows), 8192):
+            tokens, offsets, counts, labels = bags.take(rows[begin:begin + 8192])
+            logits = model(tokens, offsets, counts)
+            losses += F.binary_cross_entropy_with_logits(logits, labels, reduction="sum").item()
+            right += ((logits > 0) == (labels > 0.5)).sum().item()
+    return losses / len(rows), right / len(rows)
+
+
+# Profile
+
+
+class Stopwatch:
+    """Adds up wall-clock seconds by name."""
+
+    def __init__(self):
+        self.seconds = {}
+
+    @contextlib.contextmanager
+    def __call__(self, name):
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+def measure_latency(model, texts):
+    """Return the median seconds of `predict` for one text, over up to 200 texts."""
+    weights, times = unpack(model), []
+    for text in texts[:200]:
+        started = time.perf_counter()
+        predict(model, weights, [text])
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def peak_memory():
+    """Return the most memory that this process has held, in bytes, or None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def profile(model, data, watch, texts):
+    """Return where the time went, training throughput (`texts` were trained on), latency and peak memory."""
+    return {"seconds": watch.seconds, "training_texts_per_second": texts / watch.seconds["training"],
+            "latency_seconds": measure_latency(model, data.test_texts), "peak_memory_bytes": peak_memory()}
 
 
 # Save
@@ -842,9 +990,11 @@ def plan_settings():
 
 def load_model(path):
     """Load a model file; raise InputError where it is missing, damaged, or of another kind."""
-    mend = f"run `python3 {SCRIPT}` to make it anew"
+    command = f"python3 {sys.argv[0] or SCRIPT}" + (f" --OUTPUT_DIR {OUTPUT_DIR}" if OUTPUT_DIR else "")
+    mend = f"run `{command}` to make it anew"
     if not os.path.isfile(path):
-        raise InputError(f"there is no model {path}; run `python3 {SCRIPT}` to make one")
+        raise InputError(f"there is no model {path}; run `{command}` to make one")
+    read_file(path)  # so that a refusal of the file system is told from a damaged file
     try:
         with safe_open(path, "np") as file:
             description = (file.metadata() or {}).get("tinymodel", "")
@@ -868,6 +1018,17 @@ def load_model(path):
     if checksum(body, model) != crc:
         raise InputError(f"{path} is damaged (its checksum differs); {mend}")
     return model
+
+
+def through_disk(content, folder):
+    """Return the model that a file with these bytes gives, so that what is measured is what is saved."""
+    if len(content) > MODEL_BYTES:
+        raise InputError(f"the model has {len(content)} bytes, more than MODEL_BYTES={MODEL_BYTES}; nothing was saved")
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as folder:
+        path = os.path.join(folder, "model.safetensors")
+        with whole_or_not_at_all(path) as file:
+            file.write(content)
+        return load_model(path)
 
 
 # Export
@@ -1075,48 +1236,52 @@ def print_predictions(model, texts, explained):
 
 
 def read_constants():
-    """Return {name: (value, comment)} of the constants at the top of this file."""
+    """Return {name: (value, comment)} of the constants at the top of this file, those that RANGES names."""
     with open(__file__, encoding="utf-8") as file:
         lines = re.findall(r"^([A-Z][A-Z_]*) = .*?  # (.*)$", file.read(), re.MULTILINE)
-    return {name: (globals()[name], comment) for name, comment in lines if not comment.startswith(" ")}
+    comments = dict(lines)
+    return {name: (globals()[name], comments.get(name, "")) for name in globals() if name in RANGES}
 
 
-def parse_constant(name, text, default):
-    """Turn the text of a command-line value into the type of the constant's default."""
+def kind_of(name):
+    """Return the type that a constant has: bool, str, int, float, or tuple (of int)."""
+    allowed = RANGES[name]
+    if allowed in (bool, str):
+        return allowed
+    return tuple if name.endswith("NGRAMS") else type(allowed[0])
+
+
+def parse_constant(name, text):
+    """Turn the text of a command-line value into the constant's type."""
+    kind = kind_of(name)
     try:
-        if isinstance(default, bool):
+        if kind is bool:
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-        if isinstance(default, tuple):
+        if kind is tuple:
             return tuple(int(part) for part in re.split(r"[, ]+", text.strip("() ,")) if part)
-        return type(default)(text)
+        return kind(text)
     except (ValueError, KeyError) as error:
         kinds = {bool: "True or False", int: "a whole number", float: "a number", tuple: "whole numbers, comma between"}
-        raise InputError(f"{name} is {text!r}; it takes {kinds[type(default)]}") from error
+        raise InputError(f"{name} is {text!r}; it takes {kinds[kind]}") from error
 
 
 def check_constants():
     """Raise InputError where a constant is of the wrong type or out of its range."""
     for name, (value, _) in read_constants().items():
-        allowed = RANGES.get(name)
-        if allowed is None:
-            kind = bool if name in ("SKIP_BIGRAMS", "ENABLE_LOGS") else str
-            if not isinstance(value, kind):
-                raise InputError(f"{name} is {value!r}; it takes {'True or False' if kind is bool else 'text'}")
-        elif isinstance(allowed[0], str):
-            if value not in allowed:
-                raise InputError(f"{name} is {value!r}; it takes one of {', '.join(allowed)}")
-        else:
-            numbers = value if isinstance(value, tuple) else (value,)
-            whole = isinstance(allowed[0], int)
-            typed = all(isinstance(n, int if whole else (int, float)) and not isinstance(n, bool) for n in numbers)
-            if not typed or isinstance(value, tuple) != name.endswith("NGRAMS"):
-                kind = "a whole number" if whole else "a number"
-                kind = "a tuple of whole numbers" if name.endswith("NGRAMS") else kind
-                raise InputError(f"{name} is {value!r}; it takes {kind} from {allowed[0]} to {allowed[1]}")
-            if len(set(numbers)) < len(numbers):
-                raise InputError(f"{name} is {value!r}; each order may stand in it once")
-            if not all(allowed[0] <= n <= allowed[1] for n in numbers):
-                raise InputError(f"{name} is {value!r}; it must be from {allowed[0]} to {allowed[1]}")
+        kind, allowed = kind_of(name), RANGES[name]
+        numbers = value if isinstance(value, tuple) else (value,)
+        member = {tuple: int, float: (int, float)}.get(kind, kind)
+        typed = isinstance(value, tuple) == (kind is tuple) and all(
+            isinstance(n, member) and isinstance(n, bool) == (kind is bool) for n in numbers)
+        if not typed:
+            words = {bool: "True or False", str: "text", int: "a whole number", float: "a number"}
+            raise InputError(f"{name} is {value!r}; it takes {words.get(kind, 'a tuple of whole numbers')}")
+        if kind is str and allowed is not str and value not in allowed:
+            raise InputError(f"{name} is {value!r}; it takes one of {', '.join(allowed)}")
+        if len(set(numbers)) < len(numbers):
+            raise InputError(f"{name} is {value!r}; each order may stand in it once")
+        if kind not in (bool, str) and not all(allowed[0] <= n <= allowed[1] for n in numbers):
+            raise InputError(f"{name} is {value!r}; it must be from {allowed[0]} to {allowed[1]}")
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -1131,19 +1296,20 @@ def parse_arguments():
     style = argparse.RawDescriptionHelpFormatter
     parser = OneLineParser(description=__doc__, formatter_class=style, allow_abbrev=False)
     parser.add_argument("--predict", action="append", metavar="TEXT",
-                        help="classify TEXT with the saved model (repeatable; - reads lines from standard input)")
+                        help="classify TEXT with the saved model; repeatable; - reads standard input to its end, a text "
+                             "a line; a TEXT that begins with - is written --predict=TEXT")
     parser.add_argument("--explain", action="store_true",
                         help="with --predict, add the tokens that decided and their weights")
     group = parser.add_argument_group("constants")
     constants = read_constants()
     for name, (value, comment) in constants.items():
         text = f"{comment} (now {value!r})".replace("%", "%%")
-        group.add_argument(f"--{name}", metavar=type(value).__name__, help=text)
+        group.add_argument(f"--{name}", metavar=kind_of(name).__name__, help=text)
     options = parser.parse_args()
-    for name, (value, _) in constants.items():
+    for name in constants:
         text = getattr(options, name)
         if text is not None:
-            globals()[name] = parse_constant(name, text, value)
+            globals()[name] = parse_constant(name, text)
     check_constants()
     if options.explain and not options.predict:
         raise InputError("--explain goes with --predict TEXT")
@@ -1167,138 +1333,6 @@ def texts_to_predict(arguments):
     return texts
 
 
-def peak_memory():
-    """Return the most memory that this process has held, in bytes, or None where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-class Stopwatch:
-    """Adds up wall-clock seconds by name."""
-
-    def __init__(self):
-        self.seconds = {}
-
-    @contextlib.contextmanager
-    def __call__(self, name):
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
-
-def measure_latency(model, texts):
-    """Return the median seconds of `predict` for one text, over up to 200 texts."""
-    weights, times = unpack(model), []
-    for text in texts[:200]:
-        started = time.perf_counter()
-        predict(model, weights, [text])
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
-
-
-def prepare(data, train, settings):
-    """Encode both sets, and count the tokens of the training rows.
-
-    Returns (train_sequences, test_sequences, positive, negative): each sequence (buckets, offsets)
-    as from `encode`, and the count of each bucket in the positive and the negative rows of `train`.
-    """
-    sequences, test_sequences = encode(data.train_texts, settings), encode(data.test_texts, settings)
-    positive, negative = count_tokens(*sequences, data.train_labels, train, settings)
-    if (positive + negative).max() < MIN_COUNT:
-        raise InputError(f"no token stands {MIN_COUNT} times in the training rows; set MIN_COUNT lower or give more data")
-    return sequences, test_sequences, positive, negative
-
-
-def train_model(data, train, validation, settings, watch):
-    """Encode, train on the full vocabulary, prune, and train what is left quantised.
-
-    Returns (packed model, figures): figures is a dict with the initial test accuracy, the
-    validation accuracy, the number of epochs and of the tokens kept.
-    """
-    with watch("encoding"):
-        sequences, test_sequences, positive, negative = prepare(data, train, settings)
-        counts, ratios = positive + negative, log_count_ratios(positive, negative)
-        kept = counts >= MIN_COUNT
-        lengths, test_lengths = bag_sizes(sequences[1]), bag_sizes(test_sequences[1])
-        bags = make_bags(*sequences, lengths, data.train_labels, kept)
-        test_bags = make_bags(*test_sequences, test_lengths, data.test_labels, kept)
-    print(f"vocabulary: {kept.sum():,} of {(counts > 0).sum():,} hashed tokens stand {MIN_COUNT} times or more")
-
-    torch.set_num_threads(NUM_THREADS)
-    torch.manual_seed(SEED)
-    model = TinyModel(ratios[kept], float(np.sqrt(lengths[train].mean())))
-    with watch("evaluation"):
-        _, initial_accuracy = binary_cross_entropy(model, test_bags, np.arange(len(data.test_texts)))
-    profiler = torch.profiler.profile() if ENABLE_LOGS else contextlib.nullcontext()
-    with watch("training"), profiler:
-        epochs, _ = train_phase(model, bags, train, validation, LEARNING_RATE, "full vocabulary")
-        model, kept = prune(model, kept, counts, ratios, settings)
-        print(f"pruned: {kept.sum():,} tokens kept, {VALUE_BITS} bits each")
-        bags = make_bags(*sequences, lengths, data.train_labels, kept)
-
-        def choose():
-            model.quantise(*choose_levels(model.fold().detach().numpy(), counts[kept], 1 << VALUE_BITS))
-
-        more, accuracy = train_phase(model, bags, train, validation, QUANTISED_LEARNING_RATE, "quantised", choose)
-    if ENABLE_LOGS:
-        print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=15))
-    indices = model.nearest_level(model.fold().detach()).numpy()
-    scale = float(model.step) * model.pooling_scale
-    packed = Packed(settings, scale, model.steps.numpy(), pack(kept, indices, settings))
-    return packed, {"initial_test_accuracy": initial_accuracy, "validation_accuracy": accuracy,
-                    "epochs": epochs + more, "tokens_kept": int(kept.sum())}
-
-
-def through_disk(content):
-    """Return the model that a file with these bytes gives, so that what is measured is what is saved."""
-    if len(content) > MODEL_BYTES:
-        raise InputError(f"the model has {len(content)} bytes, more than MODEL_BYTES={MODEL_BYTES}; nothing was saved")
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model.safetensors")
-        with whole_or_not_at_all(path) as file:
-            file.write(content)
-        return load_model(path)
-
-
-def train_and_save(folder):
-    """Do the whole job: data, training, saving, evaluation of what was saved, profile, summary."""
-    watch = Stopwatch()
-    check_writable(folder)
-    settings = plan_settings()
-    with watch("data"):
-        data = acquire(os.path.join(folder, "data"))
-        train, validation = split_rows(data)
-    rows = {"train_rows": len(train), "validation_rows": len(validation), "test_rows": len(data.test_texts)}
-    print(f"data: {data.name}: " + ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in rows.items()))
-    print(f"left out of training: {len(data.train_texts) - len(train) - len(validation):,} rows that repeat, "
-          "contradict each other or stand in the test set")
-    if data.note:
-        print(f"note: {data.note}")
-    packed, figures = train_model(data, train, validation, settings, watch)
-    with watch("saving"):
-        content = serialise(packed)
-        packed = through_disk(content)
-        header = export_header(packed).encode()
-    with watch("evaluation"):
-        probabilities = predict(packed, unpack(packed), data.test_texts)
-        figures["final_test_accuracy"] = float(((probabilities > 0.5) == data.test_labels).mean())
-    seconds = watch.seconds["training"]
-    profile = {"seconds": watch.seconds, "training_texts_per_second": len(train) * figures["epochs"] / seconds,
-               "latency_seconds": measure_latency(packed, data.test_texts), "peak_memory_bytes": peak_memory()}
-    results = {
-        **figures, "training_seconds": seconds, "model_bytes": len(content), "dataset": data.name, "note": data.note, **rows,
-        "seed": SEED, "profile": profile,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
-        "constants": {name: value for name, (value, _) in read_constants().items()},
-    }
-    files = {"model.safetensors": content, "tinymodel.h": header, "results.json": json.dumps(results, indent=2).encode()}
-    save_all({os.path.join(folder, name): data for name, data in files.items()})
-    print_summary(results)
-
-
 def print_summary(results):
     """Print the profile, and last the summary."""
     profile = results["profile"]
@@ -1317,28 +1351,65 @@ def print_summary(results):
     print("===============================================")
 
 
+def exit_status(run):
+    """Decorator: report what goes wrong in one line, and return the exit status."""
+    def wrapped():
+        try:
+            if sys.stdout is None:
+                raise InputError("standard output is closed; nowhere to print to")
+            sys.stdout.reconfigure(errors="backslashreplace")
+            run()
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except MemoryError:
+            print("error: not enough memory; set a smaller MODEL_BYTES, FINGERPRINT_BITS or EMBEDDING_DIM", file=sys.stderr)
+            return 2
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
+            if isinstance(error, BrokenPipeError):
+                return 141
+            print(f"error: {error.filename or 'cannot write the output'}: {error.strerror}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("stopped; what was saved before is as it was, and the data stay cached", file=sys.stderr)
+            return 130
+        return 0
+    return wrapped
+
+
+@exit_status
 def main():
-    try:
-        options = parse_arguments()
-        folder = output_folder()
-        if options.predict:
-            model = load_model(os.path.join(folder, "model.safetensors"))
-            print_predictions(model, texts_to_predict(options.predict), options.explain)
-        else:
-            train_and_save(folder)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
-        if isinstance(error, BrokenPipeError):
-            return 141
-        print(f"error: cannot write the output: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; what was saved before is as it was, and the data stay cached", file=sys.stderr)
-        return 130
-    return 0
+    """Train, evaluate, save and export a model, or classify texts with the saved one."""
+    options = parse_arguments()
+    folder = output_folder()
+    if options.predict:
+        model = load_model(os.path.join(folder, "model.safetensors"))
+        print_predictions(model, texts_to_predict(options.predict), options.explain)
+        return
+    check_writable(folder)
+    settings, watch = plan_settings(), Stopwatch()
+    with watch("data"):
+        data = acquire(os.path.join(folder, "data"))
+        train, validation = split_rows(data)
+    rows = describe(data, train, validation)
+    packed, figures = train_model(data, train, validation, settings, watch)
+    with watch("saving"):
+        content = serialise(packed)
+        packed = through_disk(content, folder)
+        header = export_header(packed).encode()
+    with watch("evaluation"):
+        probabilities = predict(packed, unpack(packed), data.test_texts)
+        figures["final_test_accuracy"] = float(((probabilities > 0.5) == data.test_labels).mean())
+    results = {
+        **figures, "training_seconds": watch.seconds["training"], "model_bytes": len(content), "dataset": data.name,
+        "note": data.note, **rows, "seed": SEED, "profile": profile(packed, data, watch, len(train) * figures["epochs"]),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "constants": {name: value for name, (value, _) in read_constants().items()},
+    }
+    contents = content, header, json.dumps(results, indent=2).encode()
+    save_all({os.path.join(folder, name): data for name, data in zip(OUTPUTS, contents)})
+    print_summary(results)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,11 @@ def main():
     missing = [tool for tool in (COMPILER, EMULATOR) if not shutil.which(tool)]
     if missing:
         sys.exit(f"not run: {' and '.join(missing)} not found (Debian: apt-get install gcc-arm-none-eabi qemu-system-arm)")
-    folders = sys.argv[1:] or [os.path.join(ROOT, "outputs", f"tinymodel-emotion-classification-{size}") for size in ("10kB", "250kB")]
+    scripts = [f"tinymodel-emotion-classification-{size}" for size in ("10kB", "250kB")]
+    folders = sys.argv[1:] or [os.path.join(ROOT, "outputs", script) for script in scripts]
+    folders = [folder for folder in folders if os.path.exists(os.path.join(folder, "model.safetensors"))]
+    if not folders:
+        sys.exit(f"not run: no model yet; `python3 {scripts[0]}.py` makes one")
     texts = [b"", b"\x00\xff'@a", b"i love this so much!!!", b"not happy at all, it hurts", b"a" * 3000]
     data = os.path.join(ROOT, os.pardir, "shared", "data", "twitter", "test.txt")
     if os.path.exists(data):
