@@ -19,7 +19,7 @@ On 66,200 training, 3,484 validation and 19,922 test tweets of Sentiment140 (see
     ================ FINAL SUMMARY ================
     Initial Test Accuracy: 0.482
     Final Test Accuracy: 0.806
-    Total Training Time: 3.10 seconds
+    Total Training Time: 2.73 seconds
     Model Size: 9952 bytes
     ===============================================
 """

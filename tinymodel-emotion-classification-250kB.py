@@ -20,7 +20,7 @@ On 66,200 training, 3,484 validation and 19,922 test tweets of Sentiment140 (see
     ================ FINAL SUMMARY ================
     Initial Test Accuracy: 0.533
     Final Test Accuracy: 0.819
-    Total Training Time: 10.04 seconds
+    Total Training Time: 9.07 seconds
     Model Size: 249976 bytes
     ===============================================
 """
