@@ -139,12 +139,6 @@ class DownloadError(InputError):
 # Acquire
 
 
-def open_for_writing(path):
-    """Return a temporary file beside `path`, to be renamed to it when it is whole."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    return tempfile.NamedTemporaryFile(dir=os.path.dirname(path), prefix=".partial-", delete=False)
-
-
 def cannot_write(path, error):
     """Return the InputError for a refusal of the file system."""
     return InputError(f"cannot write {path}: {error.strerror or error}. Free some space, or set OUTPUT_DIR "
@@ -154,9 +148,9 @@ def cannot_write(path, error):
 def check_writable(folder):
     """Raise InputError now, not after the training, where `folder` cannot be written."""
     try:
-        with open_for_writing(os.path.join(folder, "model")) as file:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
-        os.unlink(file.name)
         for name in OUTPUTS:
             if os.path.isdir(os.path.join(folder, name)):
                 raise InputError(f"{os.path.join(folder, name)} is a folder where a file is to be written; move it away")
@@ -164,39 +158,25 @@ def check_writable(folder):
         raise cannot_write(folder, error) from error
 
 
-@contextlib.contextmanager
-def whole_or_not_at_all(path):
-    """Context manager: a binary file that takes the name `path` only if the block succeeds.
-
-    Raises InputError where the file system refuses (no permission, no space).
-    """
-    temporary = None
-    try:
-        temporary = open_for_writing(path)
-        with temporary:
-            yield temporary
-            temporary.flush()
-            os.fsync(temporary.fileno())
-        os.chmod(temporary.name, 0o644)
-        os.replace(temporary.name, path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        if temporary is not None and os.path.exists(temporary.name):
-            os.unlink(temporary.name)
-
-
 def save_all(contents):
     """Write {path: bytes}: all files are whole on disk before the first of them takes its name."""
-    with contextlib.ExitStack() as stack:
-        for path, data in reversed(contents.items()):  # the stack renames the last one first
-            file = stack.enter_context(whole_or_not_at_all(path))
-            try:
+    written = {}
+    try:
+        for path, data in contents.items():
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), prefix=".partial-", delete=False) as file:
+                written[path] = file.name
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            except OSError as error:
-                raise cannot_write(path, error) from error
+            os.chmod(file.name, 0o644)
+        for path in contents:
+            os.replace(written.pop(path), path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        for name in written.values():
+            os.unlink(name)
 
 
 def git_blob_id(data):
@@ -232,8 +212,7 @@ def download_once(url, path, blob_id):
         raise ValueError("the server sent an empty file")
     if blob_id and git_blob_id(data) != blob_id:
         raise ValueError(f"wrong bytes: hash {git_blob_id(data)} where {blob_id} was expected")
-    with whole_or_not_at_all(path) as file:
-        file.write(data)
+    save_all({path: data})
 
 
 def reason(error):
@@ -401,8 +380,7 @@ def acquire_vader(cache_dir, why):
                 raise DownloadError(f"wrong bytes: hash {git_blob_id(tweets)} where {VADER_HASH} was expected")
         except DownloadError as error:
             raise DownloadError(f"the fallback, pip download vaderSentiment==0.5, failed too: {error}; {why}") from error
-        with whole_or_not_at_all(path) as file:
-            file.write(tweets)
+        save_all({path: tweets})
     rows = [row.rstrip(b"\r").split(b"\t", 2) for row in read_file(path).split(b"\n") if row.strip()]
     texts = [text for _, rating, text in rows if float(rating) != 0]
     labels = np.array([float(rating) > 0 for _, rating, _ in rows if float(rating) != 0], np.int64)
@@ -1025,8 +1003,7 @@ def through_disk(content, folder):
         raise InputError(f"the model has {len(content)} bytes, more than MODEL_BYTES={MODEL_BYTES}; nothing was saved")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as folder:
         path = os.path.join(folder, "model.safetensors")
-        with whole_or_not_at_all(path) as file:
-            file.write(content)
+        save_all({path: content})
         return load_model(path)
 
 

@@ -144,7 +144,7 @@ def check_writable(folder):
 
 
 def save_all(contents):
-    """Write {path: bytes}: all files take their names once all are whole on disk, or none does."""
+    """Write {path: bytes}: all files are whole on disk before the first of them takes its name."""
     written = {}
     try:
         for path, data in contents.items():
