@@ -76,7 +76,7 @@ DOWNLOAD_LIMIT = 3600.0  # seconds until a whole download attempt is given up
 DOWNLOAD_RETRIES = 2  # further attempts at an address after the first
 
 # Text
-LENGTH_STEP = 8  # texts are padded to the next multiple of this many words, in batches of like length
+LENGTH_SPREAD = 1  # words by which the texts of a training batch may differ in length; few, so that little is padding
 
 # Model
 UNITS = 128  # GRU units in each direction, phase 1
@@ -101,7 +101,7 @@ SEED = 1  # of the initial weights, dropout and shuffling
 # Grid search
 GRID_SEARCH = False  # True: train every setting of the grid instead, and rank them
 GRID_PHASE = 1  # which grid: 1 is units by dropout, frozen; 2 is units by dropout by fine-tuning rate, freeze-thaw
-GRID_EPOCHS = 8  # most epochs of each setting
+GRID_EPOCHS = 6  # most epochs of each setting
 STORAGE = ""  # where the search stands: a journal file, or a database address that many machines share; "" is grid.journal in OUTPUT_DIR
 STALE_SECONDS = 900.0  # a setting on another machine that was silent for so long is trained anew
 
@@ -114,7 +114,7 @@ RANGES = {
                      "TEST_HASH", "GLOVE_PATH", "GLOVE_KAGGLE", "GLOVE_URL", "STORAGE", "OUTPUT_DIR"), str),
     **dict.fromkeys(("USE_GLOVE", "GRID_SEARCH"), bool),
     "DOWNLOAD_TIMEOUT": (0.001, 1e6), "DOWNLOAD_LIMIT": (0.001, 1e6), "DOWNLOAD_RETRIES": (0, 100),
-    "LENGTH_STEP": (1, 1024), "UNITS": (1, 4096), "DROPOUT": (0.0, 0.95), "NUM_EPOCHS": (1, 10**4),
+    "LENGTH_SPREAD": (1, 10**4), "UNITS": (1, 4096), "DROPOUT": (0.0, 0.95), "NUM_EPOCHS": (1, 10**4),
     "PATIENCE": (1, 10**4), "BATCH_SIZE": (1, 10**5), "LEARNING_RATE": (1e-9, 10.0), "WEIGHT_DECAY": (0.0, 10.0),
     "LABEL_SMOOTHING": (0.0, 0.9), "EMA_MOMENTUM": (0.0, 0.99999), "SEED": (0, 2**32 - 1), "GRID_EPOCHS": (1, 10**4),
     "STALE_SECONDS": (1.0, 1e7), "FINAL_UNITS": (1, 4096), "FINAL_DROPOUT": (0.0, 0.95), "DENSE_UNITS": (1, 4096),
@@ -295,6 +295,8 @@ def parse_rows(data, path):
         raise InputError(f"{path} has no column {' and '.join(missing)}; it has {', '.join(map(str, table.columns))}")
     if not len(table):
         raise InputError(f"{path} has no rows; it takes text and label rows")
+    if not isinstance(table.index, pd.RangeIndex):  # pandas took what has no heading for row names
+        raise InputError(f"{path}, row 2: has more columns than the header; put texts with commas in quotation marks")
     for row, (text, label) in enumerate(zip(table["text"], table["label"]), 2):
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"{path}, row {row}: has no text")
@@ -411,6 +413,8 @@ def read_glove(path, words):
                 if word in wanted:
                     try:
                         found[word] = np.array(numbers.split(b" "), np.float32)
+                        if not np.isfinite(found[word]).all():
+                            raise ValueError("has a value that is no finite number")
                     except ValueError as error:
                         raise InputError(f"{path}, row {row}: {error}; get the file anew") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -448,31 +452,52 @@ def embedding_matrix(vocabulary, cache_dir):
 
 
 def batches(sequences, batch_size, shuffle=None):
-    """Group texts of like length: return a list of row-number arrays, each of texts of one padded length.
+    """Group texts of like length: return a list of row-number arrays, sorted by length, so that little is padding.
 
-    Lengths are rounded up to a multiple of LENGTH_STEP, so that little is padding; with `shuffle`
-    (a numpy Generator) texts change batches and batches change places.
+    With `shuffle` (a numpy Generator) texts whose lengths differ by less than LENGTH_SPREAD change
+    batches, and batches change places.
     """
-    lengths = np.maximum([len(sequence) for sequence in sequences], 1)
-    padded = -(-lengths // LENGTH_STEP) * LENGTH_STEP
-    groups = []
-    for length in np.unique(padded):
-        rows = np.flatnonzero(padded == length)
-        if shuffle is not None:
-            shuffle.shuffle(rows)
-        groups += [rows[begin:begin + batch_size] for begin in range(0, len(rows), batch_size)]
+    lengths = np.array([len(sequence) for sequence in sequences])
+    noise = shuffle.uniform(0, LENGTH_SPREAD, len(lengths)) if shuffle is not None else 0
+    order = np.argsort(lengths + noise, kind="stable")
+    groups = [order[begin:begin + batch_size] for begin in range(0, len(order), batch_size)]
     if shuffle is not None:
         shuffle.shuffle(groups)
     return groups
 
 
 def pad(sequences, rows):
-    """Return the texts of these rows, padded right with 0 to one length: int32 (rows, length)."""
-    length = max(1, max(len(sequences[row]) for row in rows))
-    tokens = np.zeros((len(rows), -(-length // LENGTH_STEP) * LENGTH_STEP), np.int32)
+    """Return the texts of these rows, padded right with 0 to the longest: int32 (rows, length).
+
+    A text without a word is one unknown word, since cuDNN takes no text that is padding alone.
+    """
+    tokens = np.zeros((len(rows), max(1, max(len(sequences[row]) for row in rows))), np.int32)
     for place, row in enumerate(rows):
         tokens[place, :len(sequences[row])] = sequences[row]
+    tokens[:, 0] = np.maximum(tokens[:, 0], 1)
     return tokens
+
+
+def training_batches(sequences, labels):
+    """Return a tf.data.Dataset of (tokens, one-hot targets), batched and shuffled anew in each epoch.
+
+    Only row numbers come from Python; the texts are gathered from one padded array, each batch cut
+    to its longest. No shape is fixed, so that one trace of the training step serves all batches.
+    """
+    tokens, targets = tf.constant(pad(sequences, range(len(sequences)))), tf.one_hot(labels, 6)
+    lengths = tf.constant([len(sequence) for sequence in sequences])
+    shuffle = np.random.default_rng(SEED)
+
+    def gather(rows):
+        longest = tf.maximum(tf.reduce_max(tf.gather(lengths, rows)), 1)
+        return tf.gather(tokens, rows)[:, :longest], tf.gather(targets, rows)
+
+    dataset = tf.data.Dataset.from_generator(lambda: batches(sequences, BATCH_SIZE, shuffle),
+                                             output_signature=tf.TensorSpec((None,), tf.int64))
+    dataset = dataset.map(gather).apply(tf.data.experimental.assert_cardinality(-(-len(sequences) // BATCH_SIZE)))
+    options = tf.data.Options()
+    options.autotune.enabled = False  # its thread is waited for when an epoch ends, for up to five seconds
+    return dataset.prefetch(4).with_options(options)
 
 
 # Model
@@ -504,7 +529,7 @@ def freeze_thaw(model, data, rate, epochs, name, report=None):
     embedding (gradual unfreezing; Howard and Ruder 2018, arXiv:1801.06146).
     """
     embedding = model.get_layer("embedding")
-    embedding.trainable = False
+    embedding.trainable = not USE_GLOVE
     history = fit(model, data, LEARNING_RATE, WARM_UP_EPOCHS, f"{name}, frozen") if WARM_UP_EPOCHS else []
     embedding.trainable = True
     return history + fit(model, data, rate, epochs, f"{name}, thawed", report)
@@ -555,20 +580,12 @@ def fit(model, data, rate, epochs, name, report=None):
     data: Encoded. Label smoothing (Szegedy et al. 2016, arXiv:1512.00567), AdamW, a falling rate,
     and an exponential moving average of the weights, which is what is evaluated and kept.
     """
-    groups = len(batches(data.train, BATCH_SIZE))
-    shuffle = np.random.default_rng(SEED)
-    targets = np.eye(6, dtype=np.float32)[data.train_labels]
-
-    def generate():
-        for rows in batches(data.train, BATCH_SIZE, shuffle):
-            yield pad(data.train, rows), targets[rows]
-
-    signature = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, 6), tf.float32)
-    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(groups)).prefetch(4)
-    optimizer = keras.optimizers.AdamW(learning_rate_schedule(rate, epochs * groups), weight_decay=WEIGHT_DECAY,
-                                       clipnorm=1.0, use_ema=True, ema_momentum=EMA_MOMENTUM)
-    model.compile(optimizer, keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING))
+    dataset = training_batches(data.train, data.train_labels)
+    schedule = learning_rate_schedule(rate, epochs * len(dataset))
+    with model.distribute_strategy.scope():
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY, clipnorm=1.0, use_ema=True,
+                                           ema_momentum=EMA_MOMENTUM)
+        model.compile(optimizer, keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING))
     best = BestEpoch(data.val, data.val_labels, name, PATIENCE, report)
     averages = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
     verbose = 1 if sys.stderr.isatty() and sys.stdout.isatty() else 0
@@ -585,13 +602,18 @@ def fit(model, data, rate, epochs, name, report=None):
 
 def predict_tokens(model, sequences, batch_size=256):
     """Return the probabilities of each text: float32 (texts, 6), in the order of `sequences`."""
-    if not hasattr(model, "predict_graph"):
-        signature = [tf.TensorSpec((None, None), tf.int32)]
-        model.predict_graph = tf.function(lambda tokens: model(tokens, training=False), input_signature=signature)
     probabilities = np.zeros((len(sequences), 6), np.float32)
     for rows in batches(sequences, batch_size):
-        probabilities[rows] = model.predict_graph(pad(sequences, rows)).numpy()
+        probabilities[rows] = as_graph(model)(pad(sequences, rows)).numpy()
     return probabilities
+
+
+def as_graph(model):
+    """Return a function that predicts as `model` does, as one graph: several times faster than layer by layer."""
+    if not hasattr(model, "predict_graph"):
+        signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs]
+        model.predict_graph = tf.function(lambda inputs: model(inputs, training=False), input_signature=signature)
+    return model.predict_graph
 
 
 def scores(labels, probabilities):
@@ -686,20 +708,21 @@ def evaluate(model, sequences, labels, name):
             "confusion_matrix": confusion_matrix(labels, predicted, labels=range(6)).tolist()}
 
 
-def profile(text_model, encoded, texts, history, seconds):
+def profile(text_model, encoded, texts, history):
     """Return epoch seconds, training throughput, parameters, peak memory, and latency from raw text."""
     times = {}
     for size in (1, 256):
         batch = tf.constant((texts * (256 // len(texts) + 1))[:size])
-        text_model(batch, training=False)
+        as_graph(text_model)(batch)
         runs = []
         for _ in range(20 if size == 1 else 5):
             started = time.perf_counter()
-            text_model(batch, training=False)
+            as_graph(text_model)(batch)
             runs.append(time.perf_counter() - started)
         times[f"latency_seconds_batch_{size}"] = float(np.median(runs))
-    epoch = float(np.median([entry["seconds"] for entry in history]))
-    return {"epoch_seconds": epoch, "training_texts_per_second": len(encoded.train) * len(history) / seconds,
+    seconds = [entry["seconds"] for entry in history]
+    return {"epoch_seconds": float(np.median(seconds)),
+            "training_texts_per_second": len(encoded.train) / float(np.mean(seconds)),
             "parameters": int(text_model.count_params()), "peak_memory_bytes": peak_memory(), **times}
 
 
@@ -716,11 +739,14 @@ def peak_memory():
 
 
 def text_model_of(vectorizer, model):
-    """Return a model of raw strings: a batch of texts in, probabilities (texts, 6) out."""
-    bare = keras.Model.from_config(model.get_config())  # without the optimizer, whose state would be saved too
+    """Return a model of raw strings: a batch of texts in, probabilities (texts, 6) out, computed in float32."""
+    config = json.loads(json.dumps(model.get_config()).replace("mixed_float16", "float32"))
+    bare = keras.Model.from_config(config)  # without the optimizer, whose state would be saved too
     bare.set_weights(model.get_weights())
     text = keras.Input((), dtype="string", name="text")
-    tokens = keras.ops.pad(vectorizer(text), ((0, 0), (0, 1)))  # a text without a word has one step too
+    tokens = keras.ops.pad(vectorizer(text), ((0, 0), (0, 1)))
+    first = keras.ops.maximum(tokens[:, :1], 1)  # a text without a word is one unknown word, as in `pad`
+    tokens = keras.ops.concatenate([first, tokens[:, 1:]], axis=1)
     return keras.Model(text, bare(tokens))
 
 
@@ -754,7 +780,7 @@ def print_predictions(model, texts):
     """Print a line a text: label, emotion, probability, text."""
     for begin in range(0, len(texts), 256):
         batch = texts[begin:begin + 256]
-        probabilities = model(tf.constant(batch), training=False).numpy()
+        probabilities = as_graph(model)(tf.constant(batch)).numpy()
         for text, row in zip(batch, probabilities):
             line = f"{row.argmax()}\t{EMOTIONS[row.argmax()]}\t{row.max():.4f}\t".encode()
             sys.stdout.buffer.write(line + text.replace(b"\n", b" ") + b"\n")
@@ -905,10 +931,13 @@ def report_search(study, settings, folder):
     axes.set_yticks(range(len(heat.index)), heat.index)
     axes.set_xlabel(second.lower())
     axes.set_ylabel(first.lower())
-    pruned = {(row[first], row[second]) for _, row in table.iterrows() if row["state"] == "pruned"}
-    for (y, row), (x, column) in itertools.product(enumerate(heat.index), enumerate(heat.columns)):
-        if (row, column) in pruned:
-            axes.text(x, y, "pruned", ha="center", va="center", fontsize=6, color="white")
+    finished = table.pivot_table(index=first, columns=second, values="val_accuracy", aggfunc="max")
+    finished = finished.reindex(index=heat.index, columns=heat.columns).notna()
+    middle = (heat.max(axis=None) + heat.min(axis=None)) / 2
+    for y, x in itertools.product(range(len(heat.index)), range(len(heat.columns))):
+        value = heat.iat[y, x]
+        axes.text(x, y, f"{value:.3f}" + ("" if finished.iat[y, x] else "\npruned"), ha="center", va="center", fontsize=7,
+                  color="black" if value > middle else "white")
     figure.colorbar(image, label="validation macro F1")
     save_all({os.path.join(folder, "grid.csv"): table.to_csv(index=False).encode(),
               os.path.join(folder, "grid.png"): png(figure)})
@@ -998,7 +1027,7 @@ def save_results(folder, model, vectorizer, data, encoded, history, seconds, ext
         "training_seconds": seconds, "model_bytes": len(content), "dataset": "emotion (CARER)", "note": data.note,
         "train_rows": len(encoded.train), "validation_rows": len(encoded.val), "test_rows": len(encoded.test),
         "seed": SEED, "history": history, "validation": validation, "test": test, **extra,
-        "profile": profile(text_model, encoded, data.val_texts, history, seconds),
+        "profile": profile(text_model, encoded, data.val_texts, history),
         "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
         "constants": {name: value for name, (value, _) in read_constants().items()},
     }
@@ -1008,6 +1037,9 @@ def save_results(folder, model, vectorizer, data, encoded, history, seconds, ext
             pictures[f"confusion_{name}.png"] = draw_confusion(np.array(scored["confusion_matrix"]), name)
     files = {"model.keras": content, "results.json": json.dumps(results, indent=2).encode(), **pictures}
     save_all({os.path.join(folder, name): bytes_ for name, bytes_ in files.items()})
+    if not test:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, "confusion_test.png"))  # of an earlier run
     print_summary(results)
 
 
@@ -1040,7 +1072,7 @@ def set_up_devices():
     capable = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) >= (7, 0) for gpu in gpus]
     if gpus and all(capable):
         keras.mixed_precision.set_global_policy("mixed_float16")
-    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else contextlib.nullcontext()
+    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
 
 
 def grid_settings():
@@ -1055,7 +1087,7 @@ def grid_settings():
 def run(folder):
     """Train both phases and save the second, or search a grid."""
     strategy = set_up_devices()
-    data, vectorizer, encoded, matrix, coverage = prepare(os.path.join(folder, "data"))
+    data, vectorizer, encoded, matrix, coverage = prepare(os.path.join(folder if OUTPUT_DIR else os.path.dirname(folder), "data"))
     if GRID_SEARCH:
         def train(setting, report):
             keras.utils.set_random_seed(SEED)
@@ -1071,12 +1103,12 @@ def run(folder):
         report_search(study, grid_settings(), folder)
         return
     started = time.perf_counter()
-    with strategy:
+    with strategy.scope():
         baseline = build_model(matrix, UNITS, DROPOUT)
     fit(baseline, encoded, LEARNING_RATE, NUM_EPOCHS, "phase 1")
     _, accuracy, macro_f1 = scores(encoded.val_labels, predict_tokens(baseline, encoded.val))
     keras.utils.set_random_seed(SEED)
-    with strategy:
+    with strategy.scope():
         model = build_model(matrix, FINAL_UNITS, FINAL_DROPOUT, DENSE_UNITS)
     final_started = time.perf_counter()
     history = freeze_thaw(model, encoded, FINE_TUNING_RATE, FINAL_EPOCHS, "phase 2")

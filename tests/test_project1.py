@@ -313,36 +313,116 @@ def test_padding_never_changes_a_prediction(name):
     _, model = small_model(module)
     rng = np.random.default_rng(1)
     sequences = [rng.integers(1, 60, length).astype(np.int32) for length in (1, 2, 7, 8, 9, 17, 40, 66, 0, 3)]
-    found = {}
-    for step in (1, 8, 64):
-        module.LENGTH_STEP = step
-        found[step] = module.predict_tokens(model, sequences)
-        alone = np.concatenate([module.predict_tokens(model, [sequence]) for sequence in sequences])
-        assert np.abs(alone - found[step]).max() < 1e-5
-    assert np.abs(found[1] - found[8]).max() < 1e-5 and np.abs(found[1] - found[64]).max() < 1e-5
-    assert np.ptp(found[1][:8], axis=0).max() > 1e-3, "the model tells the texts apart"
+    alone = np.concatenate([module.predict_tokens(model, [sequence]) for sequence in sequences])
+    assert np.abs(module.predict_tokens(model, sequences) - alone).max() < 1e-5, "padded to 66 in one batch"
+    assert np.abs(module.predict_tokens(model, sequences, 3) - alone).max() < 1e-5, "padded less, in batches of 3"
+    assert np.ptp(alone[:8], axis=0).max() > 1e-3, "the model tells the texts apart"
 
 
 @settings(max_examples=60, deadline=None)
 @given(lengths=strategies.lists(strategies.integers(0, 70), min_size=1, max_size=120), size=strategies.integers(1, 40),
-       step=strategies.sampled_from([1, 8, 64]), seed=strategies.none() | strategies.integers(0, 9))
-def test_batches_cover_each_row_once_and_group_like_lengths(lengths, size, step, seed):
+       spread=strategies.sampled_from([1, 3, 100]), seed=strategies.none() | strategies.integers(0, 9))
+def test_batches_cover_each_row_once_and_group_like_lengths(lengths, size, spread, seed):
     module = batches_module()
-    module.LENGTH_STEP = step
+    module.LENGTH_SPREAD = spread
     sequences = [np.ones(length, np.int32) for length in lengths]
     groups = module.batches(sequences, size, None if seed is None else np.random.default_rng(seed))
     assert sorted(np.concatenate(groups).tolist()) == list(range(len(lengths)))
+    assert sorted(len(rows) for rows in groups)[1:] == [size] * (len(groups) - 1), "all are full but one"
+    groups.sort(key=lambda rows: min(lengths[row] for row in rows))
+    for rows, longer in zip(groups, groups[1:]):
+        slack = 0 if seed is None else spread
+        assert max(lengths[row] for row in rows) <= min(lengths[row] for row in longer) + slack
     for rows in groups:
-        assert 1 <= len(rows) <= size
-        assert len({-(-max(lengths[row], 1) // step) for row in rows}) == 1
         tokens = module.pad(sequences, rows)
-        assert tokens.shape[1] % step == 0 and tokens.shape[1] - max(1, *(lengths[row] for row in rows), 1) < step
-        assert tokens.sum(1).tolist() == [lengths[row] for row in rows]
+        assert tokens.shape[1] == max(1, *(lengths[row] for row in rows), 1)
+        assert tokens.sum(1).tolist() == [max(lengths[row], 1) for row in rows], "an empty text is one unknown word"
+
+
+def test_training_batches_are_shuffled_anew_cut_to_their_longest_and_traced_once():
+    module = batches_module()
+    module.LENGTH_SPREAD, module.BATCH_SIZE, module.SEED = 1, 8, 5
+    rng = np.random.default_rng(2)
+    sequences = [np.full(length, row + 1, np.int32) for row, length in enumerate(rng.integers(1, 9, 50))]
+    labels = rng.integers(0, 6, 50)
+    dataset, traces, epochs = module.training_batches(sequences, labels), [], []
+
+    @module.tf.function(input_signature=dataset.element_spec)
+    def step(tokens, targets):
+        traces.append(tokens.shape)
+        return tokens, targets
+
+    for _ in range(2):
+        seen = []
+        for tokens, targets in (step(*batch) for batch in dataset):
+            assert (tokens.numpy()[:, -1] > 0).any(), "no column is padding alone"
+            for row, target in zip(tokens.numpy(), targets.numpy()):
+                number = row[0] - 1
+                assert np.count_nonzero(row) == len(sequences[number]) and (row[row > 0] == number + 1).all()
+                assert target.argmax() == labels[number] and target.sum() == 1
+                seen.append(number)
+        assert sorted(seen) == list(range(50))
+        epochs.append(seen)
+    assert epochs[0] != epochs[1], "each epoch has an order of its own"
+    assert len(traces) == 1 and len(dataset) == 7
 
 
 @functools.cache
 def batches_module():
     return load_script(SCRIPTS["LSTM"])
+
+
+# Several devices and mixed precision; for want of GPUs on two logical CPUs, and float16 on the CPU
+
+
+DEVICES = """
+import json, sys
+import conftest, numpy as np
+script = conftest.load_script(sys.argv[1])
+tf, keras = script.tf, script.keras
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.get_strategy()
+if sys.argv[2] == "mirrored":
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+if sys.argv[2] == "mixed":
+    keras.mixed_precision.set_global_policy("mixed_float16")
+rng = np.random.default_rng(0)
+labels = rng.integers(0, 6, 300)
+texts = [" ".join(rng.permutation([f"e{label}", *map(str, rng.integers(10, 60, rng.integers(1, 9)))])) for label in labels]
+vectorizer = script.make_vectorizer(texts)
+tokens = script.encode(vectorizer, texts)
+data = script.Encoded(tokens[:200], labels[:200], tokens[200:], labels[200:], [], [])
+keras.utils.set_random_seed(1)
+with strategy.scope():
+    model = script.build_model(rng.normal(0, 0.5, (70, 100)).astype(np.float32), 16, 0.0)
+history = script.fit(model, data, 0.01, 5, sys.argv[2])
+content = script.model_bytes(script.text_model_of(vectorizer, model))
+open(sys.argv[3], "wb").write(content)
+loaded = script.load_model(sys.argv[3])
+policies = [layer.dtype_policy.name for layer in loaded.layers[-1].layers if layer.weights]
+probabilities = script.as_graph(loaded)(tf.constant(texts[200:])).numpy()
+print(json.dumps([strategy.num_replicas_in_sync, [entry["loss"] for entry in history], policies,
+                  float((probabilities.argmax(1) == labels[200:]).mean()),
+                  max(entry["val_accuracy"] for entry in history)]))
+"""
+
+
+@both
+def test_two_devices_and_mixed_precision_train_like_one_device_in_float32(name, tmp_path):
+    found = {}
+    for kind in ("single", "mirrored", "mixed"):
+        result = subprocess.run([sys.executable, "-c", DEVICES, SCRIPTS[name], kind, tmp_path / f"{kind}.keras"],
+                                capture_output=True, timeout=300, cwd=REPO / "tests")
+        assert not result.returncode, result.stderr.decode()[-2000:]
+        found[kind] = json.loads(result.stdout.splitlines()[-1])
+    assert [found[kind][0] for kind in found] == [1, 2, 1]
+    for kind in ("mirrored", "mixed"):
+        assert np.allclose(found[kind][1], found["single"][1], rtol=0.1), "the losses of the epochs are alike"
+    for _, losses, policies, loaded, best in found.values():
+        assert losses[-1] < losses[0] * 0.7, "it learns"
+        assert set(policies) == {"float32"}, "what is saved computes in float32"
+        assert abs(loaded - best) < 0.05, "what is saved is what was trained"
 
 
 # Bad rows
@@ -362,6 +442,7 @@ BAD_ROWS = {
     "no label": (csv_bytes([("a", "")]), ["row 2", "label"]),
     "not UTF-8": (csv_bytes(GOOD[:2]) + b"caf\xe9,1\n", ["row 4", "UTF-8"]),
     "too many columns": (csv_bytes(GOOD[:2]) + b"a,b,1\n", ["line 4"]),
+    "too many columns throughout": (b"text,label\nwell, then,1\nso, now,2\n", ["row 2", "more columns"]),
 }
 
 
@@ -413,6 +494,7 @@ BAD_GLOVE = {
     "header": (b"4 100\n" + b"".join(LINES), ["row 1", "2 columns"]),
     "cut-off last line": (b"".join(LINES)[:-200], ["row 4", "cut off"]),
     "a non-number": (b"".join(LINES[:2]) + b"you x" + LINES[2][LINES[2].index(b" ") + 2:] + LINES[3], ["row 3"]),
+    "nan": (b"".join(LINES[:2]) + b"you nan" + LINES[2][LINES[2].index(b" ", 4):] + LINES[3], ["row 3", "finite"]),
     "no word in common": (glove_bytes(["zzz", "yyy"]), ["no word in common"]),
     "empty": (b"", ["no word in common"]),
 }
