@@ -16,9 +16,9 @@ Writes   outputs/LSTM/: model.keras (raw strings in, six probabilities out), res
 On 15,995 training and 2,000 validation rows, glove.6B.100d vectors, seed 1, two CPU cores, no test set:
 
     ================ FINAL SUMMARY ================
-    Validation Accuracy: 0.9325
-    Total Training Time: 52.4 seconds
-    Model Size: 7319259 bytes
+    Validation Accuracy: 0.9395
+    Total Training Time: 43.3 seconds
+    Model Size: 7321002 bytes
     ===============================================
 """
 import argparse
@@ -78,7 +78,7 @@ LENGTH_SPREAD = 1  # words by which the texts of a training batch may differ in 
 
 # Model
 UNITS = 128  # LSTM units in each direction
-DROPOUT = 0.15  # share of the embedding's channels that spatial dropout drops
+DROPOUT = 0.1  # share of the embedding's channels that spatial dropout drops
 
 # Training
 NUM_EPOCHS = 12  # most epochs
@@ -559,7 +559,8 @@ def fit(model, data, rate, epochs, name, report=None):
     with model.distribute_strategy.scope():
         optimizer = keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY, clipnorm=1.0, use_ema=True,
                                            ema_momentum=EMA_MOMENTUM)
-        model.compile(optimizer, keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING))
+        model.compile(optimizer, keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING),
+                      steps_per_execution=10)  # ten steps a call from Python
     best = BestEpoch(data.val, data.val_labels, name, PATIENCE, report)
     averages = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
     verbose = 1 if sys.stderr.isatty() and sys.stdout.isatty() else 0

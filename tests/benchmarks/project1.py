@@ -2,6 +2,7 @@
 """Measure Project1: the speed of an epoch, what freezing and thawing do, and a test estimate.
 
 Usage: python3 tests/benchmarks/project1.py speed|schedules|holdout [--seeds 1,2] [--data FOLDER] [--glove FILE]
+       python3 tests/benchmarks/project1.py holdout --scripts LSTM --set UNITS=128 --set DROPOUT=0.2
 
 speed      an epoch of LSTM.py's and GRU.py's baseline as the scripts train it, against the same
            model and batch size with every text padded to 100 words and a plain model.fit: the
@@ -12,6 +13,7 @@ schedules  GRU.py's phase 2 model frozen throughout, thawed from the start, and 
            the same number of epochs; validation accuracy and macro F1 of the kept epoch.
 holdout    LSTM.py and GRU.py trained without 2,000 of the training rows (numpy's default_rng(0)),
            which stand in for a test set: chosen on validation, scored on the rows held out.
+           With --set, other constants; the validation scores of several seeds choose between them.
 
 Data: train.csv and validation.csv of FOLDER (../shared/data/emotion), vectors of FILE
 (../shared/data/glove/glove.6B.100d.subset.txt.gz).
@@ -41,6 +43,9 @@ def prepare(script, options, seed):
     script.TRAIN_PATH = os.path.join(options.data, "train.csv")
     script.VAL_PATH = os.path.join(options.data, "validation.csv")
     script.TEST_PATH, script.GLOVE_PATH, script.SEED = "", options.glove, seed
+    for name, _, value in (text.partition("=") for text in options.set):
+        setattr(script, name, script.parse_constant(name, value, getattr(script, name)))
+    script.check_constants()
     script.set_up_devices()
     _, _, encoded, matrix, _ = script.prepare(os.path.join(ROOT, "outputs", "benchmark"))
     return encoded, matrix
@@ -50,7 +55,7 @@ def speed(options):
     import keras
     import tensorflow as tf
 
-    for name in ("LSTM", "GRU"):
+    for name in options.scripts:
         script = load_script(name)
         encoded, matrix = prepare(script, options, 1)
         model = script.build_model(matrix, script.UNITS, script.DROPOUT)
@@ -92,7 +97,7 @@ def schedules(options):
 
 
 def holdout(options):
-    for name in ("LSTM", "GRU"):
+    for name in options.scripts:
         found = []
         for seed in options.seeds:
             script = load_script(name)
@@ -109,11 +114,13 @@ def holdout(options):
                 script.freeze_thaw(model, encoded, script.FINE_TUNING_RATE, script.FINAL_EPOCHS, name)
             validation = script.scores(encoded.val_labels, script.predict_tokens(model, encoded.val))[1:]
             held_out = script.scores(labels, script.predict_tokens(model, test))[1:]
-            found.append(held_out)
-            print(f"RESULT {name}, seed {seed}: validation accuracy {validation[0]:.4f}, macro F1 {validation[1]:.4f}; "
+            found.append(validation + held_out)
+            print(f"RESULT {' '.join([name, *options.set])}, seed {seed}: validation accuracy {validation[0]:.4f}, macro F1 {validation[1]:.4f}; "
                   f"held out accuracy {held_out[0]:.4f}, macro F1 {held_out[1]:.4f}", flush=True)
-        print(f"RESULT {name}: held out, mean over {len(found)} seeds: accuracy {np.mean(found, 0)[0]:.4f} "
-              f"(spread {np.ptp(found, 0)[0]:.4f}), macro F1 {np.mean(found, 0)[1]:.4f} (spread {np.ptp(found, 0)[1]:.4f})")
+        mean, spread = np.mean(found, 0), np.ptp(found, 0)
+        figures = [f"{name} {value:.4f} (spread {width:.4f})" for name, value, width in
+                   zip(("validation accuracy", "macro F1", "held out accuracy", "macro F1"), mean, spread)]
+        print(f"RESULT {' '.join([name, *options.set])}: mean over {len(found)} seeds: {', '.join(figures)}")
 
 
 def main():
@@ -121,6 +128,8 @@ def main():
     parts = {"speed": speed, "schedules": schedules, "holdout": holdout}
     parser.add_argument("part", choices=parts)
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[1])
+    parser.add_argument("--scripts", nargs="+", choices=("LSTM", "GRU"), default=("LSTM", "GRU"), help="for speed and holdout")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a constant of the script")
     parser.add_argument("--data", default=os.path.join(ROOT, os.pardir, "shared", "data", "emotion"))
     parser.add_argument("--glove", default=os.path.join(ROOT, os.pardir, "shared", "data", "glove", "glove.6B.100d.subset.txt.gz"))
     options = parser.parse_args()

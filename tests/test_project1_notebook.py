@@ -1,0 +1,272 @@
+"""Project1/project1_workflow.ipynb: a whole run on small data, the pieces that fetch and install, its address."""
+import ast
+import base64
+import functools
+import http.server
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+for needed in ("nbclient", "nbformat", "ipykernel"):
+    pytest.importorskip(needed, reason=f"the notebook's tests need {needed}; see tests/requirements.txt")
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from conftest import REPO, tree
+from test_project1 import EMOTIONS, data  # noqa: F401 (data is a fixture)
+
+NOTEBOOK = REPO / "Project1" / "project1_workflow.ipynb"
+BADGE = ("[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+         "(https://colab.research.google.com/github/Roeyx/NLP/blob/main/Project1/project1_workflow.ipynb)")
+CODE_FILES = ("LSTM.py", "GRU.py", "requirements.txt")
+
+
+# Helpers
+
+
+def read_notebook():
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def sources(kind):
+    """{id: source} of the cells of one kind, in order."""
+    return {cell.id: cell.source for cell in read_notebook().cells if cell.cell_type == kind}
+
+
+def output_text(cell):
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
+
+
+def execute(folder, options):
+    """Run the notebook in `folder` from top to bottom, with PROJECT1_OPTIONS set; returns it with its outputs."""
+    notebook = read_notebook()
+    for name in CODE_FILES:
+        shutil.copy(NOTEBOOK.parent / name, folder)
+    home = folder.parent / "home"  # where Jupyter keeps what is its own
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+            (home / name).mkdir(parents=True)
+            patch.setenv(name, str(home / name))
+        patch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PROJECT1_OPTIONS", shlex.join(map(str, options)))
+        patch.setenv("PROJECT1_URL", "http://127.0.0.1:9/")
+        client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+        client.execute()
+    return notebook
+
+
+def run_cells(last, folder, **environment):
+    """Run the code cells up to the one with the id `last` as a plain script in `folder`."""
+    parts = []
+    for name, source in sources("code").items():
+        parts.append(source)
+        if name == last:
+            break
+    else:
+        raise ValueError(f"no cell {last}")
+    env = {**os.environ, "PIP_NO_INDEX": "1", **environment}
+    return subprocess.run([sys.executable, "-c", "\n".join(parts)], cwd=folder, env=env, capture_output=True, text=True,
+                          timeout=200)
+
+
+@pytest.fixture(scope="module")
+def executed(data, tmp_path_factory):  # noqa: F811
+    """The notebook after a whole run on the small data, and the folder that it ran in."""
+    folder = tmp_path_factory.mktemp("notebook") / "Project1"
+    folder.mkdir()
+    notebook = execute(folder, [*data.paths, "--UNITS", 8, "--NUM_EPOCHS", 2, "--BATCH_SIZE", 32])
+    cells = {cell.id: cell for cell in notebook.cells}
+    results = {name: json.loads((folder / "outputs" / name / "results.json").read_text()) for name in ("LSTM", "GRU")}
+    return SimpleNamespace(cells=cells, folder=folder, results=results)
+
+
+# A whole run
+
+
+def test_both_scripts_are_trained_in_the_quick_setting(executed):
+    assert "the quick setting" in output_text(executed.cells["install"]) or "1 GPU" in output_text(executed.cells["install"])
+    assert "pip install" not in output_text(executed.cells["install"]), "all is installed"
+    for name in ("LSTM", "GRU"):
+        output, results = output_text(executed.cells[name.lower()]), executed.results[name]
+        assert output.startswith(f"$ python3 {name}.py ")
+        summary = output[output.index("================ FINAL SUMMARY"):]
+        assert f"Validation Accuracy: {results['validation_accuracy']:.4f}\n" in summary
+        assert summary.endswith("===============================================\n")
+        assert "Traceback" not in output
+        constants = results["constants"]
+        assert (constants["UNITS"], constants["NUM_EPOCHS"]) == (8, 2), "EXTRA goes before the quick setting"
+    if "the quick setting" in output_text(executed.cells["install"]):
+        constants = executed.results["GRU"]["constants"]
+        assert (constants["WARM_UP_EPOCHS"], constants["FINAL_EPOCHS"]) == (1, 4)
+
+
+def test_the_pictures_are_shown(executed):
+    for name in ("LSTM", "GRU"):
+        cell = executed.cells[f"{name.lower()}-pictures"]
+        shown = [base64.b64decode(output.data["image/png"]) for output in cell.outputs if output.output_type == "display_data"]
+        pictures = ("curves.png", "confusion_validation.png", "confusion_test.png")
+        assert shown == [(executed.folder / "outputs" / name / picture).read_bytes() for picture in pictures]
+        assert output_text(cell).split() == [f"outputs/{name}/{picture}" for picture in pictures]
+
+
+def test_the_comparison_has_the_figures_of_results_json(executed):
+    (shown,) = [output.data["text/markdown"] for output in executed.cells["comparison"].outputs
+                if output.output_type == "display_data"]
+    head, rule, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown.splitlines()]
+    assert {len(row) for row in (head, rule, *rows)} == {9}
+    assert [row[0] for row in rows] == ["LSTM.py", "GRU.py, phase 1 (frozen)", "GRU.py, phase 2 (freeze-thaw)"]
+    table = {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+    lstm, gru = executed.results["LSTM"], executed.results["GRU"]
+    for row, results in ((rows[0][0], lstm), (rows[2][0], gru)):
+        assert table[row]["test accuracy"] == f"{results['test_accuracy']:.4f}"
+        assert table[row]["test macro F1"] == f"{results['test_macro_f1']:.4f}"
+        assert table[row]["model, bytes"] == f"{results['model_bytes']:,}"
+        assert table[row]["one text, seconds"] == f"{results['profile']['latency_seconds_batch_1']:.4f}"
+        assert table[row]["256 texts, seconds"] == f"{results['profile']['latency_seconds_batch_256']:.4f}"
+    for row, results in zip(rows, (lstm, gru["phase_1"], gru), strict=True):
+        assert table[row[0]]["validation accuracy"] == f"{results['validation_accuracy']:.4f}"
+        assert table[row[0]]["validation macro F1"] == f"{results['validation_macro_f1']:.4f}"
+    assert table[rows[1][0]]["test accuracy"] == table[rows[1][0]]["model, bytes"] == "", "phase 1 is neither tested nor saved"
+    seconds = [float(table[row[0]]["training, seconds"]) for row in rows]
+    assert seconds[0] == pytest.approx(lstm["training_seconds"], abs=0.051)
+    assert sum(seconds[1:]) == pytest.approx(gru["training_seconds"], abs=0.11) and min(seconds) > 0
+
+
+def test_the_sentence_is_classified_by_both(executed):
+    lines = output_text(executed.cells["predict"]).splitlines()
+    assert not [line for line in lines if re.match("[IW]0000 |WARNING: All log", line)], "TensorFlow's log is left out"
+    assert [line.split()[2] for line in lines if line.startswith("$")] == ["LSTM.py", "GRU.py"]
+    found = [line.split("\t") for line in lines if line.count("\t") == 3]
+    assert len(found) == 2
+    for label, emotion, probability, text in found:
+        assert EMOTIONS[int(label)] == emotion and text == "i feel so lucky to have you"
+        assert re.fullmatch(r"[01]\.\d{4}", probability)
+
+
+def test_a_run_writes_below_the_folder_of_the_scripts_alone(executed):
+    top = {path.split("/")[0] for path in tree(executed.folder)}
+    assert top == {*CODE_FILES, "outputs"}
+    assert all((executed.folder / name).read_bytes() == (NOTEBOOK.parent / name).read_bytes() for name in CODE_FILES)
+
+
+def test_the_four_lines_at_the_end_use_the_model(executed):
+    (block,) = re.findall(r"```python\n(.*?)```", executed.cells["use-text"].source, re.DOTALL)
+    assert block.count("\n") == 4
+    result = subprocess.run([sys.executable, "-c", block], cwd=executed.folder / "outputs" / "GRU", capture_output=True,
+                            text=True, timeout=200)
+    assert result.returncode == 0, result.stderr[-2000:]
+    emotion, probability = result.stdout.split()
+    predicted = output_text(executed.cells["predict"]).splitlines()[-1].split("\t")
+    assert emotion == predicted[1] and float(probability) == pytest.approx(float(predicted[2]), abs=6e-5)
+
+
+def test_a_failing_script_fails_the_notebook(tmp_path):
+    folder = tmp_path / "Project1"
+    folder.mkdir()
+    with pytest.raises(CellExecutionError) as caught:
+        execute(folder, ["--TRAIN_PATH", "none.csv"])
+    assert "ended with exit status 2: error: TRAIN_PATH: no file none.csv" in str(caught.value)
+    assert not (folder / "outputs" / "LSTM" / "results.json").exists() and not (folder / "outputs" / "GRU").exists()
+
+
+# The code and the packages
+
+
+@pytest.fixture
+def address(direct_network, tmp_path):
+    """The address of a local server of tmp_path/served, which holds the files of Project1."""
+    (tmp_path / "served").mkdir()
+    for name in CODE_FILES:
+        shutil.copy(NOTEBOOK.parent / name, tmp_path / "served")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
+        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{served.server_port}"
+        finally:
+            served.shutdown()
+            thread.join()
+
+
+def test_the_code_is_downloaded_once_where_it_is_not_beside(address, tmp_path):
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    result = run_cells("get-code", folder, PROJECT1_URL=address)
+    assert result.returncode == 0 and result.stdout == f"the code is in {folder / 'Project1'}\n", result.stderr
+    assert tree(folder) == {f"Project1/{name}": (NOTEBOOK.parent / name).read_bytes() for name in CODE_FILES}
+    result = run_cells("get-code", folder, PROJECT1_URL="http://127.0.0.1:9")
+    assert result.returncode == 0, result.stderr
+    result = run_cells("get-code", folder / "Project1", PROJECT1_URL="http://127.0.0.1:9")
+    assert result.returncode == 0 and result.stdout == f"the code is in {folder / 'Project1'}\n", result.stderr
+
+
+def test_code_that_cannot_be_had_is_a_clear_error(address, tmp_path):
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    (tmp_path / "served" / "GRU.py").unlink()
+    for base, name, reason in ((address, "GRU.py", "404"), ("http://127.0.0.1:9", "LSTM.py", "refused")):
+        result = run_cells("get-code", folder, PROJECT1_URL=base)
+        message = result.stderr.splitlines()[-1]
+        assert result.returncode and message.startswith(f"RuntimeError: cannot get {base}/{name} ("), result.stderr
+        assert reason in message and message.endswith("put LSTM.py, GRU.py, requirements.txt beside this notebook")
+        assert not tree(folder)
+
+
+def test_only_what_is_missing_is_installed_and_tensorflow_is_left_as_it_is(tmp_path):
+    for name in CODE_FILES:
+        shutil.copy(NOTEBOOK.parent / name, tmp_path)
+    wanted = ["# a comment", "", "tensorflow==1.0", "numpy>=1", "no-such-package-here>=2", "pytest>=9999"]
+    (tmp_path / "requirements.txt").write_text("\n".join(wanted))
+    result = run_cells("install", tmp_path)
+    assert result.returncode and result.stderr.splitlines()[-1].startswith("RuntimeError: python3 -m pip install"), result.stderr
+    (command,) = [line for line in result.stdout.splitlines() if line.startswith("$")]
+    assert shlex.split(command)[1:] == ["python3", "-m", "pip", "install", "--quiet", "no-such-package-here>=2", "pytest>=9999"]
+
+
+# The file
+
+
+def test_the_notebook_is_valid_and_its_outputs_are_stripped():
+    notebook = read_notebook()
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    identities = [cell["id"] for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]]  # nbformat would mend them
+    assert len(set(identities)) == len(identities)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None
+            ast.parse(cell.source)
+
+
+def test_the_notebook_calls_the_scripts_and_has_no_copy_of_their_code():
+    code = "\n".join(sources("code").values())
+    own = {node.name for node in ast.walk(ast.parse(code)) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    assert own
+    for name in ("LSTM.py", "GRU.py"):
+        script = (NOTEBOOK.parent / name).read_text(encoding="utf-8")
+        theirs = {node.name for node in ast.walk(ast.parse(script)) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        assert not own & theirs
+        lines = [{line.strip() for line in text.splitlines() if len(line.strip()) > 30} for text in (code, script)]
+        assert not lines[0] & lines[1]
+        assert f'execute(str(CODE / "{name}")' in code
+    assert "import keras" not in code and "import tensorflow as" not in code
+
+
+@pytest.mark.parametrize("path", ["README.md", "Project1/README.md", "Project1/project1_workflow.ipynb"])
+def test_the_colab_badge_points_to_the_notebook(path):
+    text = read_notebook().cells[0].source if path.endswith(".ipynb") else (REPO / path).read_text(encoding="utf-8")
+    assert BADGE in text
+    for repository, branch, target in re.findall(r"colab\.research\.google\.com/github/([^/]+/[^/]+)/blob/(\w+)/([^)\s]+)", text):
+        assert (repository, branch) == ("Roeyx/NLP", "main") and (REPO / target).is_file()
