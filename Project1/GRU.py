@@ -582,11 +582,13 @@ def fit(model, data, rate, epochs, name, report=None):
     """
     dataset = training_batches(data.train, data.train_labels)
     schedule = learning_rate_schedule(rate, epochs * len(dataset))
+    # Ten steps a call from Python; a loop of steps over several devices fails in TensorFlow 2.21
+    steps = 1 if model.distribute_strategy.num_replicas_in_sync > 1 else 10
     with model.distribute_strategy.scope():
         optimizer = keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY, clipnorm=1.0, use_ema=True,
                                            ema_momentum=EMA_MOMENTUM)
         model.compile(optimizer, keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING),
-                      steps_per_execution=10)  # ten steps a call from Python
+                      steps_per_execution=steps)
     best = BestEpoch(data.val, data.val_labels, name, PATIENCE, report)
     averages = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
     verbose = 1 if sys.stderr.isatty() and sys.stdout.isatty() else 0
