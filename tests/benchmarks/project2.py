@@ -1,0 +1,337 @@
+#!/usr/bin/env python3
+"""Measure Project2: its speed, a million rows, a test estimate, and two processes against one.
+
+Usage: python3 tests/benchmarks/project2.py throughput|million|holdout|processes [options]
+
+throughput [--steps 20] [--texts 2000] [--rounds 1] [--weights FOLDER] [--seeds 1]
+    Texts a second of MiniLM. Training: Training.step of the script, as it trains (batches of like
+    length padded to their longest, the precision that PRECISION auto means here, its own loss, AdamW,
+    clipping and moving average), against the same model in float32 with each text padded to 128 and
+    plain torch AdamW (F.cross_entropy, backward, step), which are the peer. Both take the same batches
+    of 32: N of an epoch, at evenly spaced ranks of their length, in chance order, and each step of
+    ours is followed by one of the peer, so that what else runs slows both. Two steps each come first
+    and are not timed.
+    Inference: the first 2,000 validation texts from raw text to label, as --mode inference serves
+    them, against tokenizing to 128 and the float32 model; both in batches of 64 (the script's), the
+    whole set in turns, --rounds times, the medians. The weights are those of --weights, a folder that
+    training wrote, or else the pretrained encoder with a random head, which is as fast. The share of
+    equal predictions is printed, and the accuracy of both where --weights is given.
+million --weights FOLDER [--rows 1000000]
+    A CSV of so many rows (the validation texts over and over, their labels, and a row number as a
+    further column) through --mode inference in a process of its own, whose resident memory is read
+    five times a second. Rows a second over the whole run and by the script's own clock, and the peak
+    of the memory in each tenth of the output; every row of the output is checked to begin with what
+    stood in the input. No seed: nothing is drawn. No peer.
+holdout [--seeds 1]
+    MiniLM trained by the command line with its default settings on train.csv less 2,000 rows (of
+    those that the script trains on, numpy's default_rng(0), as in project1.py), which stand in for a
+    test set: chosen on validation, scored by --mode evaluate on the rows held out. The peer is
+    project1.py holdout on the same rows. A run that is stopped goes on when it is started again.
+processes [--rows 3000] [--seeds 1,2]
+    MiniLM trained for two epochs on the first so many rows of train.csv, on the CPU: by one process
+    (the peer), by `accelerate launch --num_processes 2 --cpu`, and by `torchrun --nproc_per_node 2`;
+    validation accuracy and macro F1 of each seed, and the spread over the seeds of one process,
+    against which a difference is to be read.
+
+Data: train.csv and validation.csv of FOLDER (--data FOLDER, ../shared/data/emotion). Each part takes
+--options "--epochs 1", further options of the script, and each that trains --model_id FOLDER, another
+encoder in MiniLM's place. holdout writes below outputs/benchmark/project2, the others to temporary
+folders.
+"""
+import argparse
+import csv
+import importlib.util
+import itertools
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SCRIPT = os.path.join(ROOT, "Project2", "emotion_classifier.py")
+OUTPUT = os.path.join(ROOT, "outputs", "benchmark", "project2")
+PADDED = 128  # tokens of every text of the peer
+
+
+def load_script(options):
+    """Import the script as a module, its constants set to the benchmark's data and --options."""
+    spec = importlib.util.spec_from_file_location("emotion_classifier", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["emotion_classifier"] = module
+    spec.loader.exec_module(module)
+    arguments, sys.argv = sys.argv, [SCRIPT, *data_options(options), *shlex.split(options.options)]
+    module.parse_arguments()
+    sys.argv = arguments
+    module.quiet_libraries()
+    return module
+
+
+def data_options(options):
+    """Return the script's options that name the benchmark's data."""
+    return ["--train", os.path.join(options.data, "train.csv"), "--val", os.path.join(options.data, "validation.csv")]
+
+
+def model_options(options):
+    """Return the script's options that name the model to train."""
+    return ["--model", "MiniLM", *(["--model_id", options.model_id] if options.model_id else [])]
+
+
+def run(*command, **environment):
+    """Run a command to its end; returns (standard output, seconds), or ends with what it said where it fails."""
+    started = time.perf_counter()
+    result = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            errors="replace", env={**os.environ, **environment})
+    if result.returncode:
+        sys.exit(f"{shlex.join(map(str, command))} ended with exit status {result.returncode}:\n{result.stderr[-4000:]}")
+    return result.stdout, time.perf_counter() - started
+
+
+def read_json(*path):
+    with open(os.path.join(*path), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def write_rows(path, rows):
+    """Write a CSV with the columns text and label."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([("text", "label"), *rows])
+
+
+def seconds_of(work, device):
+    """Return the seconds that a call takes, its work on a GPU included."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def padded_inputs(tokenizer, texts, device):
+    """Return the peer's inputs: each text padded to PADDED tokens."""
+    encoded = tokenizer(texts, truncation=True, max_length=PADDED, padding="max_length", return_tensors="pt")
+    return {name: encoded[name].to(device) for name in ("input_ids", "attention_mask")}
+
+
+def measure_training(script, options, name):
+    """Print the training throughput of the script and of the peer, and their ratio."""
+    import torch
+    import torch.nn.functional as F
+    from accelerate import Accelerator
+
+    data = script.acquire()
+    model_id = options.model_id or script.MODELS["MiniLM"]
+    folder = script.locate_model(model_id)
+    torch.manual_seed(script.SEED)
+    model, tokenizer, settings = script.load_base("MiniLM", model_id, folder)
+    plain = script.load_base("MiniLM", model_id, folder)[0]
+    encoded = script.Encoded(script.encode(tokenizer, data.train_texts, settings), data.train_labels, [], data.val_labels,
+                             tokenizer.pad_token_id)
+    accelerator = Accelerator(mixed_precision="no")
+    training = script.Training(accelerator, model, encoded, settings, os.path.join(OUTPUT, "none.pt"), "")
+    model.train()
+    plain.to(accelerator.device).train()
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=script.RATES["MiniLM"])
+
+    def plain_step(rows):
+        inputs = padded_inputs(tokenizer, [data.train_texts[row] for row in rows], accelerator.device)
+        labels = torch.tensor(data.train_labels[rows], device=accelerator.device)
+        F.cross_entropy(plain(**inputs).logits, labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    groups = sorted(script.batches(encoded.train, 0), key=lambda rows: max(len(encoded.train[row]) for row in rows))
+    ranks = (np.arange(options.steps) + 0.5) * len(groups) / options.steps
+    chosen = [groups[rank] for rank in np.random.default_rng(script.SEED).permutation(ranks.astype(int))]
+    ours, theirs, number = 0.0, 0.0, itertools.count()
+    for place, rows in enumerate(chosen[:2] + chosen):
+        seconds = (seconds_of(lambda: training.step(rows, next(number), 2000), accelerator.device),
+                   seconds_of(lambda: plain_step(rows), accelerator.device))
+        if place >= 2:
+            ours, theirs = ours + seconds[0], theirs + seconds[1]
+    texts = sum(len(rows) for rows in chosen)
+    print(f"RESULT training of {name} on {accelerator.device}, {options.steps} steps of {len(chosen[0])}: "
+          f"{texts / ours:.1f} texts/s in {str(training.dtype).removeprefix('torch.')}; float32 padded to {PADDED}: "
+          f"{texts / theirs:.1f} texts/s; {theirs / ours:.1f} times as fast", flush=True)
+    return model, tokenizer, settings
+
+
+def measure_inference(script, options, name, folder):
+    """Print the inference throughput of a saved model as the script serves it and of the peer, and their ratio."""
+    import torch
+
+    texts, labels = script.acquire_labelled("VAL_PATH")
+    texts, labels = texts[:options.texts], labels[:options.texts]
+    served, tokenizer, settings = script.load_to_serve(folder)
+    plain = script.load_checkpoint(folder)[0]
+    predicted = {}
+
+    def ours():
+        predicted["ours"], _ = script.predict(served, tokenizer, texts, settings)
+
+    def theirs(number=len(texts)):
+        found = []
+        with torch.inference_mode():
+            for begin in range(0, number, 64):
+                logits = plain(**padded_inputs(tokenizer, texts[begin:begin + 64], plain.device)).logits
+                found.append(logits.argmax(1).cpu().numpy())
+        predicted["theirs"] = np.concatenate(found)
+
+    script.predict(served, tokenizer, texts[:256], settings)
+    theirs(64)
+    seconds = np.median([(seconds_of(ours, plain.device), seconds_of(theirs, plain.device)) for _ in range(options.rounds)], 0)
+    speeds = len(texts) / seconds
+    print(f"RESULT inference of {name} on {plain.device}, {len(texts):,} texts in batches of 64: {speeds[0]:.1f} texts/s in "
+          f"{str(served.dtype).removeprefix('torch.')}; float32 padded to {PADDED}: {speeds[1]:.1f} texts/s; "
+          f"{speeds[0] / speeds[1]:.1f} times as fast; {np.mean(predicted['ours'] == predicted['theirs']):.4f} of the "
+          "predictions are equal", flush=True)
+    if options.weights:
+        accuracies = [np.mean(predicted[name] == labels) for name in ("ours", "theirs")]
+        print(f"RESULT accuracy {accuracies[0]:.4f}; float32 padded to {PADDED}: {accuracies[1]:.4f}")
+
+
+def throughput(options):
+    script = load_script(options)
+    import torch
+
+    name = os.path.basename(options.model_id.rstrip("/")) if options.model_id else "MiniLM"
+    print(f"{torch.get_num_threads()} threads", flush=True)
+    for seed in options.seeds:
+        script.SEED = seed
+        model, tokenizer, settings = measure_training(script, options, name)
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            script.save_settings(folder, settings)
+            measure_inference(script, options, name, options.weights or folder)
+
+
+def watch(command, partial):
+    """Run a command; returns (its output, seconds, list of (bytes written to `partial`, resident bytes))."""
+    import psutil
+
+    started, samples = time.perf_counter(), []
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while process.poll() is None:
+        try:
+            memory = psutil.Process(process.pid).memory_info().rss
+            samples.append((os.path.getsize(partial) if os.path.exists(partial) else 0, memory))
+        except (psutil.NoSuchProcess, FileNotFoundError):
+            continue
+        time.sleep(0.2)
+    output = process.stdout.read()
+    if process.returncode:
+        sys.exit(f"{shlex.join(command)} ended with exit status {process.returncode}")
+    return output, time.perf_counter() - started, samples
+
+
+def million(options):
+    if not options.weights:
+        sys.exit("million needs --weights, a folder that training wrote")
+    with open(os.path.join(options.data, "validation.csv"), newline="", encoding="utf-8") as file:
+        rows = [(row["text"], row["label"]) for row in csv.DictReader(file)]
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = os.path.join(folder, "rows.csv"), os.path.join(folder, "rows_predictions.csv")
+        with open(source, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("number", "text", "label"))
+            writer.writerows((number, *row) for number, row in zip(range(options.rows), itertools.cycle(rows)))
+        output, seconds, samples = watch([sys.executable, SCRIPT, "--mode", "inference", "--weights", options.weights,
+                                          "--test_csv", source, *shlex.split(options.options)], f"{target}.partial")
+        print(output, end="")
+        size, count = os.path.getsize(target), 0
+        with open(source, "rb") as before, open(target, "rb") as after:
+            for count, (given, found) in enumerate(itertools.zip_longest(before, after, fillvalue=b"")):
+                if not found.startswith(given.rstrip(b"\n") + b","):
+                    sys.exit(f"row {count} came back otherwise: {found!r}")
+    if count != options.rows:
+        sys.exit(f"{count} rows came back of {options.rows}")
+    tenths = [[] for _ in range(10)]
+    for written, memory in samples:
+        tenths[min(9, written * 10 // size)].append(memory / 2**20)
+    peaks = list(itertools.accumulate((max(tenth, default=0) for tenth in tenths), max))
+    print(f"RESULT {options.rows:,} rows in {seconds:.1f} s, start included: {options.rows / seconds:,.0f} rows/s; peak "
+          f"memory {peaks[0]:.0f} MiB when 10 % were written, {peaks[-1]:.0f} MiB at the end")
+    print("peak MiB within each tenth:", *(f"{max(tenth):.0f}" if tenth else "-" for tenth in tenths))
+
+
+def holdout(options):
+    script = load_script(options)
+    data = script.acquire()
+    order = np.random.default_rng(0).permutation(len(data.train_texts))
+    paths = {"held": os.path.join(OUTPUT, "held.csv"), "rest": os.path.join(OUTPUT, "rest.csv")}
+    for name, rows in (("held", order[:2000]), ("rest", order[2000:])):
+        write_rows(paths[name], [(data.train_texts[row], data.train_labels[row]) for row in rows])
+    extra, found = shlex.split(options.options), []
+    for seed in options.seeds:
+        output = os.path.join(OUTPUT, f"holdout_{seed}")
+        _, seconds = run(sys.executable, SCRIPT, *data_options(options), "--train", paths["rest"], *model_options(options),
+                         "--seed", seed, "--output", output, *extra)
+        weights = os.path.join(output, "best_MiniLM")
+        run(sys.executable, SCRIPT, "--mode", "evaluate", "--weights", weights, "--val", paths["held"], "--output",
+            os.path.join(output, "held"))
+        results, held = read_json(output, "MiniLM", "results.json"), read_json(output, "held", "evaluation.json")
+        found.append((held["accuracy"], held["macro_f1"]))
+        print(f"RESULT seed {seed}: validation accuracy {results['validation_accuracy']:.4f}, macro F1 "
+              f"{results['validation_macro_f1']:.4f}; {held['rows']:,} held out: accuracy {held['accuracy']:.4f}, macro F1 "
+              f"{held['macro_f1']:.4f}; {seconds:.0f} s", flush=True)
+    (accuracy, macro_f1), (spread, macro_spread) = np.mean(found, 0), np.ptp(found, 0)
+    print(f"RESULT held out, mean over {len(found)} seeds: accuracy {accuracy:.4f} (spread {spread:.4f}), macro F1 "
+          f"{macro_f1:.4f} (spread {macro_spread:.4f})")
+
+
+def processes(options):
+    with open(os.path.join(options.data, "train.csv"), newline="", encoding="utf-8") as file:
+        rows = [(row["text"], row["label"]) for row in itertools.islice(csv.DictReader(file), options.rows)]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1",
+              "--mixed_precision", "no", "--dynamo_backend", "no", "--cpu"]
+    ways = {"one process": [sys.executable], "accelerate launch --num_processes 2 --cpu": launch,
+            "torchrun --nproc_per_node 2": [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]}
+    found = {}
+    for (way, command), seed in itertools.product(ways.items(), options.seeds):
+        with tempfile.TemporaryDirectory() as output:
+            path = os.path.join(output, "train.csv")
+            write_rows(path, rows)
+            said, seconds = run(*command, SCRIPT, *data_options(options), "--train", path, *model_options(options), "--epochs",
+                                2, "--seed", seed, "--output", output, *shlex.split(options.options), ACCELERATE_USE_CPU="true")
+            results = read_json(output, "MiniLM", "results.json")
+        found[way, seed] = results["validation_accuracy"], results["validation_macro_f1"]
+        difference = np.subtract(found[way, seed], found["one process", seed])
+        print(f"RESULT {way}, seed {seed}: validation accuracy {found[way, seed][0]:.4f} ({difference[0]:+.4f}), macro F1 "
+              f"{found[way, seed][1]:.4f} ({difference[1]:+.4f}); training {results['training_seconds']:.1f} s, whole run "
+              f"{seconds:.1f} s", flush=True)
+        print("".join(f"{line}\n" for line in said.splitlines() if line.startswith("note:")), end="", flush=True)
+    spread = np.ptp([found["one process", seed] for seed in options.seeds], 0)
+    print(f"RESULT spread over {len(options.seeds)} seeds of one process: accuracy {spread[0]:.4f}, macro F1 {spread[1]:.4f}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = {"throughput": throughput, "million": million, "holdout": holdout, "processes": processes}
+    parser.add_argument("part", choices=parts)
+    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")])
+    parser.add_argument("--data", default=os.path.join(ROOT, os.pardir, "shared", "data", "emotion"))
+    parser.add_argument("--weights", help="throughput, million: a folder that training wrote")
+    parser.add_argument("--model_id", default="", help="an encoder in MiniLM's place: a local folder")
+    parser.add_argument("--options", default="", help='further options of the script, such as "--epochs 1"')
+    parser.add_argument("--rows", type=int, help="million: rows of the file; processes: training rows")
+    parser.add_argument("--steps", type=int, default=20, help="throughput: timed training steps of each")
+    parser.add_argument("--texts", type=int, default=2000, help="throughput: validation texts to predict")
+    parser.add_argument("--rounds", type=int, default=1, help="throughput: how often these are predicted")
+    options = parser.parse_args()
+    options.seeds = options.seeds or ([1, 2] if options.part == "processes" else [1])
+    options.rows = options.rows or (3000 if options.part == "processes" else 1_000_000)
+    parts[options.part](options)
+
+
+if __name__ == "__main__":
+    main()

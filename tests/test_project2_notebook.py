@@ -1,0 +1,397 @@
+"""Project2/emotion_classifier.ipynb: a whole run on small data, the pieces that fetch and install, its address."""
+import ast
+import base64
+import csv
+import functools
+import http.server
+import json
+import os
+import random
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+for needed in ("nbclient", "nbformat", "ipykernel", "torch", "transformers", "accelerate"):
+    pytest.importorskip(needed, reason=f"the notebook's tests need {needed}; see tests/requirements.txt")
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from conftest import REPO, SHARED_DATA, load_script, tree
+
+NOTEBOOK = REPO / "Project2" / "emotion_classifier.ipynb"
+BADGE = ("[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+         "(https://colab.research.google.com/github/Roeyx/NLP/blob/main/Project2/emotion_classifier.ipynb)")
+CODE_FILES = ("emotion_classifier.py", "requirements.txt")
+EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
+
+
+# Helpers
+
+
+def read_notebook():
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def sources(kind):
+    """{id: source} of the cells of one kind, in order."""
+    return {cell.id: cell.source for cell in read_notebook().cells if cell.cell_type == kind}
+
+
+def output_text(cell):
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
+
+
+def shown(cell, kind):
+    """What a cell displays of one kind of data, in order."""
+    return [output.data[kind] for output in cell.outputs if output.output_type == "display_data" and kind in output.data]
+
+
+def table_of(cell):
+    """The rows of the table that a cell shows: a list of {heading: text}."""
+    (text,) = shown(cell, "text/markdown")
+    head, rule, *rows = [[part.strip() for part in line.strip("|").split("|")] for line in text.splitlines()]
+    assert len(rule) == len(head)
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def constant(name):
+    """The value of a constant at the top of the script, which is not imported for it."""
+    for node in ast.parse((NOTEBOOK.parent / CODE_FILES[0]).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
+            return ast.literal_eval(node.value)
+    raise ValueError(f"no constant {name}")
+
+
+def set_environment(patch, home, options):
+    """Give the notebook its options and nothing to be had from elsewhere; what is Jupyter's own goes to `home`."""
+    for name in ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "HF_HOME"):
+        (home / name).mkdir(parents=True)
+        patch.setenv(name, str(home / name))
+    for name in ("JUPYTER_PREFER_ENV_PATH", "PIP_NO_INDEX", "HF_HUB_OFFLINE"):
+        patch.setenv(name, "1")
+    patch.setenv("PROJECT2_OPTIONS", shlex.join(map(str, options)))
+    patch.setenv("PROJECT2_URL", "http://127.0.0.1:9/")
+
+
+def execute(folder, options):
+    """Run the notebook in `folder` from top to bottom, with PROJECT2_OPTIONS set; returns it with its outputs."""
+    notebook = read_notebook()
+    for name in CODE_FILES:
+        shutil.copy(NOTEBOOK.parent / name, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        set_environment(patch, folder.parent / "home", options)
+        client = NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+        client.execute()
+    return notebook
+
+
+def run_cells(last, folder, **environment):
+    """Run the code cells up to the one with the id `last` as a plain script in `folder`."""
+    parts = []
+    for name, source in sources("code").items():
+        parts.append(source)
+        if name == last:
+            break
+    else:
+        raise ValueError(f"no cell {last}")
+    env = {**os.environ, "PIP_NO_INDEX": "1", **environment}
+    return subprocess.run([sys.executable, "-c", "\n".join(parts)], cwd=folder, env=env, capture_output=True, text=True,
+                          timeout=600)
+
+
+def made_rows(number, seed):
+    """Rows of (text, label) of all six classes, all different; for want of real data."""
+    rng = random.Random(seed)
+    fillers = "i you the a to my is in on at it me so just now today work home go day we feel".split()
+    moods = ["sad", "happy", "love", "angry", "afraid", "shocked"]
+    return [(" ".join([moods[row % 6], *rng.choices(fillers, k=rng.randrange(3, 25)), f"word{seed}x{row}"]), str(row % 6))
+            for row in range(number)]
+
+
+def save_tiny_model(folder, texts):
+    """Save a BERT of two layers and 32 units with random weights, and a WordPiece tokenizer of these texts."""
+    import tokenizers
+    import torch
+    import transformers
+    pieces = tokenizers.BertWordPieceTokenizer()
+    pieces.train_from_iterator(texts, vocab_size=800, show_progress=False)
+    folder.mkdir()
+    pieces.save(str(folder / "tokenizer.json"))
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"), model_input_names=["input_ids", "attention_mask"], pad_token="[PAD]",
+        unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    transformers.BertModel(transformers.BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=512, pad_token_id=tokenizer.pad_token_id)).save_pretrained(folder)
+
+
+# A whole run
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Small files of real rows, 300 training and 100 validation, and a tiny model: options of the script."""
+    folder, real = tmp_path_factory.mktemp("data"), SHARED_DATA / "emotion"
+    parts = {"train": made_rows(300, 0), "validation": made_rows(100, 1)}
+    for name, rows in parts.items():
+        if (real / f"{name}.csv").is_file():
+            with open(real / f"{name}.csv", newline="", encoding="utf-8") as file:
+                rows[:] = [(row["text"], row["label"]) for row in csv.DictReader(file)][:len(rows)]
+        with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([("text", "label"), *rows])
+    assert {label for _, label in parts["train"]} == set("012345")
+    save_tiny_model(folder / "tiny", [text for text, _ in parts["train"]])
+    return ["--train", folder / "train.csv", "--val", folder / "validation.csv", "--model_id", folder / "tiny"]
+
+
+@pytest.fixture(scope="module")
+def executed(small, tmp_path_factory):
+    """The notebook after a whole run on the small data, and the folder that it ran in."""
+    folder = tmp_path_factory.mktemp("notebook") / "Project2"
+    folder.mkdir()
+    options = ["--model", "MiniLM", "--epochs", 2, "--learning_rate", 0.01, "--technique", "onnx", "--precision", "float32"]
+    notebook = execute(folder, [*small, *options])
+    report = json.loads((folder / "outputs" / "report.json").read_text())
+    return SimpleNamespace(cells={cell.id: cell for cell in notebook.cells}, folder=folder, outputs=folder / "outputs",
+                           results=report["models"]["MiniLM"])
+
+
+def test_a_model_is_trained(executed):
+    installed = output_text(executed.cells["install"])
+    assert "no GPU; model: MiniLM; the quick setting" in installed or " GPU; model: all; full training" in installed
+    assert "pip install" not in installed, "all is installed"
+    output, results = output_text(executed.cells["train"]), executed.results
+    assert output.startswith("$ python3 emotion_classifier.py ")
+    assert " --output outputs " in output.splitlines()[0]
+    summary = output[output.index("================ FINAL SUMMARY"):]
+    assert f"Validation Accuracy: {results['validation_accuracy']:.4f}\n" in summary
+    assert summary.endswith("===============================================\n")
+    assert results["epochs"] == 2, "EXTRA goes before the quick setting"
+    assert not [name for name, cell in executed.cells.items() if "outputs" in cell and "Traceback" in output_text(cell)]
+
+
+def test_the_report_has_the_figures_of_report_json(executed):
+    (row,), results = table_of(executed.cells["report"]), executed.results
+    assert row["model"] == "MiniLM" and row["epochs"] == "2"
+    assert row["macro F1"] == f"{results['validation_macro_f1']:.4f}"
+    assert row["accuracy"] == f"{results['validation_accuracy']:.4f}"
+    assert row["parameters"] == f"{results['parameters']:,}"
+    assert row["on disk, MB"] == f"{results['model_bytes'] / 1e6:.1f}"
+    assert float(row["training, seconds"]) == pytest.approx(results["training_seconds"], abs=0.051)
+    assert output_text(executed.cells["report"]) == "the best is in outputs/best_MiniLM\n"
+
+
+def test_the_pictures_are_shown(executed):
+    pictures = ["class_distribution.png", "MiniLM/curves.png", "MiniLM/confusion.png"]
+    evaluation = ["precision_recall.png", "confusion.png"]
+    for name, expected in (("pictures", pictures), ("evaluate", evaluation), ("compressed", ["compression.png"])):
+        cell = executed.cells[name]
+        assert [base64.b64decode(data) for data in shown(cell, "image/png")] == [
+            (executed.outputs / picture).read_bytes() for picture in expected]
+        assert output_text(cell).split()[-len(expected):] == [f"outputs/{picture}" for picture in expected]
+
+
+def test_the_best_model_is_evaluated(executed):
+    output = output_text(executed.cells["evaluate"])
+    evaluation = json.loads((executed.outputs / "evaluation.json").read_text())
+    assert evaluation["weights"] == "outputs/best_MiniLM" and evaluation["rows"] == 100
+    assert f"accuracy {evaluation['accuracy']:.4f}, macro F1 {evaluation['macro_f1']:.4f}" in output
+    assert "latency, batch 32: median" in output and all(emotion in output for emotion in EMOTIONS)
+
+
+def test_the_sentence_is_classified(executed):
+    command, line = output_text(executed.cells["predict"]).splitlines()
+    assert command.startswith("$ python3 emotion_classifier.py '--text=i feel so lucky to have you'")
+    label, emotion, probability, text = line.split("\t")
+    assert EMOTIONS[int(label)] == emotion and text == "i feel so lucky to have you"
+    assert re.fullmatch(r"[01]\.\d{4}", probability)
+
+
+def test_the_file_comes_back_with_predictions(executed):
+    given = (executed.outputs / "example.csv").read_text(encoding="utf-8").splitlines()
+    found = (executed.outputs / "example_predictions.csv").read_text(encoding="utf-8").splitlines()
+    assert output_text(executed.cells["inference"]).splitlines()[-len(found):] == found
+    assert found[0] == f"{given[0]},predicted_label,predicted_emotion,confidence"
+    for before, after in zip(given[1:], found[1:], strict=True):
+        label, emotion, confidence = after.removeprefix(f"{before},").split(",")
+        assert EMOTIONS[int(label)] == emotion and 1 / 6 <= float(confidence) <= 1
+    (predicted,) = [line for line in output_text(executed.cells["predict"]).splitlines() if line.count("\t") == 3]
+    assert found[1].split(",")[-2:] == predicted.split("\t")[1:3], "the first text is the sentence"
+
+
+def test_the_compressed_variants_are_compared(executed):
+    compressed = json.loads((executed.outputs / "compression.json").read_text())["variants"]
+    rows = {row["variant"]: row for row in table_of(executed.cells["compressed"])}
+    assert "original" in rows
+    for variant in compressed:
+        if variant["status"] == "measured":
+            row = rows.pop(variant["variant"])
+            assert row["macro F1"] == f"{variant['macro_f1']:.4f}" and row["change"] == f"{variant['accuracy_change']:+.4f}"
+            assert row["agreement"] == f"{variant['agreement']:.4f}" and row["on disk, MB"] == f"{variant['bytes'] / 1e6:.1f}"
+            assert row["32 texts, ms"] == f"{variant['latency_32_median'] * 1e3:.1f}"
+        else:
+            assert f"{variant['variant']} was not run: {variant['reason']}\n" in output_text(executed.cells["compressed"])
+    assert not rows
+    assert "onnx_int8" in {variant["variant"] for variant in compressed}
+
+
+def test_the_lines_at_the_end_serve_the_onnx_variant(executed):
+    folder = executed.outputs / "best_MiniLM_onnx_int8"
+    if not folder.exists():
+        pytest.skip("the ONNX export was not run here")
+    (block,) = re.findall(r"```python\n(.*?)```", executed.cells["serve-text"].source, re.DOTALL)
+    assert "torch" not in block and "transformers" not in block
+    bare = folder.parent.parent.parent / "bare"
+    bare.mkdir()
+    for name in ("model.onnx", "tokenizer.json"):
+        shutil.copy(folder / name, bare)
+    result = subprocess.run([sys.executable, "-c", block], cwd=bare, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr[-2000:]
+    emotion, probability = result.stdout.split()
+    script = load_script(NOTEBOOK.parent / CODE_FILES[0])
+    model, tokenizer, settings = script.load_to_serve(str(folder))
+    (label,), (confidence,) = script.predict(model, tokenizer, ["i feel so lucky to have you"], settings)
+    assert emotion == EMOTIONS[label] and float(probability) == pytest.approx(confidence, abs=1e-5)
+
+
+def test_a_run_writes_below_the_folder_of_the_script_alone(executed):
+    top = {path.split("/")[0] for path in tree(executed.folder)}
+    assert top == {*CODE_FILES, "outputs"}
+    assert all((executed.folder / name).read_bytes() == (NOTEBOOK.parent / name).read_bytes() for name in CODE_FILES)
+
+
+def test_a_failing_script_fails_the_notebook(tmp_path):
+    folder = tmp_path / "Project2"
+    folder.mkdir()
+    with pytest.raises(CellExecutionError) as caught:
+        execute(folder, ["--train", "none.csv", "--model_id", tmp_path])
+    assert re.search(r"ended with exit status 2: error: .*none\.csv", str(caught.value))
+    assert not (folder / "outputs" / "report.json").exists()
+
+
+# The code and the packages
+
+
+@pytest.fixture
+def address(direct_network, tmp_path):
+    """The address of a local server of tmp_path/served, which holds the files of Project2."""
+    (tmp_path / "served").mkdir()
+    for name in CODE_FILES:
+        shutil.copy(NOTEBOOK.parent / name, tmp_path / "served")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
+        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{served.server_port}"
+        finally:
+            served.shutdown()
+            thread.join()
+
+
+def test_the_code_is_downloaded_once_where_it_is_not_beside(address, tmp_path):
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    result = run_cells("get-code", folder, PROJECT2_URL=address)
+    assert result.returncode == 0 and result.stdout == f"the code is in {folder / 'Project2'}\n", result.stderr
+    assert tree(folder) == {f"Project2/{name}": (NOTEBOOK.parent / name).read_bytes() for name in CODE_FILES}
+    result = run_cells("get-code", folder, PROJECT2_URL="http://127.0.0.1:9")
+    assert result.returncode == 0, result.stderr
+    result = run_cells("get-code", folder / "Project2", PROJECT2_URL="http://127.0.0.1:9")
+    assert result.returncode == 0 and result.stdout == f"the code is in {folder / 'Project2'}\n", result.stderr
+
+
+def test_code_that_cannot_be_had_is_a_clear_error(address, tmp_path):
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    (tmp_path / "served" / "requirements.txt").unlink()
+    for base, name, reason in ((address, "requirements.txt", "404"), ("http://127.0.0.1:9", "emotion_classifier.py", "refused")):
+        result = run_cells("get-code", folder, PROJECT2_URL=base)
+        message = result.stderr.splitlines()[-1]
+        assert result.returncode and message.startswith(f"RuntimeError: cannot get {base}/{name} ("), result.stderr
+        assert reason in message and message.endswith("put emotion_classifier.py, requirements.txt beside this notebook")
+        assert not tree(folder)
+
+
+def test_only_what_is_missing_is_installed_and_torch_and_transformers_are_left_as_they_are(tmp_path):
+    import torch
+    import transformers
+    for name in CODE_FILES:
+        shutil.copy(NOTEBOOK.parent / name, tmp_path)
+    wanted = ["# a comment", "", "torch==1.0", "transformers==1.0", "accelerate==0.1", "numpy>=1", "no-such-package-here>=2",
+              "pytest>=9999"]
+    (tmp_path / "requirements.txt").write_text("\n".join(wanted))
+    result = run_cells("install", tmp_path)
+    assert result.returncode and result.stderr.splitlines()[-1].startswith("RuntimeError: python3 -m pip install"), result.stderr
+    (command,) = [line for line in result.stdout.splitlines() if line.startswith("$")]
+    assert shlex.split(command)[1:] == ["python3", "-m", "pip", "install", "--quiet", "no-such-package-here>=2", "pytest>=9999",
+                                        f"torch=={torch.__version__}", f"transformers=={transformers.__version__}"]
+
+
+def test_a_package_for_compression_that_cannot_be_had_is_noted_and_the_rest_goes_on(tmp_path):
+    for name in CODE_FILES:
+        shutil.copy(NOTEBOOK.parent / name, tmp_path)
+    (tmp_path / "requirements.txt").write_text("torch==1.0\noptimum>=9999\n")
+    result = run_cells("install", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "note: optimum>=9999 is not there, and what needs it will be reported as not run (python3 -m pip" in result.stdout
+    assert " GPU; model: " in result.stdout
+
+
+# The file
+
+
+def test_the_notebook_is_valid_and_its_outputs_are_stripped():
+    notebook = read_notebook()
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    identities = [cell["id"] for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]]  # nbformat would mend them
+    assert len(set(identities)) == len(identities)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None
+            ast.parse(cell.source)
+
+
+def test_the_notebook_calls_the_script_and_has_no_copy_of_its_code():
+    code = "\n".join(sources("code").values())
+    own = {node.name for node in ast.walk(ast.parse(code)) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    script = (NOTEBOOK.parent / CODE_FILES[0]).read_text(encoding="utf-8")
+    theirs = {node.name for node in ast.walk(ast.parse(script)) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    assert own and not own & theirs
+    lines = [{line.strip() for line in text.splitlines() if len(line.strip()) > 30} for text in (code, script)]
+    assert not lines[0] & lines[1]
+    assert code.count("execute(SCRIPT, ") == 5
+    assert not re.search(r"^\s*(import|from) (torch|transformers|accelerate|onnx\w*)\b", code, re.MULTILINE)
+
+
+def test_the_form_and_the_text_name_what_the_script_has():
+    (form,) = re.findall(r'^MODEL = "auto"  # @param (\[.*\])$', sources("code")["settings"], re.MULTILINE)
+    assert json.loads(form) == ["auto", "all", *constant("MODELS")]
+    for variant in constant("VARIANTS"):
+        assert f"*{variant}*" in sources("markdown")["compress-text"]
+
+
+def test_the_packages_for_compression_are_requirements():
+    names = {re.split(r"[<>=]", line)[0] for line in (NOTEBOOK.parent / CODE_FILES[1]).read_text().split()}
+    for name in ("KEPT", "FOR_COMPRESSION"):
+        (found,) = re.findall(rf"^{name} = (\(.*?\))", sources("code")["install"], re.MULTILINE)
+        assert set(ast.literal_eval(found)) <= names
+
+
+@pytest.mark.parametrize("path", ["README.md", "Project2/README.md", "Project2/emotion_classifier.ipynb"])
+def test_the_colab_badge_points_to_the_notebook(path):
+    text = read_notebook().cells[0].source if path.endswith(".ipynb") else (REPO / path).read_text(encoding="utf-8")
+    assert BADGE in text
+    for repository, branch, target in re.findall(r"colab\.research\.google\.com/github/([^/]+/[^/]+)/blob/(\w+)/([^)\s]+)", text):
+        assert (repository, branch) == ("Roeyx/NLP", "main") and (REPO / target).is_file()
