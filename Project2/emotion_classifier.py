@@ -43,6 +43,7 @@ import warnings
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+os.environ.setdefault("USE_TF", "0")  # read by transformers: TensorFlow, where it is there, is not loaded
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by CUDA at its start; makes its sums repeatable
 
 import accelerate

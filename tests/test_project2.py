@@ -268,7 +268,7 @@ def data(tmp_path_factory):
                      for name in ("train", "validation"))
     else:
         rows, val = made_rows(500, 0), made_rows(200, 1)
-    val = val[:120]
+    val = val[:112] + [row for row in val[112:] if row[1] == "5"][:8]  # surprise is rare
     rows = list({text: (text, label) for text, label in rows[:500] if text not in dict(val)}.values())
     train = rows[:299]
     assert {label for _, label in train} == {label for _, label in val} == set("012345")
@@ -1596,7 +1596,7 @@ def test_an_output_folder_that_cannot_be_written_is_one_line(call, families, dat
 
 @pytest.mark.parametrize("arguments, words", [
     (["--epochs", "0"], ["NUM_EPOCHS", "0"]), (["--NUM_EPOCHS", "0"], ["NUM_EPOCHS", "0"]),
-    (["--num_epochs", "1.5"], ["NUM_EPOCHS", "whole"]), (["--batch_size", "x"], ["BATCH_SIZE", "x"]),
+    (["--epochs", "1.5"], ["NUM_EPOCHS", "whole"]), (["--batch_size", "x"], ["BATCH_SIZE", "x"]),
     (["--learning_rate", "nan"], ["LEARNING_RATE"]), (["--LEARNING_RATE", "inf"], ["LEARNING_RATE"]),
     (["--max_length", "1"], ["MAX_LENGTH"]), (["--seed", "-1"], ["SEED"]), (["--sparsity", "1"], ["SPARSITY"]),
     (["--precision", "int4"], ["PRECISION", "bfloat16"]), (["--resume", "maybe"], ["RESUME", "True or False"]),
@@ -1620,7 +1620,7 @@ def test_help_lists_every_constant(script, tmp_path):
     out = " ".join(result.out.split())
     assert result.code == 0 and not result.err
     for constant, (value, comment, _) in constants.items():
-        assert re.search(rf"--{constant}[ ,]", out) and re.search(rf"--{constant.lower()}[ ,]", out), constant
+        assert re.search(rf"--{constant}[ ,]", out), constant
         assert f"{' '.join(comment.split())} (now {value!r})" in out, constant
     flags = ("mode model model_id weights test_csv output_csv text technique train val epochs output batch_size learning_rate "
              "max_length sparsity precision seed resume")
