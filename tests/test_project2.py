@@ -1621,7 +1621,7 @@ def test_help_lists_every_constant(script, tmp_path):
     assert result.code == 0 and not result.err
     for constant, (value, comment, _) in constants.items():
         assert re.search(rf"--{constant}[ ,]", out), constant
-        assert f"{' '.join(comment.split())} (now {value!r})" in out, constant
+        assert "".join(f"{comment}(now{value!r})".split()) in "".join(out.split()), constant  # argparse breaks long words
     flags = ("mode model model_id weights test_csv output_csv text technique train val epochs output batch_size learning_rate "
              "max_length sparsity precision seed resume")
     for flag in flags.split():
