@@ -51,6 +51,7 @@ import huggingface_hub
 import matplotlib
 import numpy as np
 import pandas as pd
+import psutil
 import requests
 import torch
 import torch.nn.functional as F
@@ -881,14 +882,52 @@ def train_model(accelerator, name, model_id, folder, data):
     return results
 
 
+def start_all_processes():
+    """Become torchrun where `accelerate launch` was asked for several processes on the CPU, and started this one alone.
+
+    Without a GPU or MPI it starts one process whatever --num_processes says (accelerate's issue 2741).
+    """
+    sizes = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # torchrun's, and MPI's
+    if "ACCELERATE_USE_CPU" not in os.environ or any(name in os.environ for name in sizes):
+        return
+    if os.environ["ACCELERATE_USE_CPU"].lower() != "true" and torch.accelerator.is_available():
+        return
+    processes = processes_asked_for(psutil.Process().parent().cmdline())
+    if processes > 1:
+        print(f"accelerate launch starts one process on a CPU; torchrun starts the {processes} asked for", flush=True)
+        os.execv(sys.executable, [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes),
+                                  "--standalone", "--local_addr", "127.0.0.1", *sys.argv])
+
+
+def processes_asked_for(words):
+    """Return how many processes the command line of `accelerate launch`, a list of words, or its configuration asks for.
+
+    Raises InputError where it asks for several machines.
+    """
+    from accelerate.commands import config, launch  # slow to import, and for this alone
+
+    names = ("launch", "accelerate-launch", "accelerate.commands.launch")
+    begin = next((place for place, word in enumerate(words, 1) if os.path.basename(word) in names), None)
+    if begin is None:  # something else set the launcher's variables
+        return 1
+    options = launch.launch_command_parser().parse_known_args([*words[begin:], SCRIPT])[0]
+    with contextlib.suppress(FileNotFoundError):  # there is no configuration
+        settings = config.load_config_from_file(options.config_file)
+        options.num_processes = options.num_processes or settings.num_processes
+        options.num_machines = options.num_machines or settings.num_machines
+    if (options.num_machines or 1) > 1:
+        raise InputError("accelerate launch starts one process a machine where there is no GPU; start torchrun "
+                         f"--nnodes {options.num_machines} --nproc_per_node 2 {SCRIPT} on each machine")
+    return options.num_processes or 1
+
+
 def train(options):
     """Train each of the chosen models, save it, and report on all of them."""
+    start_all_processes()
     alone = "WORLD_SIZE" in os.environ and not torch.accelerator.is_available()  # torchrun without a GPU
     accelerator = Accelerator(cpu=alone, mixed_precision="no")  # PRECISION rules it, here
     if not accelerator.is_main_process:
         sys.stdout = open(os.devnull, "w")
-    if accelerator.num_processes == 1 and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ:
-        print("note: without a GPU, accelerate launch starts one process; torchrun --nproc_per_node 2 starts two")
     if BATCH_SIZE < accelerator.num_processes:
         raise InputError(f"BATCH_SIZE is {BATCH_SIZE}; each of {accelerator.num_processes} processes needs a text")
     if accelerator.device.type == "cuda":

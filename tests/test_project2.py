@@ -583,6 +583,7 @@ def test_two_processes_train_as_one_does(script, data, bases, families, tmp_path
         assert result.returncode == 0, result.stderr.decode()[-3000:]
         out = result.stdout.decode()
         assert out.count("FINAL SUMMARY") == 1 and out.count("data: ") == 1, "one process speaks"
+        assert ("starts the 2 asked for" in out) == (name == "accelerate")
         found[name] = json.loads((tmp_path / name / "out" / "MiniLM" / "results.json").read_text())
         assert set(tree(tmp_path / name / "out")) == set(tree(families["MiniLM"].home / "out"))
     assert_good(run_main(tmp_path, *arguments, "--output", tmp_path / "one", *EXACT))
@@ -597,6 +598,22 @@ def test_two_processes_train_as_one_does(script, data, bases, families, tmp_path
         assert abs(results["validation_macro_f1"] - one["validation_macro_f1"]) < 0.03
         theirs = logits_of_folder(script, tmp_path / name / "out" / "best_MiniLM", texts)
         assert np.abs(theirs - logits).max() < 0.05, name
+
+
+@pytest.mark.parametrize("launcher", (["/bin/accelerate", "launch"], ["python3", "/bin/accelerate-launch"],
+                                      ["python3", "-m", "accelerate.commands.launch"]))
+def test_the_number_of_processes_is_the_launchers(script, launcher, tmp_path):
+    def asked_for(*options):
+        return script.processes_asked_for([*launcher, *options, "--cpu", "emotion_classifier.py", "--num_processes", "9"])
+
+    settings = "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_CPU\nnum_processes: 3\nuse_cpu: true\n"
+    (tmp_path / "accelerate.yaml").write_text(settings + "num_machines: 1\nmixed_precision: 'no'\n")
+    from_file = ["--config_file", str(tmp_path / "accelerate.yaml")]
+    assert asked_for("--num_processes", "2") == asked_for("--num-processes=2", *from_file) == 2
+    assert asked_for(*from_file) == 3 and asked_for("--num_processes", "1") == asked_for("--num_machines", "1") == 1
+    assert script.processes_asked_for(["python3", "run.py", "--num_processes", "2"]) == 1, "no launcher"
+    with pytest.raises(script.InputError, match="torchrun --nnodes 2"):
+        asked_for("--num_machines", "2", "--num_processes", "4")
 
 
 # The saved model
@@ -1495,9 +1512,14 @@ def test_a_base_that_does_not_fit_is_one_line(call, bases, families, data, tmp_p
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         return folder
 
-    four = {"classifier.weight": torch.ones(4, 96), "classifier.bias": torch.ones(4)}
-    cases = [(base(lambda weights: weights.update(four)), "6")]
-    assert_one_line(call(*data.paths, "--model_id", cases[0][0]), *map(str, cases[0]))
+    classifier = families["MiniLM"].best  # a whole classifier, but for the number of its labels
+    folder = shutil.copytree(classifier, tmp_path / "four")
+    weights = load_file(classifier / "model.safetensors")
+    weights |= {"classifier.weight": weights["classifier.weight"][:4].clone(), "classifier.bias": torch.ones(4)}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert_one_line(call(*data.paths, "--model_id", folder), folder, "another number of labels than 6", "classifier.weight")
+    folder = base(lambda weights: weights.update({"classifier.bias": torch.ones(4)}))  # of no model that there is
+    assert_one_line(call(*data.paths, "--model_id", folder), folder, "holds no encoder")
     folder = base(lambda weights: weights.pop("encoder.layer.1.attention.self.query.weight"))
     assert_one_line(call(*data.paths, "--model_id", folder), folder, "lacks", "query")
     (tmp_path / "empty").mkdir()

@@ -301,7 +301,7 @@ def processes(options):
         with tempfile.TemporaryDirectory() as output:
             path = os.path.join(output, "train.csv")
             write_rows(path, rows)
-            said, seconds = run(*command, SCRIPT, *data_options(options), "--train", path, *model_options(options), "--epochs",
+            _, seconds = run(*command, SCRIPT, *data_options(options), "--train", path, *model_options(options), "--epochs",
                                 2, "--seed", seed, "--output", output, *shlex.split(options.options), ACCELERATE_USE_CPU="true")
             results = read_json(output, "MiniLM", "results.json")
         found[way, seed] = results["validation_accuracy"], results["validation_macro_f1"]
@@ -309,7 +309,6 @@ def processes(options):
         print(f"RESULT {way}, seed {seed}: validation accuracy {found[way, seed][0]:.4f} ({difference[0]:+.4f}), macro F1 "
               f"{found[way, seed][1]:.4f} ({difference[1]:+.4f}); training {results['training_seconds']:.1f} s, whole run "
               f"{seconds:.1f} s", flush=True)
-        print("".join(f"{line}\n" for line in said.splitlines() if line.startswith("note:")), end="", flush=True)
     spread = np.ptp([found["one process", seed] for seed in options.seeds], 0)
     print(f"RESULT spread over {len(options.seeds)} seeds of one process: accuracy {spread[0]:.4f}, macro F1 {spread[1]:.4f}")
 
