@@ -88,6 +88,7 @@ NUM_EPOCHS = 4  # most epochs
 BATCH_SIZE = 32  # texts a step, over all processes together
 LEARNING_RATE = 0.0  # AdamW step size at its highest; 0 takes what suits the model (RATES)
 WARM_UP = 0.1  # share of the steps over which the step size rises; then it falls in a line to 0
+HEAD_RATE = 10.0  # step size of the head, which begins at random, over that of the encoder
 LAYER_DECAY = 1.0  # each layer's step size over that of the layer above it
 WEIGHT_DECAY = 0.01  # AdamW weight decay of the layers' matrices; biases, norms and embeddings have none
 MAX_GRAD_NORM = 1.0  # gradients are scaled down to this norm
@@ -115,10 +116,10 @@ RANGES = {
     **dict.fromkeys(("RESUME", "FREEZE_EMBEDDINGS"), bool), "PRECISION": ("auto", "float32", "bfloat16", "float16"),
     "DOWNLOAD_TIMEOUT": (0.001, 1e6), "DOWNLOAD_LIMIT": (0.001, 1e6), "DOWNLOAD_RETRIES": (0, 100),
     "MAX_LENGTH": (4, 10**5), "NUM_EPOCHS": (1, 10**4), "BATCH_SIZE": (1, 10**5), "LEARNING_RATE": (0.0, 10.0),
-    "WARM_UP": (0.0, 1.0), "LAYER_DECAY": (0.01, 1.0), "WEIGHT_DECAY": (0.0, 10.0), "MAX_GRAD_NORM": (1e-6, 1e6),
-    "LABEL_SMOOTHING": (0.0, 0.9), "CLASS_WEIGHTS": (0.0, 2.0), "EMA_MOMENTUM": (0.0, 0.99999), "PATIENCE": (1, 10**4),
-    "CHECKPOINT_SECONDS": (0.0, 1e7), "SEED": (0, 2**32 - 1), "SPARSITY": (0.0, 0.99), "SMALL_BITS": (1.0, 8.0),
-    "CHUNK_ROWS": (1, 10**7),
+    "WARM_UP": (0.0, 1.0), "HEAD_RATE": (0.01, 1000.0), "LAYER_DECAY": (0.01, 1.0), "WEIGHT_DECAY": (0.0, 10.0),
+    "MAX_GRAD_NORM": (1e-6, 1e6), "LABEL_SMOOTHING": (0.0, 0.9), "CLASS_WEIGHTS": (0.0, 2.0),
+    "EMA_MOMENTUM": (0.0, 0.99999), "PATIENCE": (1, 10**4), "CHECKPOINT_SECONDS": (0.0, 1e7), "SEED": (0, 2**32 - 1),
+    "SPARSITY": (0.0, 0.99), "SMALL_BITS": (1.0, 8.0), "CHUNK_ROWS": (1, 10**7),
 }
 # Names on the command line besides the constants' own; the other constants have theirs in small letters
 ALIASES = {"TRAIN_PATH": "train", "VAL_PATH": "val", "NUM_EPOCHS": "epochs", "OUTPUT_DIR": "output"}
@@ -637,24 +638,24 @@ def progress(groups, name, done, total):
 
 
 def parameter_groups(model, rate):
-    """Return AdamW's groups: decay on the layers' matrices alone, and a step size that falls by LAYER_DECAY a layer.
+    """Return AdamW's groups: decay on the layers' matrices alone, and each part at a step size of its own.
 
-    Lower layers are the more general and are moved less (Howard and Ruder 2018, arXiv:1801.06146).
+    That falls by LAYER_DECAY a layer, as lower layers are the more general (Howard and Ruder 2018,
+    arXiv:1801.06146), and is HEAD_RATE times as large in the head: classifier and pooler begin at
+    random, or as another task left them, and have far to go.
     """
-    def depth(name):
-        layer = re.search(r"\.layers?\.(\d+)\.", name)
-        return int(layer[1]) + 1 if layer else 0 if "embeddings" in name else None
-
-    depths = {name: depth(name) for name, _ in model.named_parameters()}
-    top = 1 + max((number for number in depths.values() if number is not None), default=0)
+    inside = f"{model.base_model_prefix}."
+    layers = {name: re.search(r"\.layers?\.(\d+)\.", name) for name, _ in model.named_parameters()}
+    top = 1 + max((int(layer[1]) + 1 for layer in layers.values() if layer), default=0)
     groups = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        number = top if depths[name] is None else depths[name]
+        head = not name.startswith(inside) or "pooler" in name
+        depth = int(layers[name][1]) + 1 if layers[name] else 0 if "embeddings" in name else top
+        peak = rate * (HEAD_RATE if head else LAYER_DECAY ** (top - depth))
         decay = WEIGHT_DECAY if parameter.ndim > 1 and "embeddings" not in name else 0.0
-        peak = rate * LAYER_DECAY ** (top - number)
-        group = groups.setdefault((number, decay), {"params": [], "weight_decay": decay, "lr": peak, "peak": peak})
+        group = groups.setdefault((peak, decay), {"params": [], "weight_decay": decay, "lr": peak, "peak": peak})
         group["params"].append(parameter)
     return list(groups.values())
 
@@ -883,14 +884,13 @@ def train_model(accelerator, name, model_id, folder, data):
 
 
 def start_all_processes():
-    """Become torchrun where `accelerate launch` was asked for several processes on the CPU, and started this one alone.
+    """Become torchrun where `accelerate launch` was asked for several processes on a CPU, and started this one alone.
 
     Without a GPU or MPI it starts one process whatever --num_processes says (accelerate's issue 2741).
     """
     sizes = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # torchrun's, and MPI's
-    if "ACCELERATE_USE_CPU" not in os.environ or any(name in os.environ for name in sizes):
-        return
-    if os.environ["ACCELERATE_USE_CPU"].lower() != "true" and torch.accelerator.is_available():
+    forced = os.environ.get("ACCELERATE_USE_CPU", "").lower()
+    if not forced or any(name in os.environ for name in sizes) or forced != "true" and torch.accelerator.is_available():
         return
     processes = processes_asked_for(psutil.Process().parent().cmdline())
     if processes > 1:
@@ -900,7 +900,7 @@ def start_all_processes():
 
 
 def processes_asked_for(words):
-    """Return how many processes the command line of `accelerate launch`, a list of words, or its configuration asks for.
+    """Return how many processes `accelerate launch` was asked for, by its command line (words) or configuration.
 
     Raises InputError where it asks for several machines.
     """

@@ -563,6 +563,31 @@ def test_other_settings_or_data_start_a_killed_training_anew(call, data, bases, 
     assert_one_line(run(), checkpoint, "RESUME")
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_part_is_trained_at_its_own_step_size(script, loaded, monkeypatch, name):
+    """The head at HEAD_RATE times the rate, each layer at LAYER_DECAY of the one above; no decay for biases and norms."""
+    model = loaded[name][0]
+    monkeypatch.setattr(script, "HEAD_RATE", 10.0)
+    monkeypatch.setattr(script, "LAYER_DECAY", 0.5)
+    groups = script.parameter_groups(model, 1.0)
+    names = {id(parameter): key for key, parameter in model.named_parameters()}
+    found = {names[id(parameter)]: group for group in groups for parameter in group["params"]}
+    assert set(found) == set(names.values()) and sum(len(group["params"]) for group in groups) == len(names)
+    for key, group in found.items():
+        assert group["lr"] == group["peak"]
+        if "classifier" in key or "pooler" in key or key.startswith("head"):
+            assert group["peak"] == 10, key
+        elif "embeddings" in key:
+            assert group["peak"] == 0.5 ** 3 and not group["weight_decay"], key  # two layers are above
+        elif layer := re.search(r"layers?[.](\d)", key):
+            assert group["peak"] == 0.5 ** (2 - int(layer[1])), key
+        else:
+            assert "norm" in key and group["peak"] == 1, key
+        assert not group["weight_decay"] or key.endswith("weight") and "norm" not in key.lower(), key
+    monkeypatch.setattr(script, "LAYER_DECAY", 1.0)
+    assert {group["peak"] for group in script.parameter_groups(model, 1.0)} == {1.0, 10.0}
+
+
 def free_port():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
