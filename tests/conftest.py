@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("notebooks")  # before it is imported: its assertions speak as a test's do
+
 # One thread: threads that spin for each other make runs many times slower where a core is busy
 os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -1,16 +1,10 @@
 """Project1/project1_workflow.ipynb: a whole run on small data, the pieces that fetch and install, its address."""
-import ast
 import base64
-import functools
-import http.server
 import json
-import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
-import threading
 from types import SimpleNamespace
 
 import pytest
@@ -18,66 +12,17 @@ import pytest
 for needed in ("nbclient", "nbformat", "ipykernel"):
     pytest.importorskip(needed, reason=f"the notebook's tests need {needed}; see tests/requirements.txt")
 
-import nbformat
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from conftest import REPO, tree
+from conftest import tree
+from notebooks import Notebook, output_text
 from test_project1 import EMOTIONS, data  # noqa: F401 (data is a fixture)
 
-NOTEBOOK = REPO / "Project1" / "project1_workflow.ipynb"
-BADGE = ("[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-         "(https://colab.research.google.com/github/Roeyx/NLP/blob/main/Project1/project1_workflow.ipynb)")
 CODE_FILES = ("LSTM.py", "GRU.py", "requirements.txt")
+NOTEBOOK = Notebook("Project1/project1_workflow.ipynb", CODE_FILES)
 
 
 # Helpers
-
-
-def read_notebook():
-    return nbformat.read(NOTEBOOK, as_version=4)
-
-
-def sources(kind):
-    """{id: source} of the cells of one kind, in order."""
-    return {cell.id: cell.source for cell in read_notebook().cells if cell.cell_type == kind}
-
-
-def output_text(cell):
-    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
-
-
-def execute(folder, options):
-    """Run the notebook in `folder` from top to bottom, with PROJECT1_OPTIONS set; returns it with its outputs."""
-    notebook = read_notebook()
-    for name in CODE_FILES:
-        shutil.copy(NOTEBOOK.parent / name, folder)
-    home = folder.parent / "home"  # where Jupyter keeps what is its own
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
-            (home / name).mkdir(parents=True)
-            patch.setenv(name, str(home / name))
-        patch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
-        patch.setenv("PIP_NO_INDEX", "1")
-        patch.setenv("PROJECT1_OPTIONS", shlex.join(map(str, options)))
-        patch.setenv("PROJECT1_URL", "http://127.0.0.1:9/")
-        client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
-        client.execute()
-    return notebook
-
-
-def run_cells(last, folder, **environment):
-    """Run the code cells up to the one with the id `last` as a plain script in `folder`."""
-    parts = []
-    for name, source in sources("code").items():
-        parts.append(source)
-        if name == last:
-            break
-    else:
-        raise ValueError(f"no cell {last}")
-    env = {**os.environ, "PIP_NO_INDEX": "1", **environment}
-    return subprocess.run([sys.executable, "-c", "\n".join(parts)], cwd=folder, env=env, capture_output=True, text=True,
-                          timeout=200)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +30,7 @@ def executed(data, tmp_path_factory):  # noqa: F811
     """The notebook after a whole run on the small data, and the folder that it ran in."""
     folder = tmp_path_factory.mktemp("notebook") / "Project1"
     folder.mkdir()
-    notebook = execute(folder, [*data.paths, "--UNITS", 8, "--NUM_EPOCHS", 2, "--BATCH_SIZE", 32])
+    notebook = NOTEBOOK.execute(folder, [*data.paths, "--UNITS", 8, "--NUM_EPOCHS", 2, "--BATCH_SIZE", 32])
     cells = {cell.id: cell for cell in notebook.cells}
     results = {name: json.loads((folder / "outputs" / name / "results.json").read_text()) for name in ("LSTM", "GRU")}
     return SimpleNamespace(cells=cells, folder=folder, results=results)
@@ -157,7 +102,7 @@ def test_the_sentence_is_classified_by_both(executed):
 def test_a_run_writes_below_the_folder_of_the_scripts_alone(executed):
     top = {path.split("/")[0] for path in tree(executed.folder)}
     assert top == {*CODE_FILES, "outputs"}
-    assert all((executed.folder / name).read_bytes() == (NOTEBOOK.parent / name).read_bytes() for name in CODE_FILES)
+    assert all((executed.folder / name).read_bytes() == (NOTEBOOK.path.parent / name).read_bytes() for name in CODE_FILES)
 
 
 def test_the_four_lines_at_the_end_use_the_model(executed):
@@ -175,7 +120,7 @@ def test_a_failing_script_fails_the_notebook(tmp_path):
     folder = tmp_path / "Project1"
     folder.mkdir()
     with pytest.raises(CellExecutionError) as caught:
-        execute(folder, ["--TRAIN_PATH", "none.csv"])
+        NOTEBOOK.execute(folder, ["--TRAIN_PATH", "none.csv"])
     assert "ended with exit status 2: error: TRAIN_PATH: no file none.csv" in str(caught.value)
     assert not (folder / "outputs" / "LSTM" / "results.json").exists() and not (folder / "outputs" / "GRU").exists()
 
@@ -186,50 +131,27 @@ def test_a_failing_script_fails_the_notebook(tmp_path):
 @pytest.fixture
 def address(direct_network, tmp_path):
     """The address of a local server of tmp_path/served, which holds the files of Project1."""
-    (tmp_path / "served").mkdir()
-    for name in CODE_FILES:
-        shutil.copy(NOTEBOOK.parent / name, tmp_path / "served")
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
-        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{served.server_port}"
-        finally:
-            served.shutdown()
-            thread.join()
+    with NOTEBOOK.serve(tmp_path / "served") as address:
+        yield address
 
 
 def test_the_code_is_downloaded_once_where_it_is_not_beside(address, tmp_path):
-    folder = tmp_path / "cwd"
-    folder.mkdir()
-    result = run_cells("get-code", folder, PROJECT1_URL=address)
-    assert result.returncode == 0 and result.stdout == f"the code is in {folder / 'Project1'}\n", result.stderr
-    assert tree(folder) == {f"Project1/{name}": (NOTEBOOK.parent / name).read_bytes() for name in CODE_FILES}
-    result = run_cells("get-code", folder, PROJECT1_URL="http://127.0.0.1:9")
-    assert result.returncode == 0, result.stderr
-    result = run_cells("get-code", folder / "Project1", PROJECT1_URL="http://127.0.0.1:9")
-    assert result.returncode == 0 and result.stdout == f"the code is in {folder / 'Project1'}\n", result.stderr
+    NOTEBOOK.assert_downloads_its_code_once(address, tmp_path / "cwd")
 
 
 def test_code_that_cannot_be_had_is_a_clear_error(address, tmp_path):
-    folder = tmp_path / "cwd"
-    folder.mkdir()
+    (tmp_path / "cwd").mkdir()
     (tmp_path / "served" / "GRU.py").unlink()
-    for base, name, reason in ((address, "GRU.py", "404"), ("http://127.0.0.1:9", "LSTM.py", "refused")):
-        result = run_cells("get-code", folder, PROJECT1_URL=base)
-        message = result.stderr.splitlines()[-1]
-        assert result.returncode and message.startswith(f"RuntimeError: cannot get {base}/{name} ("), result.stderr
-        assert reason in message and message.endswith("put LSTM.py, GRU.py, requirements.txt beside this notebook")
-        assert not tree(folder)
+    NOTEBOOK.assert_says_what_cannot_be_had(tmp_path / "cwd", address, "GRU.py", "404")
+    refused = "http://127.0.0.1:9"
+    NOTEBOOK.assert_says_what_cannot_be_had(tmp_path / "cwd", refused, "LSTM.py", "refused")
 
 
 def test_only_what_is_missing_is_installed_and_tensorflow_is_left_as_it_is(tmp_path):
-    for name in CODE_FILES:
-        shutil.copy(NOTEBOOK.parent / name, tmp_path)
+    NOTEBOOK.copy_code(tmp_path)
     wanted = ["# a comment", "", "tensorflow==1.0", "numpy>=1", "no-such-package-here>=2", "pytest>=9999"]
     (tmp_path / "requirements.txt").write_text("\n".join(wanted))
-    result = run_cells("install", tmp_path)
+    result = NOTEBOOK.run_cells("install", tmp_path)
     assert result.returncode and result.stderr.splitlines()[-1].startswith("RuntimeError: python3 -m pip install"), result.stderr
     (command,) = [line for line in result.stdout.splitlines() if line.startswith("$")]
     assert shlex.split(command)[1:] == ["python3", "-m", "pip", "install", "--quiet", "no-such-package-here>=2", "pytest>=9999"]
@@ -239,34 +161,17 @@ def test_only_what_is_missing_is_installed_and_tensorflow_is_left_as_it_is(tmp_p
 
 
 def test_the_notebook_is_valid_and_its_outputs_are_stripped():
-    notebook = read_notebook()
-    nbformat.validate(notebook)
-    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
-    identities = [cell["id"] for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]]  # nbformat would mend them
-    assert len(set(identities)) == len(identities)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            assert cell.outputs == [] and cell.execution_count is None
-            ast.parse(cell.source)
+    NOTEBOOK.assert_valid_and_stripped()
 
 
 def test_the_notebook_calls_the_scripts_and_has_no_copy_of_their_code():
-    code = "\n".join(sources("code").values())
-    own = {node.name for node in ast.walk(ast.parse(code)) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    assert own
+    code = "\n".join(NOTEBOOK.sources("code").values())
     for name in ("LSTM.py", "GRU.py"):
-        script = (NOTEBOOK.parent / name).read_text(encoding="utf-8")
-        theirs = {node.name for node in ast.walk(ast.parse(script)) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-        assert not own & theirs
-        lines = [{line.strip() for line in text.splitlines() if len(line.strip()) > 30} for text in (code, script)]
-        assert not lines[0] & lines[1]
+        NOTEBOOK.assert_copies_nothing_of(name)
         assert f'execute(str(CODE / "{name}")' in code
     assert "import keras" not in code and "import tensorflow as" not in code
 
 
 @pytest.mark.parametrize("path", ["README.md", "Project1/README.md", "Project1/project1_workflow.ipynb"])
 def test_the_colab_badge_points_to_the_notebook(path):
-    text = read_notebook().cells[0].source if path.endswith(".ipynb") else (REPO / path).read_text(encoding="utf-8")
-    assert BADGE in text
-    for repository, branch, target in re.findall(r"colab\.research\.google\.com/github/([^/]+/[^/]+)/blob/(\w+)/([^)\s]+)", text):
-        assert (repository, branch) == ("Roeyx/NLP", "main") and (REPO / target).is_file()
+    NOTEBOOK.assert_badge(path)

@@ -588,6 +588,45 @@ def test_each_part_is_trained_at_its_own_step_size(script, loaded, monkeypatch, 
     assert {group["peak"] for group in script.parameter_groups(model, 1.0)} == {1.0, 10.0}
 
 
+@settings(max_examples=100, deadline=None)
+@given(strategies.integers(1, 5000), strategies.sampled_from([0.0, 0.1, 0.5, 0.9]))
+def test_the_step_size_rises_over_a_share_of_the_steps_and_falls_to_nothing(steps, share):
+    script = script_module()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script, "WARM_UP", share)
+        sizes = np.array([script.schedule(step, steps) for step in range(steps)])
+    top = int(sizes.argmax())
+    assert (0 < sizes).all() and sizes.max() <= 1 and share * steps - 1 <= top <= share * steps + 1, "never longer than its share"
+    assert (np.diff(sizes[:top + 1]) > 0).all() and (np.diff(sizes[top:]) < 0).all()
+    assert sizes[-1] <= 1 / (steps - share * steps) + 1e-9 and sizes[top] >= 1 - 1 / (1 + share * steps)
+
+
+@given(strategies.lists(strategies.integers(0, 5), min_size=1).map(lambda extra: np.array([0, 1, 2, 3, 4, 5, *extra])),
+       strategies.sampled_from([0.0, 0.5, 1.0]))
+@settings(max_examples=100, deadline=None)
+def test_class_weights_favour_rare_classes_and_are_one_on_average(labels, power):
+    script, counts = script_module(), np.bincount(labels, minlength=6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script, "CLASS_WEIGHTS", power)
+        weights = script.class_weights(labels).numpy()
+    assert weights[labels].mean() == pytest.approx(1, abs=1e-5)
+    assert weights * counts ** power == pytest.approx(weights[0] * counts[0] ** power, rel=1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(strategies.integers(0, 99), strategies.sampled_from([np.int8, np.uint8]), strategies.floats(1, 8))
+def test_coarser_weights_have_no_more_entropy_than_they_may(seed, kind, bits):
+    limits = np.iinfo(kind)
+    middle = (limits.max + limits.min + 1) / 2
+    values = np.clip(np.random.default_rng(seed).normal(middle, 30, (40, 50)).round(), limits.min, limits.max).astype(kind)
+    coarse = script_module().coarsen(values, bits)
+    _, counts = np.unique(coarse, return_counts=True)
+    shares = counts / coarse.size
+    assert coarse.dtype == kind and coarse.shape == values.shape and -(shares * np.log2(shares)).sum() <= bits + 1e-9
+    assert bits < 7.5 or np.array_equal(coarse, values), "what is small enough already stays as it is"
+    assert np.abs(coarse.astype(int) - values).max() <= 2 ** (9 - bits), "no coarser than it must be"
+
+
 def free_port():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -724,7 +763,8 @@ def test_texts_are_fed_as_the_model_was_pretrained(script, loaded, families, nam
 
 
 @settings(max_examples=200, deadline=None)
-@given(strategies.text("@http: \t\nab\u00e9.") | strategies.text())
+@given(strategies.lists(strategies.sampled_from(["@a", "@", "http://b", "https://c", "http", "x@a", "a", "", "\t@a"])).map(" ".join)
+       | strategies.text("@http: \t\nab\u00e9.") | strategies.text())
 def test_cardiff_normalisation_is_that_of_its_model_card(text):
     assert script_module().normalise_users(text) == cardiff(text)
 

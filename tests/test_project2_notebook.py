@@ -2,17 +2,13 @@
 import ast
 import base64
 import csv
-import functools
-import http.server
 import json
-import os
 import random
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-import threading
 from types import SimpleNamespace
 
 import pytest
@@ -20,33 +16,17 @@ import pytest
 for needed in ("nbclient", "nbformat", "ipykernel", "torch", "transformers", "accelerate"):
     pytest.importorskip(needed, reason=f"the notebook's tests need {needed}; see tests/requirements.txt")
 
-import nbformat
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from conftest import REPO, SHARED_DATA, load_script, tree
+from conftest import SHARED_DATA, load_script, tree
+from notebooks import Notebook, output_text
 
-NOTEBOOK = REPO / "Project2" / "emotion_classifier.ipynb"
-BADGE = ("[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-         "(https://colab.research.google.com/github/Roeyx/NLP/blob/main/Project2/emotion_classifier.ipynb)")
 CODE_FILES = ("emotion_classifier.py", "requirements.txt")
+NOTEBOOK = Notebook("Project2/emotion_classifier.ipynb", CODE_FILES)
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
 
 
 # Helpers
-
-
-def read_notebook():
-    return nbformat.read(NOTEBOOK, as_version=4)
-
-
-def sources(kind):
-    """{id: source} of the cells of one kind, in order."""
-    return {cell.id: cell.source for cell in read_notebook().cells if cell.cell_type == kind}
-
-
-def output_text(cell):
-    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
 
 
 def shown(cell, kind):
@@ -64,47 +44,10 @@ def table_of(cell):
 
 def constant(name):
     """The value of a constant at the top of the script, which is not imported for it."""
-    for node in ast.parse((NOTEBOOK.parent / CODE_FILES[0]).read_text(encoding="utf-8")).body:
+    for node in ast.parse((NOTEBOOK.path.parent / CODE_FILES[0]).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
             return ast.literal_eval(node.value)
     raise ValueError(f"no constant {name}")
-
-
-def set_environment(patch, home, options):
-    """Give the notebook its options and nothing to be had from elsewhere; what is Jupyter's own goes to `home`."""
-    for name in ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "HF_HOME"):
-        (home / name).mkdir(parents=True)
-        patch.setenv(name, str(home / name))
-    for name in ("JUPYTER_PREFER_ENV_PATH", "PIP_NO_INDEX", "HF_HUB_OFFLINE"):
-        patch.setenv(name, "1")
-    patch.setenv("PROJECT2_OPTIONS", shlex.join(map(str, options)))
-    patch.setenv("PROJECT2_URL", "http://127.0.0.1:9/")
-
-
-def execute(folder, options):
-    """Run the notebook in `folder` from top to bottom, with PROJECT2_OPTIONS set; returns it with its outputs."""
-    notebook = read_notebook()
-    for name in CODE_FILES:
-        shutil.copy(NOTEBOOK.parent / name, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        set_environment(patch, folder.parent / "home", options)
-        client = NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
-        client.execute()
-    return notebook
-
-
-def run_cells(last, folder, **environment):
-    """Run the code cells up to the one with the id `last` as a plain script in `folder`."""
-    parts = []
-    for name, source in sources("code").items():
-        parts.append(source)
-        if name == last:
-            break
-    else:
-        raise ValueError(f"no cell {last}")
-    env = {**os.environ, "PIP_NO_INDEX": "1", **environment}
-    return subprocess.run([sys.executable, "-c", "\n".join(parts)], cwd=folder, env=env, capture_output=True, text=True,
-                          timeout=600)
 
 
 def made_rows(number, seed):
@@ -160,7 +103,7 @@ def executed(small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("notebook") / "Project2"
     folder.mkdir()
     options = ["--model", "MiniLM", "--epochs", 2, "--learning_rate", 0.01, "--technique", "onnx", "--precision", "float32"]
-    notebook = execute(folder, [*small, *options])
+    notebook = NOTEBOOK.execute(folder, [*small, *options])
     report = json.loads((folder / "outputs" / "report.json").read_text())
     return SimpleNamespace(cells={cell.id: cell for cell in notebook.cells}, folder=folder, outputs=folder / "outputs",
                            results=report["models"]["MiniLM"])
@@ -258,7 +201,7 @@ def test_the_lines_at_the_end_serve_the_onnx_variant(executed):
     result = subprocess.run([sys.executable, "-c", block], cwd=bare, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr[-2000:]
     emotion, probability = result.stdout.split()
-    script = load_script(NOTEBOOK.parent / CODE_FILES[0])
+    script = load_script(NOTEBOOK.path.parent / CODE_FILES[0])
     model, tokenizer, settings = script.load_to_serve(str(folder))
     (label,), (confidence,) = script.predict(model, tokenizer, ["i feel so lucky to have you"], settings)
     assert emotion == EMOTIONS[label] and float(probability) == pytest.approx(confidence, abs=1e-5)
@@ -267,14 +210,14 @@ def test_the_lines_at_the_end_serve_the_onnx_variant(executed):
 def test_a_run_writes_below_the_folder_of_the_script_alone(executed):
     top = {path.split("/")[0] for path in tree(executed.folder)}
     assert top == {*CODE_FILES, "outputs"}
-    assert all((executed.folder / name).read_bytes() == (NOTEBOOK.parent / name).read_bytes() for name in CODE_FILES)
+    assert all((executed.folder / name).read_bytes() == (NOTEBOOK.path.parent / name).read_bytes() for name in CODE_FILES)
 
 
 def test_a_failing_script_fails_the_notebook(tmp_path):
     folder = tmp_path / "Project2"
     folder.mkdir()
     with pytest.raises(CellExecutionError) as caught:
-        execute(folder, ["--train", "none.csv", "--model_id", tmp_path])
+        NOTEBOOK.execute(folder, ["--train", "none.csv", "--model_id", tmp_path])
     assert re.search(r"ended with exit status 2: error: .*none\.csv", str(caught.value))
     assert not (folder / "outputs" / "report.json").exists()
 
@@ -285,53 +228,30 @@ def test_a_failing_script_fails_the_notebook(tmp_path):
 @pytest.fixture
 def address(direct_network, tmp_path):
     """The address of a local server of tmp_path/served, which holds the files of Project2."""
-    (tmp_path / "served").mkdir()
-    for name in CODE_FILES:
-        shutil.copy(NOTEBOOK.parent / name, tmp_path / "served")
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
-        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{served.server_port}"
-        finally:
-            served.shutdown()
-            thread.join()
+    with NOTEBOOK.serve(tmp_path / "served") as address:
+        yield address
 
 
 def test_the_code_is_downloaded_once_where_it_is_not_beside(address, tmp_path):
-    folder = tmp_path / "cwd"
-    folder.mkdir()
-    result = run_cells("get-code", folder, PROJECT2_URL=address)
-    assert result.returncode == 0 and result.stdout == f"the code is in {folder / 'Project2'}\n", result.stderr
-    assert tree(folder) == {f"Project2/{name}": (NOTEBOOK.parent / name).read_bytes() for name in CODE_FILES}
-    result = run_cells("get-code", folder, PROJECT2_URL="http://127.0.0.1:9")
-    assert result.returncode == 0, result.stderr
-    result = run_cells("get-code", folder / "Project2", PROJECT2_URL="http://127.0.0.1:9")
-    assert result.returncode == 0 and result.stdout == f"the code is in {folder / 'Project2'}\n", result.stderr
+    NOTEBOOK.assert_downloads_its_code_once(address, tmp_path / "cwd")
 
 
 def test_code_that_cannot_be_had_is_a_clear_error(address, tmp_path):
-    folder = tmp_path / "cwd"
-    folder.mkdir()
+    (tmp_path / "cwd").mkdir()
     (tmp_path / "served" / "requirements.txt").unlink()
-    for base, name, reason in ((address, "requirements.txt", "404"), ("http://127.0.0.1:9", "emotion_classifier.py", "refused")):
-        result = run_cells("get-code", folder, PROJECT2_URL=base)
-        message = result.stderr.splitlines()[-1]
-        assert result.returncode and message.startswith(f"RuntimeError: cannot get {base}/{name} ("), result.stderr
-        assert reason in message and message.endswith("put emotion_classifier.py, requirements.txt beside this notebook")
-        assert not tree(folder)
+    NOTEBOOK.assert_says_what_cannot_be_had(tmp_path / "cwd", address, "requirements.txt", "404")
+    refused = "http://127.0.0.1:9"
+    NOTEBOOK.assert_says_what_cannot_be_had(tmp_path / "cwd", refused, "emotion_classifier.py", "refused")
 
 
 def test_only_what_is_missing_is_installed_and_torch_and_transformers_are_left_as_they_are(tmp_path):
     import torch
     import transformers
-    for name in CODE_FILES:
-        shutil.copy(NOTEBOOK.parent / name, tmp_path)
+    NOTEBOOK.copy_code(tmp_path)
     wanted = ["# a comment", "", "torch==1.0", "transformers==1.0", "accelerate==0.1", "numpy>=1", "no-such-package-here>=2",
               "pytest>=9999"]
     (tmp_path / "requirements.txt").write_text("\n".join(wanted))
-    result = run_cells("install", tmp_path)
+    result = NOTEBOOK.run_cells("install", tmp_path)
     assert result.returncode and result.stderr.splitlines()[-1].startswith("RuntimeError: python3 -m pip install"), result.stderr
     (command,) = [line for line in result.stdout.splitlines() if line.startswith("$")]
     assert shlex.split(command)[1:] == ["python3", "-m", "pip", "install", "--quiet", "no-such-package-here>=2", "pytest>=9999",
@@ -339,10 +259,9 @@ def test_only_what_is_missing_is_installed_and_torch_and_transformers_are_left_a
 
 
 def test_a_package_for_compression_that_cannot_be_had_is_noted_and_the_rest_goes_on(tmp_path):
-    for name in CODE_FILES:
-        shutil.copy(NOTEBOOK.parent / name, tmp_path)
+    NOTEBOOK.copy_code(tmp_path)
     (tmp_path / "requirements.txt").write_text("torch==1.0\noptimum>=9999\n")
-    result = run_cells("install", tmp_path)
+    result = NOTEBOOK.run_cells("install", tmp_path)
     assert result.returncode == 0, result.stderr
     assert "note: optimum>=9999 is not there, and what needs it will be reported as not run (python3 -m pip" in result.stdout
     assert " GPU; model: " in result.stdout
@@ -352,46 +271,30 @@ def test_a_package_for_compression_that_cannot_be_had_is_noted_and_the_rest_goes
 
 
 def test_the_notebook_is_valid_and_its_outputs_are_stripped():
-    notebook = read_notebook()
-    nbformat.validate(notebook)
-    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
-    identities = [cell["id"] for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]]  # nbformat would mend them
-    assert len(set(identities)) == len(identities)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            assert cell.outputs == [] and cell.execution_count is None
-            ast.parse(cell.source)
+    NOTEBOOK.assert_valid_and_stripped()
 
 
 def test_the_notebook_calls_the_script_and_has_no_copy_of_its_code():
-    code = "\n".join(sources("code").values())
-    own = {node.name for node in ast.walk(ast.parse(code)) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    script = (NOTEBOOK.parent / CODE_FILES[0]).read_text(encoding="utf-8")
-    theirs = {node.name for node in ast.walk(ast.parse(script)) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    assert own and not own & theirs
-    lines = [{line.strip() for line in text.splitlines() if len(line.strip()) > 30} for text in (code, script)]
-    assert not lines[0] & lines[1]
+    code = "\n".join(NOTEBOOK.sources("code").values())
+    NOTEBOOK.assert_copies_nothing_of("emotion_classifier.py")
     assert code.count("execute(SCRIPT, ") == 5
     assert not re.search(r"^\s*(import|from) (torch|transformers|accelerate|onnx\w*)\b", code, re.MULTILINE)
 
 
 def test_the_form_and_the_text_name_what_the_script_has():
-    (form,) = re.findall(r'^MODEL = "auto"  # @param (\[.*\])$', sources("code")["settings"], re.MULTILINE)
+    (form,) = re.findall(r'^MODEL = "auto"  # @param (\[.*\])$', NOTEBOOK.sources("code")["settings"], re.MULTILINE)
     assert json.loads(form) == ["auto", "all", *constant("MODELS")]
     for variant in constant("VARIANTS"):
-        assert f"*{variant}*" in sources("markdown")["compress-text"]
+        assert f"*{variant}*" in NOTEBOOK.sources("markdown")["compress-text"]
 
 
 def test_the_packages_for_compression_are_requirements():
-    names = {re.split(r"[<>=]", line)[0] for line in (NOTEBOOK.parent / CODE_FILES[1]).read_text().split()}
+    names = {re.split(r"[<>=]", line)[0] for line in (NOTEBOOK.path.parent / CODE_FILES[1]).read_text().split()}
     for name in ("KEPT", "FOR_COMPRESSION"):
-        (found,) = re.findall(rf"^{name} = (\(.*?\))", sources("code")["install"], re.MULTILINE)
+        (found,) = re.findall(rf"^{name} = (\(.*?\))", NOTEBOOK.sources("code")["install"], re.MULTILINE)
         assert set(ast.literal_eval(found)) <= names
 
 
 @pytest.mark.parametrize("path", ["README.md", "Project2/README.md", "Project2/emotion_classifier.ipynb"])
 def test_the_colab_badge_points_to_the_notebook(path):
-    text = read_notebook().cells[0].source if path.endswith(".ipynb") else (REPO / path).read_text(encoding="utf-8")
-    assert BADGE in text
-    for repository, branch, target in re.findall(r"colab\.research\.google\.com/github/([^/]+/[^/]+)/blob/(\w+)/([^)\s]+)", text):
-        assert (repository, branch) == ("Roeyx/NLP", "main") and (REPO / target).is_file()
+    NOTEBOOK.assert_badge(path)
