@@ -1316,8 +1316,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(b"", 404, X_Error_Code="EntryNotFound")
         headers = {"ETag": f'"{served.etag(parts[-1])}"', "X_Repo_Commit": served.commit}
         length = len(body)
-        if how == "cut" and parts[-1] == "model.safetensors" or how == "partly" and parts[-1] == "tokenizer.json":
+        if how == "cut" and parts[-1] == "model.safetensors" or how == "partly" and parts[-1] == "config.json":
             body = body[:length // 2]
+            served.over.wait(0.5)  # so that what is downloaded at the same time is there before this fails
         if how == "wrong" and parts[-1] == "model.safetensors":
             body = body[:20] + bytes(255 - byte for byte in body[20:60]) + body[60:]
         if how == "subtly" and parts[-1] == "model.safetensors":
