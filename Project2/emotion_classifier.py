@@ -571,6 +571,7 @@ def load_base(name, model_id, folder):
         raise InputError(f"{folder} lacks weights of its encoder: {some(inside)}; set --model_id to a whole model")
     if tokenizer.pad_token_id is None:
         raise InputError(f"the tokenizer in {folder} has no padding token; set --model_id to an encoder such as BERT")
+    tokenizer.model_max_length = most_tokens(model)  # where truncation=True cuts
     if FREEZE_EMBEDDINGS:
         model.base_model.embeddings.requires_grad_(False)
     family, normalisation = describe_family(config, tokenizer)
@@ -1051,6 +1052,7 @@ def draw_curves(history):
         for key in keys:
             axes.plot(epochs, [epoch[key] for epoch in history], marker=".", label=key.replace("_", " "))
         axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
     return png(figure)
@@ -1146,6 +1148,7 @@ def evaluate(options):
              "confusion.png": draw_confusion(np.array(figures["confusion_matrix"]), os.path.basename(folder)),
              "precision_recall.png": draw_precision_recall(labels, softmax(logits))}
     save_all({os.path.join(OUTPUT_DIR, name): data for name, data in files.items()})
+    print(f"written: {', '.join(files)} in {OUTPUT_DIR}")
 
 
 # Save
@@ -1232,7 +1235,7 @@ base_model: {settings["model_id"]}
 {feeding} At most {settings["max_length"]} tokens are read.
 
     from transformers import pipeline
-    pipeline("text-classification", "PATH OF THIS FOLDER")("i feel so lucky to have you")
+    pipeline("text-classification", "PATH OF THIS FOLDER", truncation=True)("i feel so lucky to have you")
 
 On {figures["rows"]:,} validation rows, from which the best epoch was chosen: accuracy {figures["accuracy"]:.4f},
 macro F1 {figures["macro_f1"]:.4f}. The texts are of one language, platform and time, and their labels were
@@ -1317,8 +1320,8 @@ def weights_folder(options):
         return options.weights.rstrip("/") or "/"
     path = os.path.join(OUTPUT_DIR, "report.json")
     if not os.path.isfile(path):
-        raise InputError(f"--mode {options.mode} needs --weights, a folder that training wrote; {OUTPUT_DIR} "
-                         "has none on record")
+        raise InputError(f"there is no model in {OUTPUT_DIR} yet; train one (python3 {sys.argv[0]} --model MiniLM), or "
+                         "give --weights a folder that training wrote")
     return json.loads(read_file(path))["weights"]
 
 
@@ -1864,7 +1867,7 @@ def draw_trade_off(rows):
     """Return a PNG of macro F1 over bytes on disk of the models that were measured, as bytes."""
     figure, axes = plt.subplots(figsize=(7, 4), dpi=120)
     for row in rows:
-        if row["status"] == "measured":
+        if row["status"] == "measured" and not row["variant"].startswith("original_"):  # that is the same folder
             place = row["bytes"] / 1e6, row["macro_f1"]
             axes.plot(*place, "o")
             axes.annotate(row["variant"], place, textcoords="offset points", xytext=(4, 4), fontsize=8)
@@ -2058,7 +2061,7 @@ def exit_status(run):
             fail(f"error: {error.filename or 'cannot write the output'}: {error.strerror or error}")
             return 2
         except KeyboardInterrupt:
-            fail(f"stopped; what was saved is kept, and `python3 {SCRIPT}` with the same options goes on")
+            fail("stopped; what was saved is kept, and the same command goes on from the last checkpoint, if there was one")
             return 130
         return 0
     return wrapped

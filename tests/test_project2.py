@@ -41,6 +41,7 @@ FAMILIES = ("BERTweet", "CardiffRoBERTa", "ModernBERT", "MiniLM")
 VARIANTS = ("pruned", "int8", "nf4", "pruned_nf4", "onnx_int8", "small")
 ADDED = ["predicted_label", "predicted_emotion", "confidence"]
 TEXTS = ["i feel so lucky to have you", "i am furious", "im scared of what comes next and i cannot sleep at night", "ok"]
+LONG = "i am scared " * 400
 LIMIT = 600  # seconds that a process may take, on a machine that is busy too
 EXACT = ["--precision", "float32"]  # so that batches differ by rounding alone, whatever the processor has
 each = pytest.mark.parametrize("name", FAMILIES)
@@ -691,7 +692,8 @@ from transformers import pipeline
 module = load_script(sys.argv[2])
 jobs = json.load(sys.stdin)
 for folder in jobs["pipelines"]:
-    print("RESULT" + json.dumps(pipeline("text-classification", folder, device="cpu")(jobs["texts"])))
+    classify = pipeline("text-classification", folder, device="cpu", truncation=True)
+    print("RESULT" + json.dumps(classify([*jobs["texts"], jobs["long"]])))
 logits = {folder: module.predict_logits(*module.load_checkpoint(folder)[:2], jobs["texts"], module.load_checkpoint(folder)[2])
           for folder in jobs["folders"]}
 np.savez(sys.argv[3], **logits)
@@ -704,7 +706,8 @@ def fresh(families, variants, tmp_path_factory):
     home = tmp_path_factory.mktemp("fresh")
     folders = {(name, variant): str(variants[name].home / "out" / f"best_{name}_{variant}") for name in FAMILIES
                for variant in VARIANTS if variants[name].rows[variant]["status"] == "measured"}
-    jobs = {"texts": TEXTS, "pipelines": [str(families[name].best) for name in FAMILIES], "folders": list(folders.values())}
+    jobs = {"texts": TEXTS, "long": LONG, "folders": list(folders.values()),
+            "pipelines": [str(families[name].best) for name in FAMILIES]}
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(home / "hf")}
     result = subprocess.run([sys.executable, "-c", FRESH, str(Path(__file__).parent), str(SCRIPT), home / "logits.npz"],
                             input=json.dumps(jobs).encode(), capture_output=True, timeout=LIMIT, cwd=home, env=environment)
@@ -717,11 +720,12 @@ def fresh(families, variants, tmp_path_factory):
 
 @each
 def test_folder_is_a_pipeline_without_network_and_says_what_the_script_says(fresh, families, call, name):
-    result = call("--weights", families[name].best, *EXACT, *(part for text in TEXTS for part in ("--text", text)))
+    texts = [*TEXTS, LONG]  # both cut the last where the model's positions or MAX_LENGTH end
+    result = call("--weights", families[name].best, *EXACT, *(part for text in texts for part in ("--text", text)))
     assert_good(result)
     lines = [line.split("\t") for line in result.out.splitlines()]
-    for (label, emotion, confidence, text), answer, expected in zip(lines, fresh.answers[name], TEXTS, strict=True):
-        assert text == expected and EMOTIONS[int(label)] == emotion == answer["label"]
+    for (label, emotion, confidence, text), answer, expected in zip(lines, fresh.answers[name], texts, strict=True):
+        assert text.strip() == expected.strip() and EMOTIONS[int(label)] == emotion == answer["label"]
         assert float(confidence) == pytest.approx(answer["score"], abs=1e-3)
 
 
