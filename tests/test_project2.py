@@ -297,7 +297,7 @@ def families(data, bases, tmp_path_factory):
     for name in FAMILIES:
         home = tmp_path_factory.mktemp(name)
         result = run_main(home, *data.paths, "--output", home / "out", "--model", name, "--model_id", bases[name],
-                          "--epochs", 2, "--LEARNING_RATE", 0.005)
+                          "--epochs", 2, "--LEARNING_RATE", 0.005, "--HEAD_RATE", 1)
         assert_good(result)
         results = json.loads((home / "out" / name / "results.json").read_text())
         found[name] = SimpleNamespace(home=home, best=home / "out" / f"best_{name}", out=result.out, results=results)
@@ -1312,6 +1312,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if parts[0] == "data":
             body = served.data[names[2]]
             return self.answer(body[:len(body) // 2] if parts[1] == "cut" else body, length=len(body))
+        if "tree" in parts[3:]:  # as huggingface_hub 1 asks
+            entries = [{"type": "file", "path": name, "size": len(body), "oid": blob_id(body)} for name, body in served.files.items()]
+            return self.answer(json.dumps(entries).encode(), Content_Type="application/json")
         if parts[0] == "api":
             content = json.dumps(served.listing(names[:2], "blobs" in query)).encode()
             return self.answer(content, Content_Type="application/json")
@@ -1549,7 +1552,7 @@ def test_a_damaged_or_foreign_folder_is_one_line(call, families, bases, data, tm
     notok = shutil.copytree(best, tmp_path / "notok")
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
         (notok / name).unlink(missing_ok=True)
-    assert_one_line(call("--weights", notok, "--text", "a"), notok)
+    assert_one_line(call("--weights", notok, "--text", "a"), notok, "no tokenizer")
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "empty", tmp_path / "absent", bases["MiniLM"], data.val_path):
         for mode in ("inference", "evaluate", "compress"):
@@ -1589,7 +1592,7 @@ def test_a_base_that_does_not_fit_is_one_line(call, bases, families, data, tmp_p
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     assert_one_line(call(*data.paths, "--model_id", folder), folder, "another number of labels than 6", "classifier.weight")
     folder = base(lambda weights: weights.update({"classifier.bias": torch.ones(4)}))  # of no model that there is
-    assert_one_line(call(*data.paths, "--model_id", folder), folder, "holds no encoder")
+    assert_one_line(call(*data.paths, "--model_id", folder), folder, "set --model_id")
     folder = base(lambda weights: weights.pop("encoder.layer.1.attention.self.query.weight"))
     assert_one_line(call(*data.paths, "--model_id", folder), folder, "lacks", "query")
     (tmp_path / "empty").mkdir()
