@@ -437,7 +437,7 @@ def test_all_models_are_trained_and_the_best_is_named(call, data, bases, tmp_pat
 
 def test_the_same_command_gives_the_same_bytes_and_other_settings_do_not(call, families, bases, data, tmp_path):
     name, weights = "CardiffRoBERTa", {}
-    arguments = [*data.paths, "--model", name, "--model_id", bases[name], "--LEARNING_RATE", 0.005]
+    arguments = [*data.paths, "--model", name, "--model_id", bases[name], "--LEARNING_RATE", 0.005, "--HEAD_RATE", 1]
     for how, more in (("same", ["--NUM_EPOCHS", 2]), ("seed", ["--epochs", 2, "--seed", 2]),
                       ("weighted", ["--epochs", 2, "--CLASS_WEIGHTS", 1])):
         torch.rand(3), np.random.rand(3), random.random()
