@@ -636,7 +636,8 @@ def free_port():
 
 def test_two_processes_train_as_one_does(script, data, bases, families, tmp_path, direct_network):
     """MiniLM's small model has no dropout, so that only the order of sums differs. 299 rows do not divide evenly."""
-    arguments = [*data.paths, "--model", "MiniLM", "--model_id", bases["MiniLM"], "--epochs", 2, "--LEARNING_RATE", 0.005]
+    arguments = [*data.paths, "--model", "MiniLM", "--model_id", bases["MiniLM"], "--epochs", 2, "--LEARNING_RATE", 0.005,
+                 "--HEAD_RATE", 1]
     launchers = {"accelerate": ["accelerate.commands.launch", "--num_processes", 2, "--cpu"],
                  "torchrun": ["torch.distributed.run", "--nproc_per_node", 2, "--master_port", free_port()]}
     found = {}
@@ -658,7 +659,7 @@ def test_two_processes_train_as_one_does(script, data, bases, families, tmp_path
     for name, results in found.items():
         for key in ("loss", "val_loss"):
             expected = [entry[key] for entry in one["history"]]
-            assert [entry[key] for entry in results["history"]] == pytest.approx(expected, rel=1e-3)
+            assert [entry[key] for entry in results["history"]] == pytest.approx(expected, rel=5e-3)
         assert abs(results["validation_accuracy"] - one["validation_accuracy"]) < 0.02
         assert abs(results["validation_macro_f1"] - one["validation_macro_f1"]) < 0.03
         theirs = logits_of_folder(script, tmp_path / name / "out" / "best_MiniLM", texts)
