@@ -305,6 +305,8 @@ def parse_rows(data, path):
         raise InputError(f"{path} has no column {' and '.join(missing)}; it has {', '.join(map(str, table.columns))}")
     if not len(table):
         raise InputError(f"{path} has no rows; it takes text and label rows")
+    if not isinstance(table.index, pd.RangeIndex):  # pandas took what has no heading for row names
+        raise InputError(f"{path}, row 2: has more columns than the header; put texts with commas in quotation marks")
     for row, (text, label) in enumerate(zip(table["text"], table["label"]), 2):
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"{path}, row {row}: has no text")

@@ -1619,6 +1619,7 @@ BAD_ROWS = {
     "no label": (csv_bytes([("a", "")]), ["row 2", "label"]),
     "not UTF-8": (csv_bytes(GOOD[:2]) + b"caf\xe9,1\n", ["row 4", "UTF-8"]),
     "too many columns": (csv_bytes(GOOD[:2]) + b"a,b,1\n", ["line 4"]),
+    "too many columns throughout": (b"text,label\nwell, then,1\nso, now,2\n", ["row 2", "more columns"]),
 }
 
 

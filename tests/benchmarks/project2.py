@@ -302,7 +302,7 @@ def processes(options):
             path = os.path.join(output, "train.csv")
             write_rows(path, rows)
             _, seconds = run(*command, SCRIPT, *data_options(options), "--train", path, *model_options(options), "--epochs",
-                                2, "--seed", seed, "--output", output, *shlex.split(options.options), ACCELERATE_USE_CPU="true")
+                             2, "--seed", seed, "--output", output, *shlex.split(options.options), ACCELERATE_USE_CPU="true")
             results = read_json(output, "MiniLM", "results.json")
         found[way, seed] = results["validation_accuracy"], results["validation_macro_f1"]
         difference = np.subtract(found[way, seed], found["one process", seed])
