@@ -1,14 +1,16 @@
 """Helpers that the test files share: the repository, the real data, running and importing scripts."""
+import hashlib
 import importlib.util
 import os
 import random
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("notebooks")  # before it is imported: its assertions speak as a test's do
+pytest.register_assert_rewrite("notebooks", "project2")  # before they are imported: their assertions speak as a test's do
 
 # One thread: threads that spin for each other make runs many times slower where a core is busy
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -40,6 +42,18 @@ def tree(folder):
     """Return {relative path: bytes} of all files below a folder."""
     files = (path for path in Path(folder).rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def blob_id(data):
+    """Return git's name of a file with these bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def free_port():
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
 
 
 def made_tweets(number, seed):

@@ -94,7 +94,8 @@ def small(tmp_path_factory):
             csv.writer(file, lineterminator="\n").writerows([("text", "label"), *rows])
     assert {label for _, label in parts["train"]} == set("012345")
     save_tiny_model(folder / "tiny", [text for text, _ in parts["train"]])
-    return ["--train", folder / "train.csv", "--val", folder / "validation.csv", "--model_id", folder / "tiny"]
+    return ["--train", folder / "train.csv", "--val", folder / "validation.csv", "--model_id", folder / "tiny",
+            "--label_names", ",".join(EMOTIONS)]
 
 
 @pytest.fixture(scope="module")
@@ -244,26 +245,24 @@ def test_code_that_cannot_be_had_is_a_clear_error(address, tmp_path):
     NOTEBOOK.assert_says_what_cannot_be_had(tmp_path / "cwd", refused, "emotion_classifier.py", "refused")
 
 
-def test_only_what_is_missing_is_installed_and_torch_and_transformers_are_left_as_they_are(tmp_path):
+def test_only_what_is_missing_is_installed_and_torch_is_left_as_it_is(tmp_path):
     import torch
-    import transformers
     NOTEBOOK.copy_code(tmp_path)
-    wanted = ["# a comment", "", "torch==1.0", "transformers==1.0", "accelerate==0.1", "numpy>=1", "no-such-package-here>=2",
-              "pytest>=9999"]
+    wanted = ["# a comment", "", "torch>=9999", "transformers>=1.0", "numpy>=1", "no-such-package-here>=2", "pytest>=9999"]
     (tmp_path / "requirements.txt").write_text("\n".join(wanted))
     result = NOTEBOOK.run_cells("install", tmp_path)
     assert result.returncode and result.stderr.splitlines()[-1].startswith("RuntimeError: python3 -m pip install"), result.stderr
     (command,) = [line for line in result.stdout.splitlines() if line.startswith("$")]
     assert shlex.split(command)[1:] == ["python3", "-m", "pip", "install", "--quiet", "no-such-package-here>=2", "pytest>=9999",
-                                        f"torch=={torch.__version__}", f"transformers=={transformers.__version__}"]
+                                        f"torch=={torch.__version__}"]
 
 
 def test_a_package_for_compression_that_cannot_be_had_is_noted_and_the_rest_goes_on(tmp_path):
     NOTEBOOK.copy_code(tmp_path)
-    (tmp_path / "requirements.txt").write_text("torch==1.0\noptimum>=9999\n")
+    (tmp_path / "requirements.txt").write_text("torch>=9999\nonnxruntime>=9999\n")
     result = NOTEBOOK.run_cells("install", tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "note: optimum>=9999 is not there, and what needs it will be reported as not run (python3 -m pip" in result.stdout
+    assert "note: onnxruntime>=9999 is not there, and what needs it will be reported as not run (python3 -m pip" in result.stdout
     assert " GPU; model: " in result.stdout
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Measure Project2: its speed, a million rows, a test estimate, and two processes against one.
+"""Measure Project2: its speed, a million rows, a test estimate, other people's data, and two processes against one.
 
-Usage: python3 tests/benchmarks/project2.py throughput|million|holdout|processes [options]
+Usage: python3 tests/benchmarks/project2.py throughput|million|holdout|tweeteval|processes [options]
 
 throughput [--steps 20] [--texts 2000] [--rounds 1] [--weights FOLDER] [--seeds 1]
     Texts a second of MiniLM. Training: Training.step of the script, as it trains (batches of like
@@ -22,21 +22,27 @@ million --weights FOLDER [--rows 1000000]
     five times a second. Rows a second over the whole run and by the script's own clock, and the peak
     of the memory in each tenth of the output; every row of the output is checked to begin with what
     stood in the input. No seed: nothing is drawn. No peer.
-holdout [--seeds 1]
+holdout [--seeds 1,2,3]
     MiniLM trained by the command line with its default settings on train.csv less 2,000 rows (of
     those that the script trains on, numpy's default_rng(0), as in project1.py), which stand in for a
     test set: chosen on validation, scored by --mode evaluate on the rows held out. The peer is
-    project1.py holdout on the same rows. A run that is stopped goes on when it is started again.
+    project1.py holdout on the same rows.
+tweeteval [--seeds 1,2,3] [--tasks emotion,irony,offensive,sentiment]
+    MiniLM trained by the command line with its default settings, the same for all tasks, on the pairs
+    of files of TweetEval (--tweeteval FOLDER, ../shared/data/tweeteval, and twitter_human beside it for
+    sentiment), scored on TweetEval's validation rows, which also choose the epoch. Each task's own
+    measure: macro F1, for irony the F1 of the class irony, for sentiment the macro recall. The peers'
+    figures are those that Barbieri et al. 2020 (arXiv:2010.12421) published, on TweetEval's tests.
 processes [--rows 3000] [--seeds 1,2]
     MiniLM trained for two epochs on the first so many rows of train.csv, on the CPU: by one process
-    (the peer), by `accelerate launch --num_processes 2 --cpu`, and by `torchrun --nproc_per_node 2`;
-    validation accuracy and macro F1 of each seed, and the spread over the seeds of one process,
+    (the peer) and by `torchrun --nproc_per_node 2`; validation accuracy and macro F1 of each seed, and the spread over the seeds of one process,
     against which a difference is to be read.
 
 Data: train.csv and validation.csv of FOLDER (--data FOLDER, ../shared/data/emotion). Each part takes
 --options "--epochs 1", further options of the script, and each that trains --model_id FOLDER, another
-encoder in MiniLM's place. holdout writes below outputs/benchmark/project2, the others to temporary
-folders.
+encoder in MiniLM's place. holdout and tweeteval write below outputs/benchmark/project2, where a run that is
+stopped goes on when it is started again, and what is there already is not trained anew; the others
+write to temporary folders.
 """
 import argparse
 import csv
@@ -96,6 +102,12 @@ def read_json(*path):
         return json.load(file)
 
 
+PUBLISHED = {  # on TweetEval's tests, per cent: Barbieri et al. 2020, arXiv:2010.12421
+    "SVM": (64.7, 61.7, 52.3, 62.9), "fastText": (65.2, 63.1, 73.4, 62.9), "LSTM": (66.0, 62.8, 71.7, 58.3),
+    "RoBERTa-base": (76.1, 59.7, 79.5, 71.3)}
+TASKS = ("emotion", "irony", "offensive", "sentiment")
+
+
 def write_rows(path, rows):
     """Write a CSV with the columns text and label."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -128,14 +140,14 @@ def measure_training(script, options, name):
     import torch.nn.functional as F
     from accelerate import Accelerator
 
-    data = script.acquire()
+    data = script.read_data(1)
     model_id = options.model_id or script.MODELS["MiniLM"]
     folder = script.locate_model(model_id)
     torch.manual_seed(script.SEED)
-    model, tokenizer, settings = script.load_base("MiniLM", model_id, folder)
-    plain = script.load_base("MiniLM", model_id, folder)[0]
+    model, tokenizer, settings = script.load_base("MiniLM", model_id, folder, data.classes)
+    plain = script.load_base("MiniLM", model_id, folder, data.classes)[0]
     encoded = script.Encoded(script.encode(tokenizer, data.train_texts, settings), data.train_labels, [], data.val_labels,
-                             tokenizer.pad_token_id)
+                             script.padding_of(tokenizer))
     accelerator = Accelerator(mixed_precision="no")
     training = script.Training(accelerator, model, encoded, settings, os.path.join(OUTPUT, "none.pt"), "")
     model.train()
@@ -169,9 +181,9 @@ def measure_inference(script, options, name, folder):
     """Print the inference throughput of a saved model as the script serves it and of the peer, and their ratio."""
     import torch
 
-    texts, labels = script.acquire_labelled("VAL_PATH")
-    texts, labels = texts[:options.texts], labels[:options.texts]
     served, tokenizer, settings = script.load_to_serve(folder)
+    texts, labels = script.read_for(settings, "VAL_PATH")
+    texts, labels = texts[:options.texts], labels[:options.texts]
     plain = script.load_checkpoint(folder)[0]
     predicted = {}
 
@@ -211,12 +223,12 @@ def throughput(options):
         with tempfile.TemporaryDirectory() as folder:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            script.save_settings(folder, settings)
+            script.save_settings(folder, {**settings, "names": list(model.config.id2label.values())})
             measure_inference(script, options, name, options.weights or folder)
 
 
-def watch(command, partial):
-    """Run a command; returns (its output, seconds, list of (bytes written to `partial`, resident bytes))."""
+def watch(command, folder):
+    """Run a command; returns (its output, seconds, list of (bytes of the files in `folder`, resident bytes))."""
     import psutil
 
     started, samples = time.perf_counter(), []
@@ -224,7 +236,8 @@ def watch(command, partial):
     while process.poll() is None:
         try:
             memory = psutil.Process(process.pid).memory_info().rss
-            samples.append((os.path.getsize(partial) if os.path.exists(partial) else 0, memory))
+            files = os.scandir(folder) if os.path.isdir(folder) else ()
+            samples.append((sum(file.stat().st_size for file in files), memory))
         except (psutil.NoSuchProcess, FileNotFoundError):
             continue
         time.sleep(0.2)
@@ -246,27 +259,36 @@ def million(options):
             writer.writerow(("number", "text", "label"))
             writer.writerows((number, *row) for number, row in zip(range(options.rows), itertools.cycle(rows)))
         output, seconds, samples = watch([sys.executable, SCRIPT, "--mode", "inference", "--weights", options.weights,
-                                          "--test_csv", source, *shlex.split(options.options)], f"{target}.partial")
+                                          "--test_csv", source, "--output", folder, *shlex.split(options.options)],
+                                         os.path.join(folder, "inference"))
         print(output, end="")
-        size, count = os.path.getsize(target), 0
+        count = 0
         with open(source, "rb") as before, open(target, "rb") as after:
             for count, (given, found) in enumerate(itertools.zip_longest(before, after, fillvalue=b"")):
                 if not found.startswith(given.rstrip(b"\n") + b","):
                     sys.exit(f"row {count} came back otherwise: {found!r}")
     if count != options.rows:
         sys.exit(f"{count} rows came back of {options.rows}")
-    tenths = [[] for _ in range(10)]
+    tenths, size = [[] for _ in range(10)], max(written for written, _ in samples)  # of the predictions so far
     for written, memory in samples:
-        tenths[min(9, written * 10 // size)].append(memory / 2**20)
+        tenths[min(9, written * 10 // (size + 1))].append(memory / 2**20)
     peaks = list(itertools.accumulate((max(tenth, default=0) for tenth in tenths), max))
     print(f"RESULT {options.rows:,} rows in {seconds:.1f} s, start included: {options.rows / seconds:,.0f} rows/s; peak "
           f"memory {peaks[0]:.0f} MiB when 10 % were written, {peaks[-1]:.0f} MiB at the end")
     print("peak MiB within each tenth:", *(f"{max(tenth):.0f}" if tenth else "-" for tenth in tenths))
 
 
+def trained(output, arguments):
+    """Train MiniLM by the command line into the folder `output`, unless it is there; returns its results.json."""
+    record = os.path.join(output, "MiniLM", "results.json")
+    if not os.path.exists(record):
+        run(sys.executable, SCRIPT, *arguments, "--output", output)
+    return read_json(record)
+
+
 def holdout(options):
     script = load_script(options)
-    data = script.acquire()
+    data = script.read_data(1)
     order = np.random.default_rng(0).permutation(len(data.train_texts))
     paths = {"held": os.path.join(OUTPUT, "held.csv"), "rest": os.path.join(OUTPUT, "rest.csv")}
     for name, rows in (("held", order[:2000]), ("rest", order[2000:])):
@@ -274,27 +296,53 @@ def holdout(options):
     extra, found = shlex.split(options.options), []
     for seed in options.seeds:
         output = os.path.join(OUTPUT, f"holdout_{seed}")
-        _, seconds = run(sys.executable, SCRIPT, *data_options(options), "--train", paths["rest"], *model_options(options),
-                         "--seed", seed, "--output", output, *extra)
+        results = trained(output, [*data_options(options), "--train", paths["rest"], *model_options(options), "--seed", seed,
+                                   *extra])
         weights = os.path.join(output, "best_MiniLM")
         run(sys.executable, SCRIPT, "--mode", "evaluate", "--weights", weights, "--val", paths["held"], "--output",
             os.path.join(output, "held"))
-        results, held = read_json(output, "MiniLM", "results.json"), read_json(output, "held", "evaluation.json")
-        found.append((held["accuracy"], held["macro_f1"]))
-        print(f"RESULT seed {seed}: validation accuracy {results['validation_accuracy']:.4f}, macro F1 "
-              f"{results['validation_macro_f1']:.4f}; {held['rows']:,} held out: accuracy {held['accuracy']:.4f}, macro F1 "
-              f"{held['macro_f1']:.4f}; {seconds:.0f} s", flush=True)
-    (accuracy, macro_f1), (spread, macro_spread) = np.mean(found, 0), np.ptp(found, 0)
-    print(f"RESULT held out, mean over {len(found)} seeds: accuracy {accuracy:.4f} (spread {spread:.4f}), macro F1 "
-          f"{macro_f1:.4f} (spread {macro_spread:.4f})")
+        held = read_json(output, "held", "evaluation.json")
+        found.append((held["accuracy"], held["macro_f1"], results["validation_accuracy"], results["validation_macro_f1"]))
+        print(f"RESULT seed {seed}: validation accuracy {found[-1][2]:.4f}, macro F1 {found[-1][3]:.4f}; {held['rows']:,} held "
+              f"out: accuracy {found[-1][0]:.4f}, macro F1 {found[-1][1]:.4f}; {results['training_seconds']:.0f} s of training",
+              flush=True)
+    means = [f"{mean:.4f} ({spread:.4f})" for mean, spread in zip(np.mean(found, 0), np.std(found, 0, ddof=len(found) > 1))]
+    print(f"RESULT mean (standard deviation) of {len(found)} seeds: held out accuracy {means[0]}, macro F1 {means[1]}; validation "
+          f"accuracy {means[2]}, macro F1 {means[3]}")
+
+
+def tweeteval(options):
+    means = {}
+    for task in options.tasks.split(","):
+        folder = os.path.join(options.tweeteval, os.pardir, "twitter_human") if task == "sentiment" else os.path.join(
+            options.tweeteval, task)
+        data = [word for flag, name in (("--train", "train"), ("--val", "val"))
+                for word in (flag, os.path.join(folder, f"{name}_text.txt"))]
+        figures = []
+        for seed in options.seeds:
+            results = trained(os.path.join(OUTPUT, f"{task}_{seed}"), [*data, *model_options(options), "--seed", seed,
+                                                                      *shlex.split(options.options)])
+            validation = results["validation"]
+            report = validation["report"]
+            figures.append(100 * {"irony": lambda: report["irony"]["f1-score"],
+                                  "sentiment": lambda: np.mean([row["recall"] for row in report.values()])}.get(
+                                      task, lambda: validation["macro_f1"])())
+            print(f"RESULT {task}, seed {seed}: {figures[-1]:.1f} on {validation['rows']:,} validation rows; accuracy "
+                  f"{validation['accuracy']:.4f}, macro F1 {validation['macro_f1']:.4f}; {results['train_rows']:,} rows, "
+                  f"{results['epochs']} epochs, {results['training_seconds']:.0f} s of training", flush=True)
+        means[task] = np.mean(figures)
+        peers = ", ".join(f"{name} {row[TASKS.index(task)]}" for name, row in PUBLISHED.items())
+        print(f"RESULT {task}: mean {means[task]:.1f} (standard deviation {np.std(figures, ddof=len(figures) > 1):.1f}) of "
+              f"{len(figures)} seeds; published on the test: {peers}", flush=True)
+    if set(means) == set(TASKS):
+        peers = ", ".join(f"{name} {np.mean(row):.1f}" for name, row in PUBLISHED.items())
+        print(f"RESULT mean of the four tasks: {np.mean(list(means.values())):.1f}; published on the tests: {peers}")
 
 
 def processes(options):
     with open(os.path.join(options.data, "train.csv"), newline="", encoding="utf-8") as file:
         rows = [(row["text"], row["label"]) for row in itertools.islice(csv.DictReader(file), options.rows)]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1",
-              "--mixed_precision", "no", "--dynamo_backend", "no", "--cpu"]
-    ways = {"one process": [sys.executable], "accelerate launch --num_processes 2 --cpu": launch,
+    ways = {"one process": [sys.executable],
             "torchrun --nproc_per_node 2": [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]}
     found = {}
     for (way, command), seed in itertools.product(ways.items(), options.seeds):
@@ -302,7 +350,7 @@ def processes(options):
             path = os.path.join(output, "train.csv")
             write_rows(path, rows)
             _, seconds = run(*command, SCRIPT, *data_options(options), "--train", path, *model_options(options), "--epochs",
-                             2, "--seed", seed, "--output", output, *shlex.split(options.options), ACCELERATE_USE_CPU="true")
+                             2, "--seed", seed, "--output", output, *shlex.split(options.options))
             results = read_json(output, "MiniLM", "results.json")
         found[way, seed] = results["validation_accuracy"], results["validation_macro_f1"]
         difference = np.subtract(found[way, seed], found["one process", seed])
@@ -315,10 +363,13 @@ def processes(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = {"throughput": throughput, "million": million, "holdout": holdout, "processes": processes}
+    parts = {"throughput": throughput, "million": million, "holdout": holdout, "tweeteval": tweeteval,
+             "processes": processes}
     parser.add_argument("part", choices=parts)
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")])
     parser.add_argument("--data", default=os.path.join(ROOT, os.pardir, "shared", "data", "emotion"))
+    parser.add_argument("--tweeteval", default=os.path.join(ROOT, os.pardir, "shared", "data", "tweeteval"))
+    parser.add_argument("--tasks", default=",".join(TASKS), help="tweeteval: which, with commas between")
     parser.add_argument("--weights", help="throughput, million: a folder that training wrote")
     parser.add_argument("--model_id", default="", help="an encoder in MiniLM's place: a local folder")
     parser.add_argument("--options", default="", help='further options of the script, such as "--epochs 1"')
@@ -327,7 +378,7 @@ def main():
     parser.add_argument("--texts", type=int, default=2000, help="throughput: validation texts to predict")
     parser.add_argument("--rounds", type=int, default=1, help="throughput: how often these are predicted")
     options = parser.parse_args()
-    options.seeds = options.seeds or ([1, 2] if options.part == "processes" else [1])
+    options.seeds = options.seeds or {"processes": [1, 2], "holdout": [1, 2, 3], "tweeteval": [1, 2, 3]}.get(options.part, [1])
     options.rows = options.rows or (3000 if options.part == "processes" else 1_000_000)
     parts[options.part](options)
 

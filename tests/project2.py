@@ -1,0 +1,362 @@
+"""What the tests of Project2 share: running its script, small models of each family, and what is trained once for all."""
+import contextlib
+import csv
+import importlib.util
+import io
+import json
+import logging
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+for needed in ("torch", "transformers", "accelerate", "sklearn", "matplotlib", "pandas", "pooch", "pyarrow", "pydantic",
+               "emoji"):
+    pytest.importorskip(needed, reason=f"Project2 needs {needed}; see Project2/requirements.txt")
+
+import numpy as np
+import tokenizers
+import torch
+import transformers
+
+from conftest import REPO, SHARED_DATA, load_script
+
+SCRIPT = Path(os.environ.get("PROJECT2_SCRIPT") or REPO / "Project2" / "emotion_classifier.py")
+EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
+NAMES = ["--label_names", ",".join(EMOTIONS)]  # the small data are not the default file, which brings them
+FAMILIES = ("BERTweet", "CardiffRoBERTa", "ModernBERT", "MiniLM")
+OPENVINO = ("openvino_int8", "openvino_int4")
+VARIANTS = ("pruned", "int8", "nf4", "pruned_nf4", "onnx_int8", "small")
+NOT_RUN = () if importlib.util.find_spec("openvino") else OPENVINO
+VARIANTS += OPENVINO if not NOT_RUN else ()
+ADDED = ["predicted_label", "predicted_emotion", "confidence"]
+TEXTS = ["i feel so lucky to have you", "i am furious", "im scared of what comes next and i cannot sleep at night", "ok"]
+LONG = "i am scared " * 400
+LIMIT = 600  # seconds that a process may take, on a machine that is busy too
+EXACT = ["--precision", "float32"]  # so that batches differ by rounding alone, whatever the processor has
+each = pytest.mark.parametrize("name", FAMILIES)
+
+
+# Rows
+
+
+def csv_bytes(rows, header=("text", "label"), delimiter=","):
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, delimiter=delimiter, lineterminator="\n").writerows([header, *rows])
+    return buffer.getvalue().encode()
+
+
+def read_csv(data, delimiter=","):
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=delimiter))
+
+
+def made_rows(number, seed, labels="012345"):
+    """Rows of (text, label), all different, a word in each telling its label; the labels take turns."""
+    rng, rows = random.Random(seed), []
+    fillers = "i you the a to my is in on at it me so just now today work home go day we feel".split()
+    moods = ["sad", "happy", "love", "angry", "afraid", "shocked"]
+    for row in range(number):
+        turn = row % len(labels)
+        mood = moods[turn] if turn < len(moods) else f"mood{turn}"
+        words = [mood, *rng.choices(fillers, k=rng.randrange(3, 25)), f"word{seed}x{row}"]
+        rows.append((" ".join(words), labels[turn]))
+    return rows
+
+
+# Running the script
+
+
+def run_main(home, *arguments, change=None):
+    """Run main() of a fresh copy of the script from the empty folder home/cwd; returns its exit status and output.
+
+    change: called with the module before main() runs.
+    """
+    for folder in ("cwd", "script"):
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    module = load_script(shutil.copy(SCRIPT, home / "script"))
+    if change:
+        change(module)
+    before, argv, code = os.getcwd(), sys.argv, None
+    sys.argv = [str(module.__file__), *map(str, arguments)]
+    with open(home / "stdout", "w", newline="") as out, open(home / "stderr", "w", newline="") as err:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            os.chdir(home / "cwd")
+            try:
+                code = module.run_main()
+            except SystemExit as ended:
+                code = ended.code
+            finally:
+                os.chdir(before)
+                sys.argv = argv
+                logging.disable(logging.NOTSET)
+    out, err = ((home / name).read_bytes().decode() for name in ("stdout", "stderr"))
+    (home / "stdout").unlink()
+    (home / "stderr").unlink()
+    return SimpleNamespace(code=code, out=out, err=err)
+
+
+@pytest.fixture
+def call(tmp_path):
+    """call(*arguments) runs main() from tmp_path/cwd; outputs go to tmp_path/out."""
+    return lambda *arguments, change=None: run_main(tmp_path, "--output", tmp_path / "out", *arguments, change=change)
+
+
+def quick(module):
+    """Change a script so that it measures no latency, which takes seconds."""
+    module.latency = lambda *_: (0.001, 0.002)
+
+
+def quick_compression(module):
+    """Change a script so that compress runs its other processes in this one, to save the seconds that each takes."""
+    def run(command, **_):
+        child = load_script(command[1])
+        quick(child)
+        argv, sys.argv = sys.argv, command[1:]
+        with open(os.devnull, "w") as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()) as err:
+            code = child.run_main()
+        sys.argv = argv
+        return SimpleNamespace(returncode=code, stderr=err.getvalue())
+
+    quick(module)
+    module.subprocess = SimpleNamespace(run=run, PIPE=None, DEVNULL=None)
+
+
+def assert_good(result):
+    assert result.code == 0 and "Traceback" not in result.err, result.err[-3000:]
+
+
+def assert_one_line(result, *words):
+    """The script ended with status 2 and one line of at most 300 characters that has these words, and with no summary."""
+    assert result.code == 2, result
+    assert result.err.startswith("error: ") and result.err.count("\n") == 1 and result.err.endswith("\n"), result.err
+    assert len(result.err.removesuffix("\n")) <= 300, result.err
+    assert "FINAL SUMMARY" not in result.out
+    for word in words:
+        assert str(word) in result.err, (word, result.err)
+
+
+def run_forks(*rounds, environment=None):
+    """Run command lines, each in a process of its own, those of a round at once; returns a list of results a round.
+
+    A job is a dict: home (its folder), arguments, and perhaps quick (True: no latency is measured), largest
+    (bytes that a file may have), or watch (a pattern) and changes: killed by SIGKILL once such files were
+    written that many times. The processes are forks of one that has only imported the script, which takes seconds.
+    """
+    with Forks({**os.environ, **(environment or {})}) as forks:
+        return [forks.run(jobs) for jobs in rounds]
+
+
+class Forks:
+    """A process that has imported the script in an environment of its own, and runs jobs in forks of itself."""
+
+    def __init__(self, environment):
+        self.process = subprocess.Popen([sys.executable, Path(__file__).with_name("forks.py"), str(SCRIPT)], text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        assert self.process.wait(LIMIT) == 0
+
+    def run(self, jobs):
+        """Run jobs at once, as `run_forks` describes them; returns a list of results."""
+        for job in jobs:
+            Path(job["home"]).mkdir(parents=True, exist_ok=True)
+            job |= {"home": str(job["home"]), "arguments": [str(argument) for argument in job["arguments"]]}
+        self.process.stdin.write(json.dumps(jobs, default=str) + "\n")
+        self.process.stdin.flush()
+        codes = json.loads(self.process.stdout.readline())
+        texts = [[(Path(job["home"]) / name).read_text() for name in ("stdout", "stderr")] for job in jobs]
+        return [SimpleNamespace(code=code, out=out, err=err) for code, (out, err) in zip(codes, texts, strict=True)]
+
+
+# Small models of each family
+
+
+def small(**changes):
+    """Settings of a small encoder; its random weights are large, so that it tells texts apart."""
+    return {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+            "initializer_range": 0.2, **changes}
+
+
+def roberta(vocabulary, positions, **changes):
+    config = transformers.RobertaConfig(vocab_size=vocabulary, max_position_embeddings=positions, type_vocab_size=1,
+                                        pad_token_id=1, bos_token_id=0, eos_token_id=2, **small(**changes))
+    return transformers.RobertaModel(config, add_pooling_layer=False)
+
+
+def make_bertweet(folder, texts):
+    """BERTweet: RoBERTa of 130 positions; a vocabulary with counts, and merges in the form of fastBPE."""
+    bpe = tokenizers.Tokenizer(tokenizers.models.BPE(end_of_word_suffix="</w>"))
+    bpe.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=700, end_of_word_suffix="</w>", show_progress=False)
+    bpe.train_from_iterator(texts, trainer)
+    trained = json.loads(bpe.to_str())["model"]
+    merges = [" ".join(merge) if isinstance(merge, list) else merge for merge in trained["merges"]]
+    words = [word[:-4] if word.endswith("</w>") else f"{word}@@" for word in trained["vocab"]]
+    (folder / "vocab.txt").write_text("".join(f"{word} 1\n" for word in [*words, "@USER", "HTTPURL", ":grinning_face:"]))
+    codes = "".join(f"{merge} {9999 - row}\n" for row, merge in enumerate(merges))
+    (folder / "bpe.codes").write_text(codes)
+    tokenizer = transformers.BertweetTokenizer(str(folder / "vocab.txt"), str(folder / "bpe.codes"))
+    tokenizer.save_pretrained(folder)
+    (folder / "bpe.codes").write_text(codes)  # transformers 5.24 leaves out the counts that it reads
+    return roberta(len(tokenizer), 130, tokenizer_class="BertweetTokenizer")
+
+
+def make_roberta(folder, texts):
+    """CardiffRoBERTa: RoBERTa with a byte-level BPE."""
+    bpe = tokenizers.ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    bpe.train_from_iterator(texts, vocab_size=700, special_tokens=special, show_progress=False)
+    bpe.save_model(str(folder))
+    tokenizer = transformers.RobertaTokenizerFast(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    tokenizer.save_pretrained(folder)
+    return roberta(len(tokenizer), 514)
+
+
+def make_modernbert(folder, texts):
+    """ModernBERT: its tokenizer is a tokenizer.json of no class of its own."""
+    parts = tokenizers.pre_tokenizers
+    bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
+    bpe.pre_tokenizer = parts.ByteLevel(add_prefix_space=False)
+    special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
+    bpe.train_from_iterator(texts, tokenizers.trainers.BpeTrainer(
+        vocab_size=700, special_tokens=special, show_progress=False, initial_alphabet=parts.ByteLevel.alphabet()))
+    bpe.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+    names = dict(zip(("unk_token", "cls_token", "sep_token", "pad_token", "mask_token"), special, strict=True))
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=bpe, model_input_names=["input_ids", "attention_mask"],
+                                                     model_max_length=8192, **names)
+    tokenizer.save_pretrained(folder)
+    return transformers.ModernBertModel(transformers.ModernBertConfig(
+        vocab_size=len(tokenizer), pad_token_id=3, cls_token_id=1, sep_token_id=2, bos_token_id=1, eos_token_id=2,
+        max_position_embeddings=8192, global_attn_every_n_layers=2, local_attention=16, **small()))
+
+
+def make_minilm(folder, texts):
+    """MiniLM: BERT with WordPiece; wide enough for its weights to be more than the files' overhead, without dropout."""
+    pieces = tokenizers.BertWordPieceTokenizer()
+    pieces.train_from_iterator(texts, vocab_size=900, show_progress=False)
+    pieces.save_model(str(folder))
+    tokenizer = transformers.BertTokenizerFast(str(folder / "vocab.txt"))
+    tokenizer.save_pretrained(folder)
+    return transformers.BertModel(transformers.BertConfig(
+        vocab_size=len(tokenizer), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        **small(hidden_size=96, intermediate_size=384)))
+
+
+def logits_of_folder(script, folder, texts):
+    model, tokenizer, found = script.load_checkpoint(str(folder))
+    return script.predict_logits(model, tokenizer, texts, found)
+
+
+# What is made once for all files
+
+
+@pytest.fixture(scope="session")
+def script():
+    """The script as a module; a test that changes a constant of it puts it back."""
+    return load_script(SCRIPT)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """Small files of real rows, 299 to train on and 120 for validation, all different."""
+    folder, real = tmp_path_factory.mktemp("data"), SHARED_DATA / "emotion"
+    if (real / "train.csv").is_file():
+        rows, val = ([(row["text"], row["label"]) for row in read_csv((real / f"{name}.csv").read_bytes())]
+                     for name in ("train", "validation"))
+    else:
+        rows, val = made_rows(500, 0), made_rows(200, 1)
+    val = val[:112] + [row for row in val[112:] if row[1] == "5"][:8]  # surprise is rare
+    rows = list({text: (text, label) for text, label in rows[:500] if text not in dict(val)}.values())
+    train = rows[:299]
+    assert {label for _, label in train} == {label for _, label in val} == set("012345")
+    for name, part in (("train", train), ("val", val)):
+        (folder / f"{name}.csv").write_bytes(csv_bytes(part))
+    return SimpleNamespace(folder=folder, train=train, val=val, val_path=folder / "val.csv",
+                           paths=["--train", folder / "train.csv", "--val", folder / "val.csv", *NAMES])
+
+
+@pytest.fixture(scope="session")
+def bases(data, tmp_path_factory):
+    """{family: the folder of a small pretrained encoder with random weights}"""
+    folders, texts = {}, [text for text, _ in data.train]
+    torch.manual_seed(0)
+    for name, make in zip(FAMILIES, (make_bertweet, make_roberta, make_modernbert, make_minilm), strict=True):
+        folders[name] = tmp_path_factory.mktemp(f"base_{name}")
+        make(folders[name], texts).save_pretrained(folders[name])
+    return folders
+
+
+@pytest.fixture(scope="session")
+def families(data, bases, tmp_path_factory):
+    """{family: its finished training}: home, best (its folder), out (what was printed), results."""
+    found = {}
+    for name in FAMILIES:
+        home = tmp_path_factory.mktemp(name)
+        result = run_main(home, *data.paths, "--output", home / "out", "--model", name, "--model_id", bases[name],
+                          "--epochs", 2, "--LEARNING_RATE", 0.005, "--HEAD_RATE", 1)
+        assert_good(result)
+        results = json.loads((home / "out" / name / "results.json").read_text())
+        found[name] = SimpleNamespace(home=home, best=home / "out" / f"best_{name}", out=result.out, results=results)
+    return found
+
+
+@pytest.fixture(scope="session")
+def loaded(script, families):
+    """{family: (model, tokenizer, settings)} as the script loads them, in float32."""
+    return {name: script.load_checkpoint(str(families[name].best)) for name in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def variants(data, families, tmp_path_factory):
+    """{family: its compression}: home, result, rows {variant: row of compression.json}; in this process, to save time."""
+    found = {}
+    for name in FAMILIES:
+        home = tmp_path_factory.mktemp(f"compress_{name}")
+        result = run_main(home, "--mode", "compress", "--weights", families[name].best, "--val", data.val_path,
+                          "--output", home / "out", *EXACT, change=quick_compression)
+        assert_good(result)
+        content = json.loads((home / "out" / "compression.json").read_text())
+        found[name] = SimpleNamespace(home=home, result=result, rows={row["variant"]: row for row in content["variants"]})
+    return found
+
+
+@pytest.fixture(scope="session")
+def fresh(families, variants, tmp_path_factory):
+    """What a process without network, which never saw the training, makes of TEXTS: pipelines' answers, variants' logits."""
+    home = tmp_path_factory.mktemp("fresh")
+    folders = {(name, variant): str(variants[name].home / "out" / f"best_{name}_{variant}") for name in FAMILIES
+               for variant in VARIANTS if variants[name].rows[variant]["status"] == "measured"}
+    jobs = {"texts": TEXTS, "long": LONG, "folders": list(folders.values()),
+            "pipelines": [str(families[name].best) for name in FAMILIES]}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(home / "hf")}
+    result = subprocess.run([sys.executable, Path(__file__).with_name("fresh.py"), SCRIPT, home / "logits.npz"],
+                            input=json.dumps(jobs).encode(), capture_output=True, timeout=LIMIT, cwd=home, env=environment)
+    assert result.returncode == 0, result.stderr.decode()[-3000:]
+    answers = [json.loads(line[6:]) for line in result.stdout.decode().splitlines() if line.startswith("RESULT")]
+    with np.load(home / "logits.npz") as logits:
+        return SimpleNamespace(answers=dict(zip(FAMILIES, answers, strict=True)),
+                               logits={key: logits[folder] for key, folder in folders.items()})
+
+
+@pytest.fixture
+def short(bases, tmp_path):
+    """short(train, val) writes these rows and returns the options that train the small MiniLM on them for an epoch."""
+    def options(train, val, name="train"):
+        paths = []
+        for flag, rows in (("--train", train), ("--val", val)):
+            path = tmp_path / f"{name}_{flag[2:]}.csv"
+            path.write_bytes(csv_bytes(rows))
+            paths += [flag, path]
+        return [*paths, "--model", "MiniLM", "--model_id", bases["MiniLM"], "--epochs", 1]
+
+    return options

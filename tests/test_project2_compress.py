@@ -1,0 +1,280 @@
+"""Project2, --mode compress: each variant is measured beside the original, saved, served, and refused if damaged."""
+import itertools
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from project2 import (EMOTIONS, EXACT, FAMILIES, NOT_RUN, TEXTS, VARIANTS, assert_good, assert_one_line, csv_bytes, each,
+                      logits_of_folder, made_rows, quick, quick_compression, read_csv)
+
+import numpy as np
+import torch
+import transformers
+from hypothesis import given, settings, strategies
+from safetensors.torch import load_file, save_file
+
+from conftest import tree
+
+pytest_plugins = ["project2"]
+every = pytest.mark.parametrize("name, variant", [*itertools.product(FAMILIES, VARIANTS)])
+
+
+# What each variant is
+
+
+@each
+def test_every_variant_is_reported_beside_the_original(variants, name):
+    run, files = variants[name], tree(variants[name].home / "out")
+    assert list(run.rows) == ["original", *VARIANTS, *NOT_RUN] and run.rows["original"]["accuracy_change"] == 0
+    assert {path for path in files if "/" not in path} == {"compression.json", "compression.csv", "compression.png"}
+    assert {path.split("/")[0] for path in files if "/" in path} == {f"best_{name}_{variant}" for variant in VARIANTS}
+    assert files["compression.png"].startswith(b"\x89PNG") and not [path for path in files if "partial" in path]
+    table = read_csv(files["compression.csv"])
+    assert [row["variant"] for row in table] == list(run.rows)
+    assert [row["status"] for row in table] == [row["status"] for row in run.rows.values()]
+    assert not tree(run.home / "cwd") and {path.name for path in run.home.iterdir()} == {"cwd", "script", "out"}
+
+
+@every
+def test_a_variant_is_measured(variants, families, name, variant):
+    row, original, out = variants[name].rows[variant], variants[name].rows["original"], variants[name].result.out
+    assert row["status"] == "measured", row
+    assert row["accuracy_change"] == pytest.approx(row["accuracy"] - original["accuracy"])
+    assert row["macro_f1_change"] == pytest.approx(row["macro_f1"] - original["macro_f1"])
+    assert row["bytes_share"] == pytest.approx(row["bytes"] / original["bytes"])
+    assert 0 <= row["agreement"] <= 1 and row["rows"] == 120
+    assert min(row[key] for key in ("peak_memory_bytes", "latency_1_median", "latency_32_median", "texts_per_second")) > 0
+    assert re.search(rf"^{variant} .*\b{row['accuracy']:.4f}\b.*\b{row['macro_f1']:.4f}\b", out, re.MULTILINE)
+    folder = families[name].best if variant == "original" else variants[name].home / "out" / f"best_{name}_{variant}"
+    assert row["bytes"] == sum(map(len, tree(folder).values()))
+
+
+def test_each_model_is_measured_in_a_process_of_its_own(call, variants, families, data, tmp_path):
+    """That takes seconds, so here for one variant."""
+    assert_good(call("--mode", "compress", "--technique", "prune", "--weights", families["MiniLM"].best, "--val",
+                     data.val_path, *EXACT))
+    rows = json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]
+    assert [row["variant"] for row in rows] == ["original", "pruned"] and rows[1]["same_logits"] is True
+    for row in rows:
+        here = variants["MiniLM"].rows[row["variant"]]
+        same = ("accuracy", "macro_f1", "agreement", "bytes", "weights_bytes", "sparsity")
+        assert [row[key] for key in same] == [here[key] for key in same]
+        assert 0 < row["latency_1_median"] <= row["latency_1_p95"] and 0 < row["latency_32_median"] <= row["latency_32_p95"]
+        assert row["peak_memory_bytes"] > 1e8
+
+
+@pytest.mark.parametrize("variant", NOT_RUN)
+def test_what_is_not_installed_is_not_run_with_the_command_that_installs_it(variants, variant):
+    row, out = variants["MiniLM"].rows[variant], variants["MiniLM"].result.out
+    assert row["status"] == "not run" and "pip install" in row["reason"] and "openvino" in row["reason"], row
+    assert f"not run: {variant}: {row['reason']}\n" in out
+
+
+@every
+def test_a_variant_read_back_gives_the_logits_of_before(variants, fresh, script, name, variant):
+    """In the process that measures, in another fresh one, and in this one."""
+    row = variants[name].rows[variant]
+    assert row["same_logits"] is True
+    again = logits_of_folder(script, row["folder"], TEXTS)
+    assert np.array_equal(again, fresh.logits[name, variant]) and np.isfinite(again).all() and np.ptp(again) > 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_figures_of_a_variant_are_those_of_its_predictions(variants, script, families, data, variant):
+    texts, labels = [text for text, _ in data.val], [int(label) for _, label in data.val]
+    row = variants["MiniLM"].rows[variant]
+    base, predicted = (logits_of_folder(script, folder, texts).argmax(1)
+                       for folder in (families["MiniLM"].best, row["folder"]))
+    assert row["accuracy"] == pytest.approx((predicted == labels).mean())
+    assert row["agreement"] == pytest.approx((predicted == base).mean())
+
+
+@every
+def test_variant_folders_serve_every_mode(variants, call, data, tmp_path, name, variant):
+    source, row = tmp_path / "few.csv", variants[name].rows[variant]
+    source.write_bytes(csv_bytes(data.val[:20]))
+    before = tree(row["folder"])
+    assert_good(call("--mode", "evaluate", "--weights", row["folder"], "--val", data.val_path, change=quick))
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert found["variant"] == variant and found["accuracy"] == pytest.approx(row["accuracy"])
+    assert_good(call("--mode", "inference", "--weights", row["folder"], "--test_csv", source))
+    rows = read_csv((tmp_path / "few_predictions.csv").read_bytes())
+    assert [(row["text"], row["label"]) for row in rows] == data.val[:20]
+    assert all(EMOTIONS[int(row["predicted_label"])] == row["predicted_emotion"] for row in rows)
+    assert tree(row["folder"]) == before
+
+
+def test_variants_are_really_smaller(variants, families):
+    """The weights' files alone: a small model's tokenizer outweighs it."""
+    size = {variant: row["weights_bytes"] for variant, row in variants["MiniLM"].rows.items() if variant in VARIANTS}
+    size["original"] = (families["MiniLM"].best / "model.safetensors").stat().st_size
+    assert size["pruned"] < 0.95 * size["original"]
+    assert size["nf4"] < size["int8"] < size["pruned"] and size["pruned_nf4"] <= size["nf4"]
+    assert size["small"] < size["onnx_int8"] < 0.5 * size["original"]
+
+
+@each
+def test_sparsity_is_that_of_every_linear_layer_as_loaded(variants, families, script, name):
+    before = load_file(families[name].best / "model.safetensors")
+    model, _, _ = script.load_checkpoint(variants[name].rows["pruned"]["folder"])
+    zeros = total = 0
+    for key, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            old, new = before[f"{key}.weight"], module.weight.detach()
+            gone = new == 0
+            assert int(gone.sum()) == pytest.approx(0.3 * new.numel(), abs=1 + int((old == 0).sum())), key
+            assert torch.equal(new[~gone], old[~gone]), "what is left is as it was"
+            assert old[gone].abs().max() <= old[~gone].abs().min(), "the smallest weights went"
+            zeros, total = zeros + int(gone.sum()), total + new.numel()
+    assert total and variants[name].rows["pruned"]["sparsity"] == pytest.approx(zeros / total)
+    assert 0.29 < variants[name].rows["pruned_nf4"]["sparsity"] < 0.7, "NF4 rounds more to zero"
+    for key, value in model.state_dict().items():
+        assert "Linear" in str(type(model.get_submodule(key.rpartition(".")[0]))) or torch.equal(value, before[key]), key
+
+
+@each
+@pytest.mark.parametrize("variant", ["int8", "nf4", "pruned_nf4"])
+def test_the_head_is_not_quantised_and_the_encoder_is(variants, families, script, name, variant):
+    before = load_file(families[name].best / "model.safetensors")
+    model, _, _ = script.load_checkpoint(variants[name].rows[variant]["folder"])
+    kinds = {key: type(module).__name__ for key, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    head = {key for key in kinds if not key.startswith(f"{model.base_model_prefix}.")}
+    assert head and {kinds[key] for key in head} == {"Linear"}
+    kind = "Linear8bitLt" if variant == "int8" else "Linear4bit"
+    assert {found for key, found in kinds.items() if key not in head} == {kind}
+    for key in head:
+        kept = model.get_submodule(key).weight.detach().float()
+        gone = kept == 0 if "pruned" in variant else torch.zeros_like(kept, dtype=torch.bool)
+        assert torch.allclose(kept[~gone], before[f"{key}.weight"][~gone], rtol=0.01, atol=1e-4)
+    stored = load_file(Path(variants[name].rows[variant]["folder"]) / "model.safetensors")
+    quantised = {key.removesuffix(".weight") for key, value in stored.items() if not value.is_floating_point()
+                 and key.endswith(".weight")}
+    assert quantised == set(kinds) - head
+
+
+def test_what_cannot_run_is_reported_and_the_rest_goes_on(call, families, data, tmp_path, monkeypatch):
+    for missing in ("onnx", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, missing, None)
+
+    def change(module):
+        quick_compression(module)
+        module.VARIANTS = {"onnx_int8": "onnx", "pruned": "prune"}
+
+    result = call("--mode", "compress", "--weights", families["CardiffRoBERTa"].best, "--val", data.val_path, *EXACT,
+                  change=change)
+    assert_good(result)
+    rows = json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]
+    assert [(row["variant"], row["status"]) for row in rows] == [
+        ("original", "measured"), ("onnx_int8", "not run"), ("pruned", "measured")]
+    assert "onnx" in rows[1]["reason"] and "accuracy" not in rows[1]
+    assert f"not run: onnx_int8: {rows[1]['reason']}" in result.out
+    table = read_csv((tmp_path / "out" / "compression.csv").read_bytes())
+    assert [row["status"] for row in table] == [row["status"] for row in rows]
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {"best_CardiffRoBERTa_pruned"}
+
+
+def test_a_variant_that_fails_to_load_again_is_not_run(call, families, data, tmp_path):
+    def change(module):
+        quick_compression(module)
+        save = module.save_pruned
+
+        def damaged(model, folder):
+            save(model, folder)
+            path = os.path.join(folder, "pruned.safetensors")
+            tensors = load_file(path)
+            tensors.pop("classifier.dense.bias")
+            save_file(tensors, path)
+        module.save_pruned = damaged
+
+    result = call("--mode", "compress", "--weights", families["CardiffRoBERTa"].best, "--val", data.val_path, *EXACT,
+                  "--technique", "prune", change=change)
+    assert_good(result)
+    rows = json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]
+    assert [row["status"] for row in rows] == ["measured", "not run"] and "damaged" in rows[1]["reason"]
+
+
+def test_weights_that_layers_share_are_compressed(call, bases, short, tmp_path):
+    """ALBERT's layers are one, applied again and again."""
+    base = tmp_path / "albert"
+    shutil.copytree(bases["MiniLM"], base, ignore=shutil.ignore_patterns("model.safetensors", "config.json"))
+    torch.manual_seed(0)
+    transformers.AlbertModel(transformers.AlbertConfig(
+        vocab_size=900, embedding_size=64, hidden_size=128, num_hidden_layers=3, num_attention_heads=2,
+        intermediate_size=512, initializer_range=0.2, pad_token_id=0)).save_pretrained(base)
+    rows = made_rows(120, 1)
+    assert_good(call(*short(rows, made_rows(60, 2)), "--model_id", base, "--LEARNING_RATE", 0.005, *EXACT, change=quick))
+    assert_good(call("--mode", "compress", "--weights", tmp_path / "out" / "best_MiniLM", "--val",
+                     tmp_path / "train_val.csv", *EXACT, change=quick_compression))
+    found = {row["variant"]: row for row in json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]}
+    assert [variant for variant, row in found.items() if row["status"] == "measured"] == ["original", *VARIANTS], found
+    for variant in VARIANTS:
+        assert found[variant]["same_logits"] and found[variant]["bytes"] < found["original"]["bytes"], variant
+    assert found["onnx_int8"]["agreement"] > 0.8 and found["int8"]["agreement"] > 0.8
+
+
+def test_technique_and_sparsity_choose_and_the_same_command_gives_the_same_bytes(call, variants, families, data, tmp_path):
+    arguments = ["--mode", "compress", "--technique", "prune", "--weights", families["ModernBERT"].best, "--val",
+                 data.val_path, *EXACT]
+    assert_good(call(*arguments, change=quick_compression))
+    files = tree(tmp_path / "out")
+    assert {path.split("/")[0] for path in files if "/" in path} == {"best_ModernBERT_pruned"}
+    same = tree(variants["ModernBERT"].rows["pruned"]["folder"])
+    assert {path.removeprefix("best_ModernBERT_pruned/"): content for path, content in files.items() if "/" in path} == same
+    assert_good(call(*arguments, "--sparsity", 0.8, change=quick_compression))
+    rows = json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]
+    assert [row["variant"] for row in rows] == ["original", "pruned"] and rows[1]["sparsity"] == pytest.approx(0.8, abs=0.01)
+    assert len(tree(tmp_path / "out")["best_ModernBERT_pruned/pruned.safetensors"]) < len(same["pruned.safetensors"])
+
+
+def test_compress_refuses_what_is_compressed_or_unknown(call, variants, families, data, tmp_path):
+    compress = ["--mode", "compress", "--val", data.val_path]
+    assert_one_line(call(*compress, "--weights", variants["MiniLM"].rows["nf4"]["folder"]), "compressed already", "nf4")
+    assert_one_line(call(*compress, "--weights", families["MiniLM"].best, "--technique", "magic"), "magic", "prune", "onnx")
+    assert_one_line(call(*compress, "--weights", families["MiniLM"].best, "--sparsity", "1.5"), "SPARSITY", "1.5")
+    assert not tree(tmp_path / "out")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_damaged_variant_is_one_line(call, variants, tmp_path, variant):
+    """It is never made anew from other weights."""
+    folder = shutil.copytree(variants["MiniLM"].rows[variant]["folder"], tmp_path / "damaged")
+    kinds = (".safetensors", ".onnx", ".xz", ".bin")
+    weights = max((path for path in folder.iterdir() if path.suffix in kinds), key=lambda path: path.stat().st_size)
+    whole = weights.read_bytes()
+    contents = {"cut": whole[:len(whole) * 2 // 3], "empty": b"", "garbage": b"no weights" * 99}
+    if weights.suffix == ".safetensors":
+        tensors = load_file(weights)
+        for key in (next(key for key in tensors if "query" in key), "classifier.bias"):
+            save_file({name: value for name, value in tensors.items() if name != key}, tmp_path / "less", {"format": "pt"})
+            contents[key] = (tmp_path / "less").read_bytes()
+        save_file({**tensors, "extra.weight": torch.ones(3)}, tmp_path / "more", {"format": "pt"})
+        contents["more"] = (tmp_path / "more").read_bytes()
+    for how, content in contents.items():
+        weights.write_bytes(content)
+        result = call("--weights", folder, "--text", "a")
+        assert result.code == 2, (how, result)
+        assert_one_line(result, folder)
+    weights.unlink()
+    assert_one_line(call("--weights", folder, "--text", "a"), folder)
+
+
+# What the command line cannot show
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=strategies.integers(0, 99), kind=strategies.sampled_from([np.int8, np.uint8]), bits=strategies.floats(1, 8))
+def test_coarser_weights_have_no_more_entropy_than_they_may(script, seed, kind, bits):
+    limits = np.iinfo(kind)
+    middle = (limits.max + limits.min + 1) / 2
+    values = np.clip(np.random.default_rng(seed).normal(middle, 30, (40, 50)).round(), limits.min, limits.max).astype(kind)
+    coarse = script.coarsen(values, bits)
+    _, counts = np.unique(coarse, return_counts=True)
+    shares = counts / coarse.size
+    assert coarse.dtype == kind and coarse.shape == values.shape and -(shares * np.log2(shares)).sum() <= bits + 1e-9
+    assert bits < 7.5 or np.array_equal(coarse, values), "what is small enough already stays as it is"
+    assert np.abs(coarse.astype(int) - values).max() <= 2 ** (9 - bits), "no coarser than it must be"
