@@ -3002,6 +3002,8 @@ def read_constants():
 def set_constant(name, text=None):
     """Check a constant as it stands in the file, or set it to what the command line gives; raise InputError."""
     value = globals()[name] if text is None else text
+    if text is not None and not name.endswith(("_PATH", "_DIR")):
+        value = os.fsencode(text).decode(errors="replace")  # a locale that is not UTF-8 has it in other letters
     try:
         globals()[name] = adapters()[name].validate_python(value, strict=text is None)
     except ValidationError as error:
