@@ -10,6 +10,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -172,7 +173,10 @@ class Forks:
             job |= {"home": str(job["home"]), "arguments": [str(argument) for argument in job["arguments"]]}
         self.process.stdin.write(json.dumps(jobs, default=str) + "\n")
         self.process.stdin.flush()
+        watchdog = threading.Timer(LIMIT, self.process.kill)
+        watchdog.start()
         codes = json.loads(self.process.stdout.readline())
+        watchdog.cancel()
         texts = [[(Path(job["home"]) / name).read_text() for name in ("stdout", "stderr")] for job in jobs]
         return [SimpleNamespace(code=code, out=out, err=err) for code, (out, err) in zip(codes, texts, strict=True)]
 
