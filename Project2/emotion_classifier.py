@@ -1323,7 +1323,9 @@ def save_model(model, tokenizer, settings, data, history):
         model.save_pretrained(folder)
         save_tokenizer(tokenizer, folder)
         save_settings(folder, settings)
-        figures = measure(*load_to_serve(folder)[:2], data.val_texts, data.val_labels, settings, folder)
+        loaded, tokenizer, _ = load_to_serve(folder)
+        check_in_fresh_process(folder, loaded, tokenizer, settings, data.val_texts)
+        figures = measure(loaded, tokenizer, data.val_texts, data.val_labels, settings, folder)
         kept = {key: figures[key] for key in ("rows", "accuracy", "macro_f1", "precision")}
         save_settings(folder, {**settings, "metrics": kept})
         with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as file:
@@ -1343,6 +1345,27 @@ def save_model(model, tokenizer, settings, data, history):
              "confusion.png": draw_confusion(figures, settings["model"])}
     save_all({os.path.join(record, name): content for name, content in files.items()})
     return results
+
+
+def check_in_fresh_process(folder, model, tokenizer, settings, texts):
+    """Raise InputError unless the saved model predicts the same of these texts when a process of its own has loaded it.
+
+    Probabilities may differ by a hundredth, and one text in fifty more, since sums of another process may be in another order.
+    """
+    texts = [text for text in texts if len(text) <= 1000][:SAME_ROWS] or ["text"]  # what a command line can hold
+    expected = io.StringIO()
+    with contextlib.redirect_stdout(expected):
+        print_predictions(model, tokenizer, texts, settings)
+    several = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # torchrun's
+    command = [sys.executable, os.path.abspath(__file__), "--weights", folder, f"--PRECISION={PRECISION}",
+               *(f"--text={text}" for text in texts)]
+    process = subprocess.run(command, capture_output=True, encoding="utf-8",
+                             env={name: value for name, value in os.environ.items() if name not in several} | {"PYTHONUTF8": "1"})
+    ours, theirs = ([line.split("\t") for line in out.splitlines()] for out in (expected.getvalue(), process.stdout))
+    other = sum(mine[0] != its[0] or abs(float(mine[2]) - float(its[2])) > 0.01 for mine, its in zip(ours, theirs))
+    if len(theirs) != len(ours) or other > len(ours) // 50:
+        said = (process.stderr.strip().splitlines() or [f"{other} of {len(ours)} predictions are others"])[-1]
+        raise InputError(f"a fresh process does not load the saved model as it was trained: {said.removeprefix('error: ')}")
 
 
 def save_settings(folder, settings):
@@ -2257,7 +2280,7 @@ def records(table, skip_empty=False):
     for row, line, raw, text, label in rows:
         if text is None or isinstance(text, str) and not text.strip():
             if not skip_empty:
-                raise refusal(table.path, "has no text; write one, or remove the row", row, line)
+                raise refusal(table.path, "has no text; write one, or remove the row (inference: or set SKIP_EMPTY)", row, line)
             text = ""
         if not isinstance(text, str):
             raise refusal(table.path, f"has the text {shown(text)}, which is no string; write it as one", row, line)

@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings, strategies
 from safetensors.torch import load_file
 
-from conftest import free_port, tree
+from conftest import free_port, run_script, tree
 
 pytest_plugins = ["project2"]
 
@@ -79,6 +79,23 @@ def test_training_starts_from_the_pretrained_weights(families, bases, name):
     for key in matrices:
         change = (found[key] - before[key]).abs().max()
         assert 0 < change < 0.3 or "token_type" in key, (key, change)
+
+
+def test_a_saved_model_that_a_fresh_process_loads_otherwise_is_an_error(short, tmp_path):
+    """In processes of their own, as users run it; the second writes other weights than it has trained."""
+    rows, val = made_rows(60, 5), made_rows(60, 6)
+    good = run_script(SCRIPT, *short(rows, val), *NAMES, "--output", tmp_path / "good")
+    assert good.returncode == 0, good.stderr
+    source = SCRIPT.read_text(encoding="utf-8")
+    broken = source.replace("        loaded, tokenizer, _ = load_to_serve(folder)\n", """        loaded, tokenizer, _ = load_to_serve(folder)
+        weights = load_file(os.path.join(folder, "model.safetensors"))
+        save_file({key: value.flip(0) for key, value in weights.items()}, os.path.join(folder, "model.safetensors"))
+""")
+    assert broken != source
+    (tmp_path / "broken.py").write_text(broken, encoding="utf-8")
+    result = run_script(tmp_path / "broken.py", *short(rows, val), *NAMES, "--output", tmp_path / "bad")
+    assert result.returncode == 2 and b"error: a fresh process does not load the saved model" in result.stderr, result.stderr
+    assert b"SUMMARY" not in result.stdout and not [path for path in tree(tmp_path / "bad") if "best_" in path]
 
 
 def test_training_learns(call, short, tmp_path):
