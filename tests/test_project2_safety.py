@@ -1,6 +1,7 @@
 """Project2: nothing in a stranger's model folder runs, asks a network, or reaches a file outside it."""
 import csv
 import http.server
+import importlib.metadata
 import itertools
 import json
 import os
@@ -57,7 +58,10 @@ def environment(hub, tmp_path_factory):
 
     transformers 5.24 takes kernels from 0.18.2 on only; its code is the installed one's, the version is what is said here.
     """
-    pytest.importorskip("kernels")
+    try:
+        importlib.metadata.version("kernels")  # to import it is not possible where a test has imported the script
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("needs the package kernels; see tests/requirements.txt")
     place = tmp_path_factory.mktemp("said")
     metadata = place / "kernels-0.18.2.dist-info" / "METADATA"
     metadata.parent.mkdir()
