@@ -104,16 +104,16 @@ LABEL_COLUMN: Path = "label"  # name of the column of labels, words or numbers
 LABEL_NAMES: Text = ""  # names of the classes, with commas between, in the order of the sorted labels; "" takes the labels
 MAX_CLASSES: Count = 100  # most classes; more labels than these are taken for a wrong LABEL_COLUMN
 SKIP_EMPTY: bool = False  # inference: write rows without a text with empty predictions; else such a row is an error
-TRAIN_URL: Text = "https://raw.githubusercontent.com/Roeyx/NLP/main/Project1/train.csv"  # where the default TRAIN_PATH comes from
-VAL_URL: Text = "https://raw.githubusercontent.com/Roeyx/NLP/main/Project1/validation.csv"  # where the default VAL_PATH comes from
-TRAIN_HASH: Text = "ace194dd1f110de10ab77ce55edf595fcb7461c09af54cd1006b52b84b179ae4"  # sha256 of that training file; "" takes any
-VAL_HASH: Text = "65556202b68e0ab779dad888ea171ec6d57a9dc45785e055d5652edf1a664439"  # sha256 of that validation file; "" takes any
+TRAIN_URL: Text = "https://raw.githubusercontent.com/Roeyx/NLP/main/Project1/train.csv"  # of the default TRAIN_PATH
+VAL_URL: Text = "https://raw.githubusercontent.com/Roeyx/NLP/main/Project1/validation.csv"  # of the default VAL_PATH
+TRAIN_HASH: Text = "ace194dd1f110de10ab77ce55edf595fcb7461c09af54cd1006b52b84b179ae4"  # sha256 of that file; "" takes any
+VAL_HASH: Text = "65556202b68e0ab779dad888ea171ec6d57a9dc45785e055d5652edf1a664439"  # sha256 of that file; "" takes any
 DOWNLOAD_TIMEOUT: Seconds = 20.0  # seconds without a byte until a download attempt is given up
 DOWNLOAD_LIMIT: Seconds = 3600.0  # seconds until a whole download attempt is given up
 DOWNLOAD_RETRIES: Annotated[int, Field(ge=0, le=100)] = 2  # further attempts at an address after the first
 
 # Text
-MAX_LENGTH: Annotated[int, Field(ge=4, le=10**5)] = 128  # most tokens of a text that are read in training; a saved model keeps its own
+MAX_LENGTH: Annotated[int, Field(ge=4, le=10**5)] = 128  # most tokens of a text that are read; a saved model keeps its own
 
 # Training
 NUM_EPOCHS: Count = 3  # most epochs
@@ -130,7 +130,7 @@ FREEZE_EMBEDDINGS: bool = False  # leave the embeddings as they were pretrained:
 R_DROP: Weight = 0.5  # weight in the loss of what dropout changes: each text is read twice; 0 once, in half the time
 EMA_MOMENTUM: Share = 0.99  # momentum of the moving average of the weights, which is what is evaluated and kept; 0 is none
 PATIENCE: Count = 2  # epochs without a better validation macro F1 until training stops
-PRECISION: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # arithmetic; auto is the fastest that device and model have
+PRECISION: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # arithmetic; auto is the fastest that there is
 RESUME: bool = True  # go on where a killed run with the same data and settings was; False starts anew
 CHECKPOINT_SECONDS: Seconds = 300.0  # seconds between checkpoints within an epoch; each epoch's end has one too
 SEED: Annotated[int, Field(ge=0, lt=2**32)] = 1  # of the initial weights, dropout and shuffling
@@ -273,7 +273,7 @@ def pad(sequences, rows, padding, device):
     """
     pad_id, side = padding
     length = max(len(sequences[row]) for row in rows)
-    tokens, mask = np.full((len(rows), length), pad_id), np.zeros((len(rows), length), np.int64)
+    tokens, mask = np.full((len(rows), length), pad_id), np.zeros((len(rows), length), np.int64)  # both (rows, length)
     for place, row in enumerate(rows):
         size = len(sequences[row])
         part = slice(length - size, length) if side == "left" else slice(size)
@@ -1401,8 +1401,8 @@ def model_card(settings, figures):
     """Return the README.md of a model folder: what it is, how it is fed, and what it reached."""
     report = "\n".join(f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1-score']:.3f} | "
                        f"{row['support']:.0f} |" for name, row in figures["report"].items())
-    feeding = {"bertweet": "Its tokenizer puts @USER, HTTPURL and the names of emoji into the text by itself; `pipeline` takes the "
-                           "names of the installed package emoji, emotion_classifier.py those that the model was pretrained with.",
+    feeding = {"bertweet": "Its tokenizer puts @USER, HTTPURL and the names of emoji into the text by itself; `pipeline` takes "
+                           "the names of the installed package emoji, emotion_classifier.py those of the pretraining.",
                "user_http": "Write @user for user names and http for links, as emotion_classifier.py does.",
                "none": "Texts are given as they are."}[settings["normalisation"]]
     training = "\n".join(f"- {name}: {value}" for name, value in settings["training"].items())
@@ -1556,7 +1556,8 @@ def check_settings(folder, settings, config):
     settings.setdefault("names", names)
     known = {"variant": str, "normalisation": str, "max_length": int, "model": str, "family": str, "labels": list, "names": list}
     wrong = [key for key, kind in known.items() if not isinstance(settings.get(key), kind)]
-    if not wrong and not (4 <= settings["max_length"] <= 10**5 and settings["normalisation"] in ("bertweet", "user_http", "none")):
+    ways = "bertweet", "user_http", "none"
+    if not wrong and not (4 <= settings["max_length"] <= 10**5 and settings["normalisation"] in ways):
         wrong = ["max_length or normalisation"]
     if wrong:
         raise InputError(f"{folder}: emotion_classifier.json has no {wrong[0]} that can be used; train it anew")
@@ -1746,7 +1747,8 @@ def name_classes(values, names, path):
     classes = {value: (names or {}).get(value, value) for value in values}
     unfit = [name for name in classes.values() if not name.isprintable() or len(name) > 200]
     if unfit or len(set(classes.values())) < len(values):
-        raise InputError(f"{path}: the classes' names {shown(unfit or list(classes.values()))} are not printable, or not all different")
+        raise InputError(f"{path}: the classes' names {shown(unfit or list(classes.values()))} are not printable, or not all "
+                         "different")
     return classes
 
 
@@ -1764,8 +1766,8 @@ def number_labels(labels, names, classes, path):
         labels = [names[label] for label in labels]
     lacking = sorted(set(labels) - set(numbers))
     if lacking:
-        raise InputError(f"{path} has the label{'s' * (len(lacking) > 1)} {some(map(shown, lacking))}, which the model lacks; it knows "
-                         f"{some(classes.values() if named else classes, 8)}")
+        raise InputError(f"{path} has the label{'s' * (len(lacking) > 1)} {some(map(shown, lacking))}, which the model lacks; "
+                         f"it knows {some(classes.values() if named else classes, 8)}")
     return np.array([numbers[label] for label in labels], np.int64)
 
 
