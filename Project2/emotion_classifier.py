@@ -28,7 +28,13 @@ Writes   in --output: best_<Model>/ (safetensors, tokenizer, configuration, mode
     accelerate launch --num_processes 4 emotion_classifier.py --model ModernBERT
     python3 emotion_classifier.py --help
 
-SUMMARY_HERE
+Without 2,000 of the training rows (python3 tests/benchmarks/project2.py holdout --seeds 3) MiniLM's run ended with
+
+    Best Model: MiniLM (outputs/benchmark/project2/holdout_3/best_MiniLM)
+    Validation Accuracy: 0.9405
+    Validation Macro F1: 0.9162
+    Total Training Time: 1359.1 seconds
+    Model Size: 91589395 bytes
 """
 import argparse
 import contextlib
