@@ -3,7 +3,6 @@ import ast
 import csv
 import functools
 import gzip
-import hashlib
 import http.server
 import io
 import json
@@ -29,7 +28,7 @@ import numpy as np
 import tensorflow as tf
 from hypothesis import given, settings, strategies
 
-from conftest import REPO, SHARED_DATA, load_script, run_script, tree
+from conftest import REPO, SHARED_DATA, blob_id, load_script, run_script, tree
 
 SCRIPTS = {name: REPO / "Project1" / f"{name}.py" for name in ("LSTM", "GRU")}
 OWN = {"build_model", "freeze_thaw", "grid_settings", "run"}  # what may differ between the two
@@ -64,10 +63,6 @@ def made_rows(number, seed):
 def glove_bytes(words):
     rng = random.Random(0)
     return "".join(" ".join([word, *(f"{rng.uniform(-1, 1):.4f}" for _ in range(100))]) + "\n" for word in words).encode()
-
-
-def blob_id(data):
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 def assert_one_line(result, *words):

@@ -98,7 +98,7 @@ def test_one_column_of_a_tsv(tmp_path):
 
 BAD = {
     "merged by lone marks": (b'text,label\n"i feel sad,0\ni feel glad,1\nhe left",3\nbye,4\n', "row 2", "csv.QUOTE_ALL"),
-    "the issue's": (b'text,label\n"i feel sad,0\ni feel glad,1\nthen "he" left,3\nbye,4\n', "row 2", "double"),
+    "merged by a mark and a quoted word": (b'text,label\n"i feel sad,0\ni feel glad,1\nthen "he" left,3\nbye,4\n', "row 2", "double"),
     "merged, with no row beside": (b'text,label\n"a,0\nb",1\n', "row 2"),
     "merged, and marks elsewhere": (b'text,label\nx,y\n"a,0, 1\nb",1\nhe said "hi",2\n', "row 3", "row 4"),
     "mark not doubled": (b'text,label\n"he said "hi" to me",0\n', "row 2", "double"),

@@ -1,5 +1,4 @@
 """The two tiny models: download with all its faults, the fallback, and bad input."""
-import hashlib
 import http.server
 import json
 import os
@@ -15,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from conftest import REPO, load_script, made_tweets, run_script, tree
+from conftest import REPO, blob_id, load_script, made_tweets, run_script, tree
 
 SCRIPTS = {
     "10kB": REPO / "tinymodel-emotion-classification-10kB.py",
@@ -25,10 +24,6 @@ both = pytest.mark.parametrize("size", SCRIPTS)
 TRAIN = b"\n".join(made_tweets(400, 1)) + b"\n"
 TEST = b"\n".join(made_tweets(100, 2)) + b"\n"
 OLD = b"the model of an earlier run"
-
-
-def blob_id(data):
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 # Helpers
