@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("notebooks", "project2")  # before they are imported: their assertions speak as a test's do
+pytest.register_assert_rewrite("notebooks", "project2", "tiny")  # before they are imported: their assertions speak as a test's do
 
 # One thread: threads that spin for each other make runs many times slower where a core is busy
 os.environ["OMP_NUM_THREADS"] = "1"

