@@ -20,8 +20,7 @@ labels
     twin among the training rows. Measures: accuracy and macro F1 for the six emotions; macro F1, F1 of irony,
     macro F1 and macro recall for TweetEval. Published figures are of TweetEval's tests: other rows, and harder ones.
 speed
-    Texts a second on one core, one at a time, of twitter/test.txt: tinymodel.h (gcc -O2) against fastText's C++ predict, both
-    from memory; tinymodel.js, tinymodel.py, and --predict - from a pipe. Bytes of the header's code (gcc -Os).
+    Texts a second on one core, one at a time, of twitter/test.txt: tinymodel.h (gcc -O2) from memory; tinymodel.js, tinymodel.py, and --predict - from a pipe. Bytes of the header's code (gcc -Os).
 
 Each figure is the mean over the seeds, with the standard deviation in brackets where a seed moves it. What is done is kept in
 outputs/benchmark/tinymodels (remove it to start anew). fastText: dim 20, 25 epochs (5 of more than 50,000 rows), pairs of words, 200,000
