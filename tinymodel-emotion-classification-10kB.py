@@ -481,7 +481,10 @@ class TinyModel(nn.Module):
         """Logits of a batch of Bags: float32 tensor (texts, C)."""
         weights = self.fold()
         if len(self.codebook):
-            weights = self.codebook[self.nearest_row(weights)] + (weights - weights.detach())
+            used = torch.bincount(batch.tokens, minlength=len(weights)).nonzero().squeeze(1)  # to look up no others
+            rounded = weights.detach().clone()
+            rounded[used] = self.codebook[self.nearest_row(weights[used])]
+            weights = rounded + (weights - weights.detach())
         pooled = Pool.apply(weights, batch.tokens, batch.offsets)
         return pooled * (self.pooling_scale / batch.counts.sqrt()).unsqueeze(1) + self.bias[batch.sources]
 
@@ -569,8 +572,11 @@ def choose_codebook(weights, mass, number):
             rows[i] = weights[np.searchsorted(chance, rng.random() * chance[-1])]
             distances = np.minimum(distances, ((weights - rows[i]) ** 2).sum(axis=1))
     for _ in range(30 if columns == 1 else 15):
-        nearest = np.searchsorted((rows[1:, 0] + rows[:-1, 0]) / 2, weights[:, 0]) if columns == 1 else (
-            (rows**2).sum(axis=1) - 2 * weights @ rows.T).argmin(axis=1)
+        if columns == 1:
+            nearest = np.searchsorted((rows[1:, 0] + rows[:-1, 0]) / 2, weights[:, 0])
+        else:  # in parts, since all distances at once would take hundreds of megabytes
+            parts = (weights[i:i + 4096] for i in range(0, len(weights), 4096))
+            nearest = np.concatenate([((rows**2).sum(axis=1) - 2 * part @ rows.T).argmin(axis=1) for part in parts])
         inside = np.bincount(nearest, mass, number)[:, None]
         sums = np.stack([np.bincount(nearest, mass * column, number) for column in weights.T], axis=1)
         rows = np.where(inside > 0, sums / np.maximum(inside, 1e-12), rows)
