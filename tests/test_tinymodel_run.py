@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import run_script, tree
-from tiny import LIMITS, SIZES, each_run, quiet, random_model
+from tiny import LIMITS, both, each_run, quiet, random_model
 
 pytest_plugins = ["tiny"]
 
@@ -139,14 +139,14 @@ def test_a_second_run_gives_the_same_bytes_in_the_default_folder(runs):
 # Sizes
 
 
-@pytest.mark.parametrize("size", SIZES.values())
+@both
 @pytest.mark.parametrize("number", [2, 3, 6, 30])
 def test_a_full_file_fills_the_limit_and_never_passes_it(modules, monkeypatch, size, number):
     """plan_settings gives the most blocks; the widest numbers and a full table stay below MODEL_BYTES."""
     module = modules[size]
     labels = tuple(f"emotion {i}" for i in range(number))
     columns = 1 if number == 2 else number
-    for limit in (5000, 9999, 10_000, 50_000, 99_999, 100_000, 250_000, 10**6):
+    for limit in (1000, 2000, 5000, 9999, 10_000, 50_000, 99_999, 100_000, 250_000, 10**6):
         monkeypatch.setattr(module, "MODEL_BYTES", limit)
         if limit < 2 * columns << module.CODEBOOK_BITS and number > 2:
             continue  # little is left beside the codebook

@@ -1,4 +1,7 @@
-"""The tiny models' tokens, slowly and obviously: rule by rule, one text at a time, to check the others against."""
+"""The tiny models' tokens and probabilities, slowly and obviously, one text at a time: what the fast code is checked against.
+
+Nothing here is taken from the scripts, so that a fault in one of them is no fault in both.
+"""
 import math
 import re
 import string
@@ -11,9 +14,10 @@ ENTITIES = {"amp": 38, "lt": 60, "gt": 62, "quot": 34, "apos": 39, "nbsp": 160, 
             "ldquo": 0x201C, "rdquo": 0x201D, "hellip": 0x2026, "ndash": 0x2013, "mdash": 0x2014}
 NEGATORS = """not no never none nothing neither nor cannot without hardly dont doesnt didnt cant couldnt wont wouldnt shouldnt
 isnt arent wasnt werent hasnt havent hadnt aint""".split()
-# first, last, target, shift
+# What a character means: first and last code, target (0: it is left out), and whether the target moves with the code
 PLAIN = [
-    (0x41, 0x5A, 0x61, 1), (0xA0, 0xA0, 32, 0), (0xAB, 0xAB, 34, 0), (0xAD, 0xAD, 0, 0), (0xB4, 0xB4, 39, 0), (0xBB, 0xBB, 34, 0),
+    (0x41, 0x5A, 0x61, 1), (0xA0, 0xA0, 32, 0), (0xAB, 0xAB, 34, 0), (0xAD, 0xAD, 0, 0), (0xB4, 0xB4, 39, 0),
+    (0xBB, 0xBB, 34, 0),
     (0xC0, 0xD6, 0xE0, 1), (0xD8, 0xDE, 0xF8, 1), (0x2B9, 0x2BC, 39, 0), (0x391, 0x3A1, 0x3B1, 1), (0x3A3, 0x3AB, 0x3C3, 1),
     (0x400, 0x40F, 0x450, 1), (0x410, 0x42F, 0x430, 1), (0x2000, 0x200A, 32, 0), (0x200B, 0x200F, 0, 0), (0x2010, 0x2015, 45, 0),
     (0x2018, 0x201B, 39, 0), (0x201C, 0x201F, 34, 0), (0x2026, 0x2026, 46, 0), (0x2028, 0x2029, 32, 0), (0x202A, 0x202E, 0, 0),
@@ -41,7 +45,7 @@ def decode(data):
     while i < len(data):
         for form in forms:
             part = data[i:i + len(form)]
-            if len(part) == len(form) and all(low <= byte <= high for byte, (low, high) in zip(part, form)):
+            if len(part) == len(form) and all(low <= byte <= high for byte, (low, high) in zip(part, form, strict=True)):
                 code = part[0] & (0x7F, 0x1F, 0x0F, 0x07)[len(form) - 1]
                 for byte in part[1:]:
                     code = code << 6 | byte & 0x3F
@@ -76,6 +80,7 @@ def entity_at(codes, i):
 
 
 def resolve(codes):
+    """Codes with the HTML entities among them resolved, in one pass."""
     out, i = [], 0
     while i < len(codes):
         found = entity_at(codes, i) if codes[i] == 38 else None
@@ -86,6 +91,7 @@ def resolve(codes):
 
 
 def plain(codes):
+    """Codes with each mapped by the range of PLAIN that holds it."""
     out = []
     for code in codes:
         for first, last, target, shift in PLAIN:
@@ -103,6 +109,7 @@ def plain(codes):
 
 
 def kind_of(code):
+    """Class of a mapped code: 0 separates, 1 is part of a word, 2 is part of punctuation, 3 is a token of its own."""
     if code <= 32 or 127 <= code <= 0x9F:
         return 0
     if code < 128:
@@ -137,6 +144,7 @@ def tokens_of(text, max_length):
 
 
 def polynomial(values, base):
+    """Polynomial of the values in the base, modulo 2^32."""
     h = 0
     for value in values:
         h = (h * base + value) & MASK
@@ -144,29 +152,31 @@ def polynomial(values, base):
 
 
 def word_hash(codes):
+    """Hash of a word or of a span of characters."""
     return polynomial([c + 1 for c in codes], CHAR_BASE)
 
 
 def word_hashes(tokens, negation):
+    """(hash, whether it is negated) of each token; a negated one's hash is marked."""
     negators = {word_hash(map(ord, word)) for word in NEGATORS}
     left, hashes = 0, []
     for kind, codes in tokens:
-        h = word_hash(codes)
+        h, marked = word_hash(codes), False
         if kind != 1:
             left = 0
         elif negation and h in negators:
             left = negation
         elif left > 0:
             left -= 1
-            h ^= NEGATED
-        hashes.append(h)
+            h, marked = h ^ NEGATED, True
+        hashes.append((h, marked))
     return hashes
 
 
 def buckets_of(text, s):
-    """The buckets of all n-grams of a text."""
+    """The buckets of all n-grams of a text: those of words by order, of pairs with a gap, of characters by order."""
     tokens = tokens_of(text, s.max_length)
-    words = word_hashes(tokens, s.negation)
+    words = [h for h, _ in word_hashes(tokens, s.negation)]
     stream = []
     for _, codes in tokens:
         stream += [32] * bool(stream) + codes
@@ -210,7 +220,7 @@ def probabilities_of(text, model):
     for bucket in buckets:
         row = row_of(bucket, model)
         if row is not None:
-            sums = [total + int(step) for total, step in zip(sums, model.steps[row])]
+            sums = [total + int(step) for total, step in zip(sums, model.steps[row], strict=True)]
     root = math.sqrt(max(1, len(buckets)))
     logits = [float(model.bias[k]) + model.scale * sums[k] / root for k in range(columns)]
     if columns == 1:
