@@ -1708,6 +1708,10 @@ def read_data(processes):
                          f"{val_path} too, {left_out['contradictory']} texts have several labels; take other validation rows")
     texts, labels = [texts[row] for row in keep], [labels[row] for row in keep]
     values = classes_of(labels)
+    if LABEL_NAMES:
+        if (val_names or names) != (names or val_names):
+            raise InputError(f"LABEL_NAMES is set, and the names that come with {path} and {val_path} differ; leave one out")
+        names = val_names = None
     if not names and val_names and set(val_names) == set(values):  # the same numbers, and names for just these
         names = val_names
     classes = name_classes(values, names, path)
@@ -1812,8 +1816,9 @@ def acquire(constant):
     return download(url, sha256, path, constant)
 
 
+# Files of rows
+
 SEPARATORS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
-ADDED = ("predicted_label", "predicted_emotion", "confidence")  # columns that inference adds
 LONGEST = 1 << 24  # bytes of the longest line or field that is read
 WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,999}))(?:\.0+)?")
 SIGNATURES = {  # first bytes of files that are not read, and what is said of them
@@ -2276,7 +2281,7 @@ def as_label(value):
     return "" if text.casefold() == "nan" else text
 
 
-def records(table, skip_empty=False):
+def records(table, skip_empty=None):
     """Yield (row, its bytes, its text, its label) of a Table, one by one, whatever its size.
 
     row: the number of the row (a CSV's header is 1; in other forms the first row is 1). bytes: as they are in the file,
@@ -2288,7 +2293,8 @@ def records(table, skip_empty=False):
     for row, line, raw, text, label in rows:
         if text is None or isinstance(text, str) and not text.strip():
             if not skip_empty:
-                raise refusal(table.path, "has no text; write one, or remove the row (inference: or set SKIP_EMPTY)", row, line)
+                choice = " (or set SKIP_EMPTY)" * (skip_empty is False)  # None: all rows are needed
+                raise refusal(table.path, f"has no text; write one, or remove the row{choice}", row, line)
             text = ""
         if not isinstance(text, str):
             raise refusal(table.path, f"has the text {shown(text)}, which is no string; write it as one", row, line)
@@ -2321,6 +2327,9 @@ def classes_of(labels):
         raise InputError(f"{len(classes):,} different labels ({listed(classes)}) are more than MAX_CLASSES ({MAX_CLASSES}); "
                          f"{shown(LABEL_COLUMN)} may be the wrong column: set LABEL_COLUMN (--label_column) to the labels'")
     return sorted(classes, key=int) if all(WHOLE.fullmatch(label) for label in classes) else classes
+
+
+ADDED = ("predicted_label", "predicted_emotion", "confidence")  # columns that inference adds
 
 
 def extension_for(table):
@@ -2939,6 +2948,7 @@ class InputError(Exception):
 def run_main():
     """Run main, report what goes wrong in one line on standard error, and return the exit status."""
     try:
+        sys.stderr = sys.stderr or open(os.devnull, "w")
         if sys.stdout is None:
             raise InputError("standard output is closed; nowhere to print to")
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -16,7 +16,9 @@ from nbclient.exceptions import CellExecutionError
 
 from conftest import tree
 from notebooks import Notebook, output_text
-from test_project1 import EMOTIONS, data  # noqa: F401 (data is a fixture)
+from project1 import EMOTIONS
+
+pytest_plugins = ["project1"]
 
 CODE_FILES = ("LSTM.py", "GRU.py", "requirements.txt")
 NOTEBOOK = Notebook("Project1/project1_workflow.ipynb", CODE_FILES)
@@ -26,7 +28,7 @@ NOTEBOOK = Notebook("Project1/project1_workflow.ipynb", CODE_FILES)
 
 
 @pytest.fixture(scope="module")
-def executed(data, tmp_path_factory):  # noqa: F811
+def executed(data, tmp_path_factory):
     """The notebook after a whole run on the small data, and the folder that it ran in."""
     folder = tmp_path_factory.mktemp("notebook") / "Project1"
     folder.mkdir()

@@ -39,18 +39,20 @@ def models(folder):
     lstm, gru = load_script("LSTM"), load_script("GRU")
     lstm.TRAIN_PATH, lstm.VAL_PATH = (os.path.join(folder, name) for name in ("train.csv", "validation.csv"))
     lstm.TEST_PATH = ""
-    vocabulary = lstm.make_vectorizer(lstm.acquire("").train_texts).get_vocabulary()
-    matrix = np.zeros((len(vocabulary), 100), np.float32)
-    return [("LSTM.py", lstm.build_model(matrix, lstm.UNITS, lstm.DROPOUT), False),
-            ("GRU.py, phase 1", gru.build_model(matrix, gru.UNITS, gru.DROPOUT), False),
-            ("GRU.py, phase 2", gru.build_model(matrix, gru.FINAL_UNITS, gru.FINAL_DROPOUT, gru.DENSE_UNITS), True)]
+    data = lstm.read_data("")
+    matrix = np.zeros((len(lstm.make_vocabulary(data.train_texts).words) + 2, 100), np.float32)
+    classes = len(data.classes)
+    return [("LSTM.py", lstm.build_model(matrix, classes, lstm.UNITS, lstm.DROPOUT), False),
+            ("GRU.py, phase 1", gru.build_model(matrix, classes, gru.UNITS, gru.DROPOUT), False),
+            ("GRU.py, phase 2", gru.build_model(matrix, classes, gru.FINAL_UNITS, gru.FINAL_DROPOUT, gru.DENSE_UNITS), True)]
 
 
 def describe(layer, thawed):
     """Return (name with size, output shape and parameters, a key of COLOURS) of a layer."""
     kind = type(layer).__name__
     config = layer.get_config()
-    names = {"InputLayer": lambda: "word numbers", "Embedding": lambda: f"GloVe embedding, {config['input_dim']:,} x {config['output_dim']}",
+    names = {"InputLayer": lambda: "word numbers", "Embedding": lambda: f"{'GloVe' if layer.name == 'embedding' else 'further'} embedding, {config['input_dim']:,} x {config['output_dim']}",
+             "Concatenate": lambda: "both, side by side",
              "SpatialDropout1D": lambda: f"spatial dropout, {config['rate']:g}", "Dropout": lambda: f"dropout, {config['rate']:g}",
              "Bidirectional": lambda: f"{type(layer.forward_layer).__name__}, 2 x {layer.forward_layer.units}, both directions",
              "Dense": lambda: f"dense, {config['units']}, {config['activation'].replace('relu', 'ReLU')}"}

@@ -1,0 +1,290 @@
+"""Project1: any labels and any file of rows, as Project2 takes them; what is left out, held out, downloaded."""
+import ast
+import http.server
+import json
+import re
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import REPO, blob_id, load_script, tree
+from project1 import EMOTIONS, SCRIPTS, assert_one_line, both, csv_bytes, made_rows
+from test_project2_files import BAD, GOOD, ONE_COLUMN
+
+pytest_plugins = ["project1"]
+
+PROJECT2 = REPO / "Project2" / "emotion_classifier.py"
+QUICK = ["--USE_GLOVE", "False", "--UNITS", 4, "--NUM_EPOCHS", 1]
+
+
+# The same files as Project2
+
+
+def definitions(path, first=None, last=None):
+    """{name: source} of the functions and classes of a script, or of those between two of them."""
+    source = path.read_text(encoding="utf-8")
+    nodes = [node for node in ast.parse(source).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    names = [node.name for node in nodes]
+    if first:
+        nodes = nodes[names.index(first):names.index(last) + 1]
+    return {node.name: ast.get_source_segment(source, node) for node in nodes}
+
+
+def test_project2_s_readers_are_here_letter_by_letter():
+    readers = definitions(PROJECT2, "Table", "classes_of")
+    assert len(readers) > 30 and definitions(SCRIPTS["LSTM"], "Table", "classes_of") == readers
+    for first, last in (("rows_to_keep", "number_labels"), ("cannot_write", "check_writable"), ("partial_name", "save_all"),
+                        ("adapters", "OneLineParser")):
+        assert definitions(SCRIPTS["LSTM"], first, last) == definitions(PROJECT2, first, last)
+
+
+@both
+def test_both_projects_take_and_refuse_the_same_files(scripts, tmp_path, name):
+    ours, theirs = scripts[name], load_script(PROJECT2)
+    cases = {**GOOD, **BAD, **ONE_COLUMN}
+    seen = set()
+    for case, (content, *_) in cases.items():
+        path = tmp_path / "in.csv"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        answers = []
+        for module in (ours, theirs):
+            try:
+                answers.append(module.read_labelled(str(path)))
+            except module.InputError as error:
+                answers.append(str(error))
+        assert answers[0] == answers[1], case
+        seen.add(isinstance(answers[0], str))
+    assert seen == {True, False}
+
+
+# Labels of every kind, in files of every kind
+
+
+def rows_of(labels, number=60):
+    """Training and validation rows whose first word tells the label."""
+    rows = [(f"{label}word and n{row}", label) for row in range(number) for label in labels]
+    return rows[:-5 * len(labels)], rows[-5 * len(labels):]
+
+
+def write(path, rows, form="csv", names=("text", "label")):
+    if form == "jsonl":
+        path.write_text("".join(json.dumps(dict(zip(names, row))) + "\n" for row in rows), encoding="utf-8")
+    elif form == "parquet":
+        import pandas as pd
+        pd.DataFrame(rows, columns=names).to_parquet(path)
+    else:
+        path.write_text("".join(form.join(map(str, row)) + "\n" for row in (names, *rows)), encoding="utf-8")
+    return path
+
+
+KINDS = {
+    "words in a CSV": (["joy", "anger"], ",", ["anger", "joy"]), "1 to 3 in a TSV": ([1, 2, 3], "\t", ["1", "2", "3"]),
+    "ten classes in JSON Lines": (list(range(10)), "jsonl", [*"0123456789"]), "0.0 and 1.0 with semicolons": (["0.0", "1.0"], ";", ["0", "1"]),
+    "words in Parquet": (["nan-like", "b"], "parquet", ["b", "nan-like"]), "-1, 0, 1": ([1, 0, -1], ",", ["-1", "0", "1"]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_labels_in_any_file_are_trained_stored_and_printed(call, tmp_path, kind):
+    labels, form, classes = KINDS[kind]
+    train, val = rows_of(labels)
+    name = "csv" if len(form) == 1 else form
+    paths = [f"--{constant}_PATH={write(tmp_path / f'{constant}.{name}', rows, form, ('tweet', 'mood'))}" for constant, rows in
+             (("TRAIN", train), ("VAL", val))]
+    result = call("LSTM", *paths, "--TEXT_COLUMN", "tweet", "--LABEL_COLUMN", "mood", *QUICK, "--NUM_EPOCHS", 8, "--LEARNING_RATE", 0.05)
+    assert result.code == 0, result.err
+    assert f"classes: {', '.join(classes)}\n" in result.out
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["classes"] == dict(zip(classes, classes)) and results["dataset"] == f"TRAIN.{name}"
+    assert results["test_rows"] == 0 and "TEST_PATH" in results["note"], "the emotion data's test set is not for them"
+    assert results["validation_accuracy"] > 0.6, "each label stayed with its text"
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(tmp_path / "out" / "model.keras", tmp_path / "elsewhere")
+    texts = [f"{label}word and n1" for label in labels]
+    shown = call("LSTM", *(part for text in texts for part in ("--predict", text)), "--OUTPUT_DIR", tmp_path / "elsewhere").out.splitlines()
+    found = [line.split("\t") for line in shown]
+    assert [text for *_, text in found] == texts and all(label == name and label in classes for label, name, *_ in found)
+    module = load_script(SCRIPTS["LSTM"])
+    right = sum(module.as_label(str(label)) == line[0] for label, line in zip(labels, found))
+    assert right > 0.5 * len(labels), "the names stand for the classes that were trained"
+
+
+def test_tweeteval_s_pairs_with_names_and_label_names(call, tmp_path):
+    for kind, rows in zip(("train", "val"), rows_of([1, 0])):
+        (tmp_path / f"{kind}_text.txt").write_text("".join(f"{text}\n" for text, _ in rows))
+        (tmp_path / f"{kind}_labels.txt").write_text("".join(f"{label}\n" for _, label in rows))
+    (tmp_path / "mapping.txt").write_text("0\tcalm\n1\tirony\n")
+    paths = ["--TRAIN_PATH", tmp_path / "train_text.txt", "--VAL_PATH", tmp_path / "val_text.txt"]
+    result = call("LSTM", *paths, *QUICK)
+    assert result.code == 0 and "classes: 0 calm, 1 irony\n" in result.out, result.err
+    assert re.fullmatch(r"(0\tcalm|1\tirony)\t[01]\.\d{4}\t1word\n", call("LSTM", "--predict", "1word").out)
+    result = call("LSTM", *paths, *QUICK, "--LABEL_NAMES", "no, yes")
+    assert result.code == 0 and "classes: 0 no, 1 yes\n" in result.out, result.err
+    assert_one_line(call("LSTM", *paths, *QUICK, "--LABEL_NAMES", "no"), "LABEL_NAMES has 1 names", "2 labels")
+
+
+def test_without_a_validation_file_a_tenth_of_each_class_is_held_out(call, tmp_path):
+    path = write(tmp_path / "mine.csv", [*rows_of(["rare"], 25)[0], *rows_of(["often"], 85)[0]])
+    for more in ((), ("--VAL_PATH", "")):
+        result = call("LSTM", "--TRAIN_PATH", path, *QUICK, *more)
+        assert result.code == 0, result.err
+        assert "data: 90 training, 10 validation, 0 test rows" in result.out and "a tenth of the training file" in result.out
+        results = json.loads((tmp_path / "out" / "results.json").read_text())
+        assert results["epoch_chosen_on"] == "a tenth of the training rows, which are not trained on"
+        assert [results["validation"]["report"][name]["support"] for name in ("often", "rare")] == [8, 2]
+    assert_one_line(call("LSTM", "--TRAIN_PATH", write(tmp_path / "few.csv", rows_of("ab", 6)[0]), *QUICK), "few.csv", "VAL_PATH")
+
+
+def test_training_rows_that_mislead_are_left_out(tmp_path):
+    module = load_script(SCRIPTS["LSTM"])
+    train = [(f"text {number}", str(number % 6)) for number in range(30)]
+    mixed = [*train, ("both", "0"), ("both", "1"), train[20], ("again", "2"), ("again", "2")]
+    for name, rows in (("TRAIN", mixed), ("VAL", train[:6]), ("TEST", train[6:12])):
+        (tmp_path / f"{name}.csv").write_bytes(csv_bytes(rows))
+        setattr(module, f"{name}_PATH", str(tmp_path / f"{name}.csv"))
+    found = module.read_data(str(tmp_path))
+    kept = [*train[12:], ("again", "2")]
+    assert found.train_texts == [text for text, _ in kept]
+    assert found.train_labels.tolist() == [int(label) for _, label in kept]
+    assert found.left_out == {"in_validation": 12, "contradictory": 2, "repeated": 2}
+
+
+@both
+def test_files_that_do_not_fit_are_one_line(call, data, tmp_path, name):
+    train = data.folder / "train.csv"
+    assert_one_line(call(name, *data.paths, "--VAL_PATH", train), "train.csv", "0 rows left to train on", "VAL_PATH")
+    bad = tmp_path / "bad.csv"
+    bad.write_bytes(csv_bytes([("one", "0"), ("two", "joyful")]))
+    assert_one_line(call(name, *data.paths, "--VAL_PATH", bad), "bad.csv", "'joyful'", "lacks", "sadness")
+    bad.write_bytes(csv_bytes([("one", "0"), ("two", "")]))
+    for constant in ("TRAIN_PATH", "VAL_PATH", "TEST_PATH"):
+        assert_one_line(call(name, *data.paths, f"--{constant}", bad), "bad.csv", "row 3", "has no label")
+        assert_one_line(call(name, *data.paths, f"--{constant}", tmp_path / "none.csv"), constant, "none.csv")
+        assert_one_line(call(name, *data.paths, f"--{constant}", tmp_path), "is a folder")
+    bad.write_bytes(b"Tweet,mood\na,0\nb,1\n")
+    assert_one_line(call(name, *data.paths, "--TRAIN_PATH", bad), "TEXT_COLUMN", "LABEL_COLUMN", "'Tweet'", "'mood'")
+    bad.write_bytes(b'text,label\n"i feel sad,0\ni feel glad,1\nhe left",3\nbye,4\n')
+    assert_one_line(call(name, *data.paths, "--TRAIN_PATH", bad), "bad.csv, row 2")
+    bad.write_bytes(csv_bytes([("...", "0"), (";;", "1")]))
+    assert_one_line(call(name, "--TRAIN_PATH", bad, "--VAL_PATH", bad.parent / "bad.csv", *QUICK), "bad.csv")
+    assert not tree(tmp_path / "out")
+
+
+# Downloads
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        how, name = self.path.strip("/").split("/")
+        body = self.server.files[name] if how != "empty" else b""
+        length = len(body)
+        if how == "wrong":
+            body = body[:-2] + b"?\n"
+        elif how == "cut":
+            body = body[:length // 2]
+        elif how == "slow":
+            self.server.stop.wait(5)
+        self.send_response(int(how) if how.isdigit() else 200)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def server(direct_network, data):
+    """A local server with the three files; options(train=..., ...) are the constants that point to it."""
+    test = "".join(f"{text};{EMOTIONS[int(label)]}\n" for text, label in data.test).encode()
+    files = {"train": (data.folder / "train.csv").read_bytes(), "val": (data.folder / "val.csv").read_bytes(), "test": test}
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
+        served.daemon_threads, served.asked, served.files, served.stop = True, [], files, threading.Event()
+        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+
+        def options(**how):
+            arguments = ["--DOWNLOAD_RETRIES", 0, "--GLOVE_PATH", "none.txt", "--LABEL_NAMES", ",".join(EMOTIONS)]
+            for name, content in files.items():
+                kind = how.get(name, "good")
+                port = 9 if kind == "refused" else served.server_port
+                arguments += [f"--{name.upper()}_URL", f"http://127.0.0.1:{port}/{kind}/{name}",
+                              f"--{name.upper()}_HASH", blob_id(content)]
+            return arguments
+
+        served.options = options
+        try:
+            yield served
+        finally:
+            served.stop.set()
+            served.shutdown()
+            thread.join()
+
+
+@both
+def test_default_files_are_downloaded_checked_and_cached(call, server, tmp_path, name):
+    for _ in range(2):  # the second time from the cache
+        result = call(name, *server.options())
+        assert_one_line(result, "GLOVE_PATH")  # all data were taken; the vectors come next
+        assert re.search(r"data: \d+ training, 200 validation, 200 test rows", result.out), result.out
+    assert sorted(server.asked) == ["/good/test", "/good/train", "/good/val"]
+    cached = tree(tmp_path / "out")
+    assert cached == {"data/train.csv": server.files["train"], "data/validation.csv": server.files["val"],
+                      "data/test.csv": server.files["test"]}
+    (tmp_path / "out" / "data" / "train.csv").write_bytes(server.files["train"][:1000])  # a damaged copy is got anew
+    assert_one_line(call(name, *server.options()), "GLOVE_PATH")
+    assert tree(tmp_path / "out") == cached
+    assert not tree(tmp_path / "cwd")
+
+
+@pytest.mark.parametrize("how, words", [("wrong", "wrong bytes"), ("404", "404"), ("500", "500"), ("refused", "refused"),
+                                        ("cut", "cut off"), ("empty", "is empty"), ("slow", "no byte for 0.3 s")])
+def test_a_failed_download_is_one_line_and_leaves_nothing(call, server, tmp_path, how, words):
+    more = ["--DOWNLOAD_TIMEOUT", 0.3] if how == "slow" else []
+    result = call("LSTM", *server.options(train=how), *more)
+    assert_one_line(result, "train.csv", f"/{how}/train", words, "TRAIN_PATH")
+    assert not tree(tmp_path / "out") and not tree(tmp_path / "cwd")
+    if how != "refused":
+        result = call("LSTM", *server.options(test=how), *more)
+        assert_one_line(result, "GLOVE_PATH")
+        assert "note: no test set" in result.out and words in result.out and "200 validation, 0 test rows" in result.out
+        assert set(tree(tmp_path / "out")) == {"data/train.csv", "data/validation.csv"}
+
+
+def test_a_local_file_goes_before_a_download(call, server, tmp_path):
+    (tmp_path / "cwd" / "train.csv").write_bytes(csv_bytes([("a", "9"), ("b", "")]))
+    assert_one_line(call("LSTM", *server.options()), "train.csv", "row 3")
+    (tmp_path / "cwd" / "train.csv").unlink()
+    (tmp_path / "script" / "train.csv").write_bytes(csv_bytes([("a", "8"), ("b", "")]))
+    assert_one_line(call("LSTM", *server.options()), "train.csv", "row 3")
+    assert not server.asked
+
+
+def test_a_local_file_of_other_data_does_not_take_the_default_validation_and_test_files(call, server, tmp_path):
+    (tmp_path / "cwd" / "train.csv").write_bytes(csv_bytes(made_rows(120, 0, classes=3)))
+    result = call("LSTM", *server.options(), "--LABEL_NAMES", "", *QUICK)
+    assert result.code == 0 and not server.asked, result.err
+    assert "classes: 0, 1, 2\n" in result.out and "108 training, 12 validation, 0 test rows" in result.out
+
+
+def test_published_test_file_is_read(tmp_path):
+    module = load_script(SCRIPTS["LSTM"])
+    content = b"im feeling; odd;sadness\ni am happy;joy\nwow;surprise\n"
+    module.TEST_HASH, module.TEST_PATH = blob_id(content), str(tmp_path / "test.csv")
+    Path(module.TEST_PATH).write_bytes(content)
+    texts, labels, names, _ = module.acquire_labelled("TEST_PATH", str(tmp_path))
+    assert texts == ["im feeling; odd", "i am happy", "wow"] and names is None
+    numbers = module.number_labels(labels, names, dict(zip("012345", EMOTIONS)), "test.csv")
+    assert numbers.tolist() == [0, 1, 5] and numbers.dtype == np.int64
+
+
+def test_the_default_data_have_the_six_names(tmp_path):
+    module = load_script(SCRIPTS["GRU"])
+    content = csv_bytes(made_rows(12, 0))
+    module.DEFAULTS["TRAIN_HASH"], module.TRAIN_PATH = blob_id(content), str(tmp_path / "any.csv")
+    Path(module.TRAIN_PATH).write_bytes(content)
+    assert module.acquire_labelled("TRAIN_PATH", str(tmp_path))[2] == dict(zip("012345", EMOTIONS))

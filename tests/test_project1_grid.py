@@ -1,0 +1,476 @@
+"""The grid search of Project1: processes that share a store, stores that fail, and what is refused."""
+import csv
+import glob
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+
+for needed in ("tensorflow", "optuna", "pandas", "sklearn", "matplotlib", "pooch", "pydantic"):
+    pytest.importorskip(needed, reason=f"Project1 needs {needed}; see Project1/requirements.txt")
+
+import numpy as np
+import optuna
+
+from conftest import REPO, free_port, load_script, tree
+
+SCRIPTS = {name: REPO / "Project1" / f"{name}.py" for name in ("LSTM", "GRU")}
+GRID = [{"UNITS": units, "DROPOUT": dropout} for units in (16, 32) for dropout in (0.1, 0.2)]
+SEARCHED = {"the data or the vectors": "abc", "SEED": 1}
+STALE = 3  # seconds; less would give up a process for dead that a busy computer holds up
+PASSWORD = "geheim-42"
+
+# Imports the script once, then forks a process for each line of standard input: the import alone takes seconds
+NURSERY = """
+import json, os, random, signal, sys, time, traceback
+from conftest import load_script
+module = load_script(sys.argv[1])
+
+def work(job):
+    def train(setting, report):
+        with open(os.path.join(job["folder"], "log"), "a") as log:
+            log.write(json.dumps([os.getpid(), setting]) + "\\n")
+        for _ in range(200):  # all processes of the test begin before one goes on, however late they start
+            if len({json.loads(line)[0] for line in open(log.name)}) >= job["together"]:
+                break
+            time.sleep(0.1)
+        time.sleep(job["seconds"])
+        score = setting["UNITS"] / 100 + setting["DROPOUT"]
+        report(0, score)
+        return [{"val_macro_f1": score, "val_accuracy": 0.5}]
+
+    def main():
+        study = module.search("test", job["grid"], train, job["searched"])
+        module.report_search(study, job["grid"], job["folder"])
+
+    os.dup2(os.open(os.path.join(job["folder"], f"{os.getpid()}.out"), os.O_WRONLY | os.O_CREAT), 1)
+    os.dup2(1, 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests beside it has it ignored
+    random.seed()
+    for name, value in job["constants"].items():
+        setattr(module, name, value)
+    module.OUTPUT_DIR, module.main, module.draw_grid = job["folder"], main, lambda *_: b""
+    module.keras.backend.clear_session = lambda: None  # there is nothing to clear, and it takes a second
+    try:
+        code = module.run_main()
+    except BaseException:
+        code = 70
+        traceback.print_exc()
+    sys.stdout.flush()
+    os._exit(code)
+
+print("ready", flush=True)
+for line in sys.stdin:
+    job = json.loads(line)
+    if "poll" in job:
+        pid, status = os.waitpid(job["poll"], os.WNOHANG)
+        print(os.waitstatus_to_exitcode(status) if pid else "", flush=True)
+    elif child := os.fork():
+        print(child, flush=True)
+    else:
+        work(job)
+"""
+
+
+# Helpers
+
+
+class Worker:
+    """A process that searches GRID."""
+
+    def __init__(self, nursery, folder, seconds, storage="", grid=GRID, together=1):
+        self.nursery, self.folder, self.grid = nursery, folder, grid
+        constants = {"STORAGE": storage, "STALE_SECONDS": 60 if together > 1 else STALE}
+        self.pid = int(self.tell(folder=str(folder), seconds=seconds, grid=grid, searched=SEARCHED, constants=constants,
+                                 together=together))
+
+    def tell(self, **job):
+        self.nursery.stdin.write(json.dumps(job) + "\n")
+        self.nursery.stdin.flush()
+        return self.nursery.stdout.readline().strip()
+
+    @property
+    def out(self):
+        path = self.folder / f"{self.pid}.out"
+        return path.read_text() if path.exists() else ""
+
+    def kill(self, number):
+        os.kill(self.pid, number)
+
+    def wait(self, seconds=40):
+        """Return the exit status; a process that takes longer is one that waits for ever."""
+        deadline = time.monotonic() + seconds
+        while not (status := self.tell(poll=self.pid)):
+            if time.monotonic() > deadline:
+                self.kill(signal.SIGKILL)
+                pytest.fail(f"still searching after {seconds} s:\n{self.out[-3000:]}")
+            time.sleep(0.05)
+        return int(status)
+
+    def finish(self):
+        """Wait for the end of the search, which names the best setting and shows nothing of Python."""
+        assert self.wait() == 0, self.out[-3000:]
+        best = self.grid[-1]
+        assert f"best setting: UNITS = {best['UNITS']}, DROPOUT = {best['DROPOUT']}\n" in self.out
+        assert "Traceback" not in self.out and PASSWORD not in self.out, self.out[-3000:]
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    paths = os.pathsep.join(path for path in sys.path if path)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    environment = os.environ | {"PYTHONPATH": paths}
+    process = subprocess.Popen([sys.executable, "-c", NURSERY, SCRIPTS["LSTM"]], env=environment, **pipes)
+    assert select.select([process.stdout], [], [], 120)[0] and process.stdout.readline() == "ready\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+
+
+@pytest.fixture
+def start(nursery, tmp_path):
+    """start(seconds a setting, ...) starts a process on the grid in tmp_path."""
+    workers = []
+
+    def begin(*arguments, **options):
+        workers.append(Worker(nursery, tmp_path, *arguments, **options))
+        return workers[-1]
+
+    yield begin
+    for worker in workers:
+        if os.path.exists(f"/proc/{worker.pid}"):
+            worker.kill(signal.SIGKILL)
+
+
+class Server:
+    """A PostgreSQL server of its own, which root may not run."""
+
+    def __init__(self, programs):
+        self.programs, self.port, self.databases = programs, free_port(), 0
+        self.folder = tempfile.mkdtemp(prefix="grid-", dir="/tmp")  # pytest's own folders are closed to other users
+        self.user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+        if self.user:
+            shutil.chown(self.folder, "postgres", "postgres")
+        with open(os.open(f"{self.folder}/password", os.O_WRONLY | os.O_CREAT, 0o644), "w") as file:
+            file.write(PASSWORD)
+        self.run("initdb", "-D", f"{self.folder}/data", "-U", "grid", "-A", "scram-sha-256", "--no-sync", "-E", "UTF8",
+                 "--locale=C", f"--pwfile={self.folder}/password")
+        self.start()
+
+    def run(self, program, *arguments):
+        with open(f"{self.folder}/log", "a") as log:  # a pipe would be held open by the server
+            subprocess.run([f"{self.programs}/{program}", *arguments], check=True, cwd=self.folder, stdout=log, stderr=log,
+                           timeout=60, **self.user)
+
+    def start(self):
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off -c shared_buffers=16MB"
+        self.run("pg_ctl", "start", "-w", "-D", f"{self.folder}/data", "-o", options)
+
+    def stop(self):
+        self.run("pg_ctl", "stop", "-m", "immediate", "-w", "-D", f"{self.folder}/data")
+
+    def address(self, name, password=PASSWORD):
+        return f"postgresql+psycopg://grid:{password}@127.0.0.1:{self.port}/{name}"
+
+    def new(self):
+        """Return the address of a new database."""
+        import psycopg
+        self.databases += 1
+        with psycopg.connect(self.address("postgres").replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE grid{self.databases}")
+        return self.address(f"grid{self.databases}")
+
+
+@pytest.fixture(scope="module")
+def server():
+    pytest.importorskip("psycopg", reason="needs psycopg")
+    found = shutil.which("initdb") or max(glob.glob("/usr/lib/postgresql/*/bin/initdb"), default=None)
+    if not found:
+        pytest.skip("needs PostgreSQL's initdb")
+    server = Server(os.path.dirname(os.path.realpath(found)))
+    yield server
+    server.stop()
+    shutil.rmtree(server.folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request):
+    """STORAGE of a new store: grid.db in OUTPUT_DIR, or a new database."""
+    return "" if request.param == "sqlite" else request.getfixturevalue("server").new()
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """script(name) imports a script whose store and files are in tmp_path, and which never waits long for a store."""
+    def load(name="LSTM", **constants):
+        module = load_script(SCRIPTS[name])
+        monkeypatch.setattr(module.random, "uniform", lambda *_: 0.01)
+        monkeypatch.setattr(module.keras.backend, "clear_session", lambda: None)
+        for key, value in {"OUTPUT_DIR": str(tmp_path), "STALE_SECONDS": STALE, **constants}.items():
+            setattr(module, key, value)
+        return module
+
+    return load
+
+
+def fake_train(log, fail=()):
+    """A train function that is done at once: good values, but for the settings in `fail`."""
+    def train(setting, report):
+        log.append(setting)
+        history = []
+        for epoch in range(4):
+            score = 0.1 if setting in fail else setting["UNITS"] / 100 + setting["DROPOUT"]
+            history.append({"val_macro_f1": score, "val_accuracy": 0.5})
+            report(epoch, score)
+        return history
+
+    return train
+
+
+def texts(settings):
+    return sorted(map(json.dumps, settings))
+
+
+def trained(folder):
+    """Return [(process, setting)] in the order in which they began."""
+    path = folder / "log"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_until(true):
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def assert_complete_once(folder, storage, grid=GRID):
+    """Every setting of the grid has one trial with a value, and none is left running or waiting."""
+    study = optuna.load_study(study_name="test", storage=storage or f"sqlite:///{folder}/grid.db")
+    trials = [trial for trial in study.get_trials() if trial.state.name != "FAIL"]
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+    assert sorted(trial.user_attrs["setting"] for trial in trials) == texts(grid)
+
+
+def refused(module, *words, grid=GRID, searched=SEARCHED):
+    """Assert that a search ends before it trains, in one line with these words and without the password."""
+    log = []
+    with pytest.raises(module.InputError) as caught:
+        module.search("test", grid, fake_train(log), searched)
+    message = str(caught.value)
+    assert not log and "\n" not in message and PASSWORD not in message, message
+    for word in ("STORAGE", *words):
+        assert word in message, message
+    return message
+
+
+# Processes that share a store
+
+
+def test_two_processes_share_one_grid(start, storage, tmp_path):
+    workers = [start(0.2, storage, together=2) for _ in range(2)]
+    for worker in workers:
+        worker.finish()
+    assert texts(setting for _, setting in trained(tmp_path)) == texts(GRID), "none is trained twice"
+    assert {pid for pid, _ in trained(tmp_path)} == {worker.pid for worker in workers}
+    assert_complete_once(tmp_path, storage)
+
+
+def test_the_setting_of_a_killed_process_is_taken_over_and_that_of_a_slow_one_is_not(start, storage, tmp_path):
+    killed = start(60, storage)
+    wait_until(lambda: len(trained(tmp_path)) == 1)
+    slow = start(STALE + 4, storage)
+    wait_until(lambda: len(trained(tmp_path)) == 2)
+    killed.kill(signal.SIGKILL)
+    other = start(0.1, storage)
+    other.finish()
+    slow.finish()
+    assert trained(tmp_path) == [[killed.pid, GRID[0]], [slow.pid, GRID[1]], [other.pid, GRID[2]], [other.pid, GRID[3]],
+                                 [other.pid, GRID[0]]]
+    assert_complete_once(tmp_path, storage)
+
+
+def test_a_process_that_was_given_up_for_dead_goes_on(start, tmp_path):
+    paused = start(1)
+    wait_until(lambda: trained(tmp_path))
+    paused.kill(signal.SIGSTOP)  # as a computer that sleeps
+    start(0.1).finish()
+    paused.kill(signal.SIGCONT)
+    paused.finish()
+    assert_complete_once(tmp_path, "")
+
+
+def test_a_stopped_database_is_waited_for(start, server, tmp_path):
+    storage, grid = server.new(), GRID[:2]
+    slow = start(STALE + 1, storage, grid)
+    wait_until(lambda: trained(tmp_path))
+    idle = start(0.1, storage, grid)  # has nothing left to do, and asks the store every second
+    wait_until(lambda: "1 of 2 settings done" in idle.out)
+    server.stop()
+    time.sleep(STALE + 2)  # longer than STALE_SECONDS, and than the setting takes
+    server.start()
+    for worker in (slow, idle):
+        worker.finish()
+        assert worker.out.count("the store does not answer") == 1 and worker.out.count("127.0.0.1") <= 1, worker.out
+    assert trained(tmp_path) == [[slow.pid, grid[0]], [idle.pid, grid[1]]], "neither was given up for dead"
+    assert_complete_once(tmp_path, storage, grid)
+
+
+def test_every_call_waits_for_the_database_and_says_when_it_gives_up(script, server, monkeypatch, capfd):
+    module = script(STORAGE=server.new())
+    study = module.open_study("test", GRID, SEARCHED)
+    module.enqueue_what_is_missing(study, GRID)
+    trial = study.ask()
+    monkeypatch.setattr(optuna.storages._rdb.storage.random, "random", lambda: 0)  # Optuna's own wait between attempts
+    module.STORE_PATIENCE = 0.1
+    calls = [study.get_trials, study.ask, lambda: study.enqueue_trial(GRID[0]), lambda: trial.set_user_attr("a", 1),
+             lambda: trial.report(0.5, 0), lambda: trial.suggest_categorical("UNITS", [16, 32]),
+             lambda: study.tell(trial, 0.5),
+             lambda: study.user_attrs]
+    server.stop()
+    try:
+        optuna.storages.fail_stale_trials(study)  # gives nobody up for dead while the database is away
+        for call in calls:
+            with pytest.raises(module.InputError) as caught:
+                call()
+            message = str(caught.value)
+            assert "STORE_PATIENCE" in message and "127.0.0.1" in message and PASSWORD not in message and "\n" not in message
+    finally:
+        server.start()
+    assert PASSWORD not in "".join(capfd.readouterr())
+    assert len(study.get_trials()) == len(GRID), "the same study answers when the server does"
+
+
+def test_a_process_killed_before_its_first_note_is_not_waited_for(start, script, tmp_path):
+    module = script()
+    study = module.open_study("test", GRID, SEARCHED)
+    module.enqueue_what_is_missing(study, GRID)
+    assert study.ask().number == 0  # and no more: no heartbeat, nothing noted
+    start(0.1).finish()
+    assert [setting for _, setting in trained(tmp_path)] == [*GRID[1:], GRID[0]]
+    assert_complete_once(tmp_path, "")
+
+
+def test_after_ctrl_c_the_same_command_trains_that_setting_again(start, tmp_path):
+    stopped = start(2)
+    wait_until(lambda: len(trained(tmp_path)) == 2)
+    stopped.kill(signal.SIGINT)
+    assert stopped.wait() == 130 and "Traceback" not in stopped.out
+    again = start(0.1)
+    again.finish()
+    assert trained(tmp_path)[2:] == [[again.pid, setting] for setting in (*GRID[2:], GRID[1])]
+    assert_complete_once(tmp_path, "")
+    start(0.1).finish()
+    assert len(trained(tmp_path)) == 5, "a search that is complete trains nothing"
+
+
+# Stores that are refused
+
+
+def test_a_store_of_another_search_is_refused(script, tmp_path):
+    module, log = script(), []
+    module.search("test", GRID, fake_train(log), SEARCHED)
+    assert log == GRID
+    before = tree(tmp_path)
+    assert set(before) == {"grid.db"}
+    others = [({"searched": {**SEARCHED, "the data or the vectors": "other"}}, "the data or the vectors"),
+              ({"searched": {**SEARCHED, "SEED": 2}}, "SEED"), ({"searched": {**SEARCHED, "NEW": 2}}, "NEW"),
+              ({"grid": GRID[:2]}, "grid"), ({"grid": GRID[::-1]}, "grid")]
+    for options, word in others:
+        message = refused(module, f"differs in {word};", str(tmp_path / "grid.db"), **options)
+        assert "another search" in message
+    assert tree(tmp_path) == before
+    module.search("test", GRID, fake_train(log), SEARCHED)
+    assert len(log) == len(GRID)
+
+
+def test_what_a_search_depends_on(script, tmp_path):
+    def data():
+        return module.Data(["a", "b"], np.array([0, 1]), ["c"], np.array([1]), ["d"], np.array([0]), {"0": "no", "1": "yes"},
+                           {}, "made", "", "")
+
+    module, matrix = script(), np.ones((3, 4), np.float32)
+    before, label, vector = module.searched(data(), matrix), data(), matrix.copy()
+    label.train_labels[0], vector[2, 3] = 1, 2
+    searches = [("the data or the vectors", module.searched(label, matrix)),
+                ("the data or the vectors", module.searched(data(), vector))]
+    for name, value in (("SEED", 2), ("LEARNING_RATE", 0.5), ("GRID_EPOCHS", 99)):
+        old = getattr(module, name)
+        setattr(module, name, value)
+        searches.append((name, module.searched(data(), matrix)))
+        setattr(module, name, old)
+    module.OUTPUT_DIR = str(tmp_path / "elsewhere")
+    assert module.searched(data(), matrix) == before, "nothing else counts"
+    module.search("test", GRID, fake_train([]), before)
+    for name, searched in searches:
+        refused(module, f"differs in {name};", searched=searched)
+    assert len(module.open_study("test", GRID, before).trials) == len(GRID)
+
+
+@pytest.mark.parametrize("content", [b"not a database\n" * 40, b"\x00\xff" * 500], ids=["text", "bytes"])
+def test_an_unreadable_store_is_one_line(script, tmp_path, content):
+    module = script(STORAGE=str(tmp_path / "store"))
+    (tmp_path / "store").write_bytes(content)
+    refused(module, str(tmp_path / "store"))
+    assert tree(tmp_path) == {"store": content}
+
+
+@pytest.mark.parametrize("address", [
+    "postgresql+psycopg://someone:{}@127.0.0.1:1/none", "postgresql+psycopg://127.0.0.1:1/none?user=someone&password={}",
+    "postgresql+psycopg://someone:{}@127.0.0.1:port/none", "postgresql+psycopg://someone:{}", "://someone:{}@127.0.0.1",
+    "postgresql+psycopg://someone:at@{}@127.0.0.1:1/none", "mysql+nodriver://someone:{}@127.0.0.1/none"])
+def test_a_wrong_address_is_one_line_without_the_password(script, address):
+    refused(script(STORAGE=address.format(PASSWORD)))
+
+
+def test_a_wrong_password_or_database_is_one_line(script, server):
+    module = script(STORAGE=server.address("postgres", PASSWORD + "no"))
+    refused(module, "cannot open the store", "grid:***@127.0.0.1")
+    module.STORAGE = server.address("missing")
+    refused(module, "cannot open the store", "missing")
+
+
+# The settings and the table
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_hopeless_settings_are_reported_as_pruned(script, tmp_path, capfd, name):
+    module, log = script(name), []
+    grid = [{"UNITS": units, "DROPOUT": dropout} for units in (16, 32, 64) for dropout in (0.1, 0.2)]
+    study = module.search("test", grid, fake_train(log, fail=grid[4:]), SEARCHED)
+    capfd.readouterr()
+    best = module.report_search(study, grid, str(tmp_path))
+    out = capfd.readouterr().out
+    assert log == grid and best == grid[3] and "best setting: UNITS = 32, DROPOUT = 0.2" in out
+    assert out.count("pruned") == 2 and out.count("complete") == 4
+    with open(tmp_path / "grid.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["state"] for row in rows] == ["complete"] * 4 + ["pruned"] * 2
+    scores = [float(row["val_macro_f1"]) for row in rows[:4]]
+    assert scores == sorted(scores, reverse=True) and scores[0] == pytest.approx(0.52)
+    assert {(row["UNITS"], row["DROPOUT"]) for row in rows[4:]} == {("64", "0.1"), ("64", "0.2")}
+    assert {row["epochs"] for row in rows[:4]} == {"4"} and int(rows[4]["epochs"]) < 4
+    assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_every_setting_of_the_grids_differs(script):
+    lstm, gru = map(script, SCRIPTS)
+    grids = [lstm.grid_settings(), gru.grid_settings()]
+    gru.GRID_PHASE = 2
+    grids.append(gru.grid_settings())
+    assert [len(grid) for grid in grids] == [50, 50, 16]
+    for grid in grids:
+        assert len({tuple(setting.items()) for setting in grid}) == len(grid)
+    assert grids[0] == grids[1]
+    assert {setting["UNITS"] for setting in grids[0]} == {16, 32, 64, 128, 256}
+    assert {setting["DROPOUT"] for setting in grids[0]} == {round(0.05 * step, 2) for step in range(1, 11)}
+    assert {setting["FINE_TUNING_RATE"] for setting in grids[2]} == {1e-3, 5e-4, 1e-4, 5e-5}
