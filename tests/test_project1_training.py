@@ -72,11 +72,11 @@ def test_batches_cover_each_row_once_and_group_like_lengths(lengths, size, sprea
 @pytest.mark.parametrize("times", [1, 2])
 def test_training_batches_are_shuffled_anew_cut_to_their_longest_and_traced_once(times):
     module = load_script(SCRIPTS["LSTM"])
-    module.LENGTH_SPREAD, module.BATCH_SIZE, module.SEED, module.R_DROP = 1, 8, 5, times - 1.0
+    module.LENGTH_SPREAD, module.BATCH_SIZE, module.SEED = 1, 8, 5
     rng = np.random.default_rng(2)
     sequences = [np.full(length, row + 1, np.int32) for row, length in enumerate(rng.integers(1, 9, 50))]
     labels = rng.integers(0, 4, 50)
-    dataset, traces, epochs = module.training_batches(sequences, labels, 4), [], []
+    dataset, traces = module.training_batches(sequences, labels, 4, times=times), []
 
     @module.tf.function(input_signature=dataset.element_spec)
     def step(tokens, targets):
@@ -100,7 +100,7 @@ def test_training_batches_are_shuffled_anew_cut_to_their_longest_and_traced_once
     epochs = [read(dataset) for _ in range(3)]
     assert epochs[0] != epochs[1] != epochs[2], "each epoch has an order of its own"
     assert len(traces) == 1 and len(dataset) == 7
-    assert read(module.training_batches(sequences, labels, 4, first_epoch=2)) == epochs[2], "by its number, not by those before"
+    assert read(module.training_batches(sequences, labels, 4, 2, times)) == epochs[2], "by its number, not by those before"
 
 
 def test_one_long_row_makes_no_other_row_long(call, tmp_path):
@@ -119,15 +119,14 @@ def test_one_long_row_makes_no_other_row_long(call, tmp_path):
 
 def test_r_drop_adds_the_divergence_of_a_text_s_two_predictions():
     module = load_script(SCRIPTS["LSTM"])
-    module.LABEL_SMOOTHING, module.R_DROP = 0.0, 0.0
+    module.LABEL_SMOOTHING = 0.0
     probabilities = np.float32([[0.7, 0.3], [0.5, 0.5], [0.1, 0.9], [0.1, 0.9]])
     targets = np.float32([[1, 0], [1, 0], [0, 1], [0, 1]])
     plain = np.array(module.loss(targets, probabilities))
     assert plain == pytest.approx(-np.log([0.7, 0.5, 0.9, 0.9]), abs=1e-5)
-    module.R_DROP = 2.0
     there = 0.7 * np.log(0.7 / 0.5) + 0.3 * np.log(0.3 / 0.5)
     back = 0.5 * np.log(0.5 / 0.7) + 0.5 * np.log(0.5 / 0.3)
-    assert np.array(module.loss(targets, probabilities)) - plain == pytest.approx([there + back] * 2 + [0, 0], abs=1e-5)
+    assert np.array(module.loss(targets, probabilities, r_drop=2.0)) - plain == pytest.approx([there + back] * 2 + [0, 0], abs=1e-5)
 
 
 def test_calibration_error_by_hand():
@@ -159,11 +158,11 @@ def test_the_temperature_makes_an_overconfident_model_honest_and_changes_no_labe
 
 def test_fine_tuning_rate_and_epochs_reach_the_thawed_fit(monkeypatch):
     module, calls = load_script(SCRIPTS["GRU"]), []
-    monkeypatch.setattr(module, "fit", lambda model, data, rate, epochs, name, report=None, checkpoint=None:
-                        calls.append((model.get_layer("embedding").trainable, rate, epochs, report, checkpoint)) or [{}])
+    monkeypatch.setattr(module, "fit", lambda model, data, rate, epochs, name, report=None, checkpoint=None, r_drop=0:
+                        calls.append((model.get_layer("embedding").trainable, rate, epochs, report, checkpoint, r_drop)) or [{}])
     _, model = small_model(module)
     assert module.freeze_thaw(model, None, 5e-5, 7, "x", print, 9) == [{}, {}]
-    assert calls == [(False, module.LEARNING_RATE, module.WARM_UP_EPOCHS, None, 9), (True, 5e-5, 7, print, 9)]
+    assert calls == [(False, module.LEARNING_RATE, module.WARM_UP_EPOCHS, None, 9, module.R_DROP), (True, 5e-5, 7, print, 9, module.R_DROP)]
 
 
 def toy_data(module):
