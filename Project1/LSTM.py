@@ -1058,7 +1058,7 @@ def print_summary(results):
 
 # Export
 
-EXPORT_INSTALL = "--EXPORT takes further packages; run python3 -m pip install -r Project1/requirements-export.txt"
+EXPORT_INSTALL = "--EXPORT takes further packages; run python3 -m pip install onnx onnxruntime tokenizers ai-edge-litert"
 
 
 def export(model, vocabulary, classes, length):

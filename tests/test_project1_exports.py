@@ -110,5 +110,5 @@ def test_missing_packages_are_one_line(monkeypatch):
     for package in ("tokenizers", "onnx"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)
-            with pytest.raises(module.InputError, match="requirements-export.txt"):
+            with pytest.raises(module.InputError, match="pip install onnx onnxruntime tokenizers"):
                 module.export(model, module.make_vocabulary(["a"]), {"a": "a"}, 4)

@@ -123,7 +123,7 @@ def test_tweeteval_s_pairs_with_names_and_label_names(call, tmp_path):
     result = call("LSTM", *paths, *QUICK)
     assert result.code == 0 and "classes: 0 calm, 1 irony\n" in result.out, result.err
     assert re.fullmatch(r"(0\tcalm|1\tirony)\t[01]\.\d{4}\t1word\n", call("LSTM", "--predict", "1word").out)
-    result = call("LSTM", *paths, *QUICK, "--LABEL_NAMES", "no, yes")
+    result = call("LSTM", *paths, *QUICK, "--LABEL_NAMES", "no, yes")  # they go before those of mapping.txt
     assert result.code == 0 and "classes: 0 no, 1 yes\n" in result.out, result.err
     assert_one_line(call("LSTM", *paths, *QUICK, "--LABEL_NAMES", "no"), "LABEL_NAMES has 1 names", "2 labels")
 

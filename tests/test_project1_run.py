@@ -90,7 +90,7 @@ def test_without_a_test_set_validation_alone_is_reported(call, data, tmp_path):
 
 
 def test_a_model_that_a_fresh_process_loads_otherwise_is_not_saved(data, tmp_path):
-    """The comparison itself, with files that are wrong in each way; a whole run with it is in `runs`."""
+    """The comparison itself, with a model that is wrong in each way; one that is right is in each of the `runs`."""
     from conftest import load_script
     module = load_script(SCRIPTS["LSTM"])
     vocabulary = module.make_vocabulary(["some words here"])
@@ -98,8 +98,6 @@ def test_a_model_that_a_fresh_process_loads_otherwise_is_not_saved(data, tmp_pat
     content = module.model_bytes(module.text_model_of(vocabulary, model), {"a": "a", "b": "b"})
     texts = ["some words", "here", "\u2028"]
     expected = module.predict_tokens(model, vocabulary.encode(texts))
-    compared = module.compare_in_fresh_process({"model.keras": content}, texts, expected)["model.keras"]
-    assert compared["largest_difference"] < 1e-6 and compared["same_labels"] == compared["rows"] == 3
     with pytest.raises(module.InputError, match="predicts something else"):
         module.compare_in_fresh_process({"model.keras": content}, texts, expected[::-1])
     with pytest.raises(module.InputError, match="does not load.*damaged"):
@@ -270,15 +268,15 @@ print(json.dumps([strategy.num_replicas_in_sync, [entry["loss"] for entry in his
 """
 
 
-@pytest.mark.parametrize("name, kind, devices", [("LSTM", "mixed", 1), ("GRU", "mirrored", 2)])
-def test_two_devices_and_mixed_precision_train_like_one_device_in_float32(name, kind, devices, tmp_path):
+def test_two_devices_and_mixed_precision_train_like_one_device_in_float32(tmp_path):
     found = {}
-    for way in ("single", kind):
-        result = fresh_python(DEVICES, SCRIPTS[name], way, tmp_path / f"{way}.keras", cwd=REPO / "tests")
+    for kind in ("single", "mirrored", "mixed"):
+        result = fresh_python(DEVICES, SCRIPTS["GRU"], kind, tmp_path / f"{kind}.keras", cwd=REPO / "tests")
         assert not result.returncode, result.stderr[-2000:]
-        found[way] = json.loads(result.stdout.splitlines()[-1])
-    assert [found[way][0] for way in found] == [1, devices]
-    assert np.allclose(found[kind][1], found["single"][1], rtol=0.1), "the losses of the epochs are alike"
+        found[kind] = json.loads(result.stdout.splitlines()[-1])
+    assert [found[kind][0] for kind in found] == [1, 2, 1]
+    for kind in ("mirrored", "mixed"):
+        assert np.allclose(found[kind][1], found["single"][1], rtol=0.1), "the losses of the epochs are alike"
     for _, losses, policies, loaded, best in found.values():
         assert losses[-1] < losses[0] * 0.7, "it learns"
         assert set(policies) == {"float32"}, "what is saved computes in float32"
