@@ -43,9 +43,8 @@ def test_project2_s_readers_are_here_letter_by_letter():
         assert definitions(SCRIPTS["LSTM"], first, last) == definitions(PROJECT2, first, last)
 
 
-@both
-def test_both_projects_take_and_refuse_the_same_files(scripts, tmp_path, name):
-    ours, theirs = scripts[name], load_script(PROJECT2)
+def test_both_projects_take_and_refuse_the_same_files(scripts, tmp_path):
+    ours, theirs = scripts["LSTM"], load_script(PROJECT2)  # GRU.py's readers are LSTM.py's letter by letter
     cases = {**GOOD, **BAD, **ONE_COLUMN}
     seen = set()
     for case, (content, *_) in cases.items():
@@ -83,9 +82,9 @@ def write(path, rows, form=",", names=("text", "label")):
 
 
 KINDS = {
-    "words in a CSV": (["joy", "anger"], ",", ["anger", "joy"]), "1 to 3 in a TSV": ([1, 2, 3], "\t", ["1", "2", "3"]),
+    "words in a CSV": (["joy", "anger"], ",", ["anger", "joy"]), "-1 to 1 in a TSV": ([1, 0, -1], "\t", ["-1", "0", "1"]),
     "ten classes in JSON Lines": (list(range(10)), "jsonl", [*"0123456789"]), "0.0 and 1.0 with semicolons": (["0.0", "1.0"], ";", ["0", "1"]),
-    "words in Parquet": (["wild", "calm"], "parquet", ["calm", "wild"]), "-1, 0, 1": ([1, 0, -1], ",", ["-1", "0", "1"]),
+    "words in Parquet": (["wild", "calm"], "parquet", ["calm", "wild"]),
 }
 
 
