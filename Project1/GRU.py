@@ -165,6 +165,7 @@ EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")  # the defaul
 SCRIPT = os.path.basename(__file__)
 WITHOUT_VECTORS = "LSTM.py then has a held out accuracy of 0.924, macro F1 of 0.883, in two minutes"  # what --USE_GLOVE False gives
 
+
 def main():
     """Train and save a classifier, search a grid, or predict with what was saved."""
     options = parse_arguments()
@@ -799,9 +800,14 @@ STORE_CALLS = {name for name in vars(optuna.storages.BaseStorage) if not name.st
 STORE_CALLS |= {"_create_new_trial", "_get_trials", "_set_trial_param", "_get_stale_trial_ids"}  # by Optuna's cache
 
 
+def store_address():
+    """Return the path of an SQLite file, or the address of a database, where the search stands."""
+    return STORAGE or os.path.join(output_folder(), "grid.db")
+
+
 def store_name():
     """Return the store's address for messages, without a password."""
-    address = STORAGE or os.path.join(output_folder(), "grid.db")
+    address = store_address()
     return sqlalchemy.make_url(address).set(query={}).render_as_string() if "://" in address else address
 
 
@@ -818,7 +824,7 @@ def open_study(name, settings, searched):
 
     searched: {what its results depend on: value}.
     """
-    address = STORAGE or os.path.join(output_folder(), "grid.db")
+    address = store_address()
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     try:
@@ -949,16 +955,20 @@ def report_search(study, settings, folder):
 # Saving
 
 
+def in_float32(model):
+    """Return a copy of a model that computes in float32, without the optimizer, whose state would be saved too."""
+    bare = keras.Model.from_config(json.loads(json.dumps(model.get_config()).replace("mixed_float16", "float32")))
+    bare.set_weights(model.get_weights())
+    return bare
+
+
 def text_model_of(vocabulary, model):
     """Return a model of raw strings: a batch of texts in, probabilities (texts, classes) out, computed in float32."""
-    config = json.loads(json.dumps(model.get_config()).replace("mixed_float16", "float32"))
-    bare = keras.Model.from_config(config)  # without the optimizer, whose state would be saved too
-    bare.set_weights(model.get_weights())
     text = keras.Input((), dtype="string", name="text")
     tokens = ops.pad(text_layers(vocabulary)(text), ((0, 0), (0, 1)))
     first = ops.maximum(tokens[:, :1], 1)  # a text without a word is one unknown word, as in `pad`
     tokens = ops.cast(ops.concatenate([first, tokens[:, 1:]], axis=1), "int32")
-    return keras.Model(text, bare(tokens))
+    return keras.Model(text, in_float32(model)(tokens))
 
 
 def model_bytes(model, classes):
@@ -1106,8 +1116,7 @@ def export(model, vocabulary, classes, length):
     """
     files = {"tokenizer.json": tokenizer_of(vocabulary).to_str(pretty=False).encode(), "model.onnx": onnx_model(model, classes)}
     tokens = tf.TensorSpec((1, length), tf.int32, name="tokens")
-    bare = keras.Model.from_config(json.loads(json.dumps(model.get_config()).replace("mixed_float16", "float32")))
-    bare.set_weights(model.get_weights())
+    bare = in_float32(model)
 
     def predict(tokens):  # a text without a word is one unknown word, as in `pad`
         return bare(tf.concat([tf.maximum(tokens[:, :1], 1), tokens[:, 1:]], axis=1), training=False)
@@ -1384,7 +1393,8 @@ def read_data(cache):
     With a training file of the user's own the default validation and test files, of other data, are not taken.
     """
     texts, labels, names, path = acquire_labelled("TRAIN_PATH", cache)
-    own = bool(TRAIN_HASH) and git_blob_id(read_file(path)) != TRAIN_HASH
+    blob_id = git_blob_id(read_file(path))
+    own = bool(TRAIN_HASH) and blob_id != TRAIN_HASH
     notes, sets = [], {}
     for constant in ("VAL_PATH", "TEST_PATH"):
         try:
@@ -1418,7 +1428,7 @@ def read_data(cache):
     test = [], np.zeros(0, np.int64)
     if sets["TEST_PATH"]:
         test = sets["TEST_PATH"][0], number_labels(*sets["TEST_PATH"][1:3], classes, sets["TEST_PATH"][3])
-    name = "emotion (CARER)" if git_blob_id(read_file(path)) == DEFAULTS["TRAIN_HASH"] else os.path.basename(path)
+    name = "emotion (CARER)" if blob_id == DEFAULTS["TRAIN_HASH"] else os.path.basename(path)
     return Data(texts, numbers, *validation, *test, classes, left_out, name, chosen_on, "; ".join(notes))
 
 
@@ -2447,7 +2457,7 @@ def parse_arguments():
     parser = OneLineParser(description=__doc__, formatter_class=style, allow_abbrev=False)
     parser.add_argument("--predict", action="append", metavar="TEXT",
                         help="classify TEXT with the saved model (repeatable; - reads lines from standard input)")
-    parser.add_argument("--loaded", action="store_true", help=argparse.SUPPRESS)  # the process that check_in_fresh_process starts
+    parser.add_argument("--loaded", action="store_true", help=argparse.SUPPRESS)  # the process that compare_in_fresh_process starts
     groups, constants = {}, read_constants()
     for name, constant in constants.items():
         group = groups.setdefault(constant.group, None) or parser.add_argument_group(constant.group.lower())

@@ -291,14 +291,15 @@ def schedules(options):
         for name in ("frozen throughout", "thawed from the start", "freeze-thaw"):
             script.keras.utils.set_random_seed(seed)
             model = script.build_model(matrix, len(data.classes), script.FINAL_UNITS, script.FINAL_DROPOUT, script.DENSE_UNITS)
-            epochs = script.WARM_UP_EPOCHS + script.FINAL_EPOCHS
+            thawed = script.most_epochs(encoded.train, script.FINAL_EPOCHS, 6)
+            epochs = script.WARM_UP_EPOCHS + thawed
             if name == "frozen throughout":
-                script.fit(model, encoded, script.LEARNING_RATE, epochs, name)
+                script.fit(model, encoded, script.LEARNING_RATE, epochs, name, r_drop=script.R_DROP)
             elif name == "freeze-thaw":
-                script.freeze_thaw(model, encoded, script.FINE_TUNING_RATE, script.FINAL_EPOCHS, name)
+                script.freeze_thaw(model, encoded, script.FINE_TUNING_RATE, thawed, name)
             else:
                 model.get_layer("embedding").trainable = True
-                script.fit(model, encoded, script.FINE_TUNING_RATE, epochs, name)
+                script.fit(model, encoded, script.FINE_TUNING_RATE, epochs, name, r_drop=script.R_DROP)
             found.setdefault(name, []).append(script.scores(encoded.test_labels, script.predict_tokens(model, encoded.test))[1:])
     table(["", "held out accuracy", "macro F1"], [[name, *(shown(values) for values in zip(*scores))] for name, scores in found.items()])
 
