@@ -85,6 +85,7 @@ from accelerate import Accelerator, PartialState
 from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from scipy.stats import binomtest
 from sklearn.metrics import (ConfusionMatrixDisplay, PrecisionRecallDisplay, accuracy_score, classification_report,
                              confusion_matrix, f1_score)
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -105,6 +106,7 @@ Seconds = Annotated[float, Field(ge=0, le=1e7)]
 # Data
 TRAIN_PATH: Path = "train.csv"  # labelled texts to train on; the default, six emotions, is downloaded if it is absent
 VAL_PATH: Path = "validation.csv"  # labelled texts for validation, likewise; evaluate and compress read it too
+TEST_PATH: Text = ""  # compress: labelled texts that chose nothing, on which variants are measured too; "" is none
 TEXT_COLUMN: Path = "text"  # name of the column of texts
 LABEL_COLUMN: Path = "label"  # name of the column of labels, words or numbers
 LABEL_NAMES: Text = ""  # names of the classes, with commas between, in the order of the sorted labels; "" takes the labels
@@ -143,26 +145,33 @@ SEED: Annotated[int, Field(ge=0, lt=2**32)] = 1  # of the initial weights, dropo
 
 # Compression
 SPARSITY: Share = 0.3  # share of the linear layers' weights that pruning sets to zero
+PRUNED_EPOCHS: Annotated[int, Field(ge=0, le=1000)] = 1  # epochs of training after pruning, on TRAIN_PATH; 0 is none
+PRUNED_RATE: Weight = 0.3  # its step size over that of the original's training
 SMALL_BITS: Annotated[float, Field(ge=1, le=8)] = 5.2  # most bits of entropy that the variant small leaves a weight
+TINY_LAYERS: Count = 3  # layers of the encoder that the variant tiny keeps
+TINY_EPOCHS: Count = 3  # epochs in which it learns from the original, on TRAIN_PATH
+TINY_RATE: Weight = 1.0  # its step size over that of the original's training
+TINY_BITS: Annotated[float, Field(ge=1, le=8)] = 5.2  # most bits of entropy that it leaves a weight
+DISTILLATION_TEMPERATURE: Annotated[float, Field(ge=0.1, le=100)] = 2.0  # of the probabilities that a student learns
 
 # Output
 CHUNK_ROWS: Count = 4096  # rows of a file that inference holds in memory
 OUTPUT_DIR: Path = "outputs"  # folder that is written to
 
 # Names on the command line besides the constants' own and those in small letters
-ALIASES = {"TRAIN_PATH": "train", "VAL_PATH": "val", "NUM_EPOCHS": "epochs", "OUTPUT_DIR": "output"}
+ALIASES = {"TRAIN_PATH": "train", "VAL_PATH": "val", "TEST_PATH": "test", "NUM_EPOCHS": "epochs", "OUTPUT_DIR": "output"}
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")  # the default data's names for 0 to 5
 MODELS = {"BERTweet": "vinai/bertweet-base", "CardiffRoBERTa": "cardiffnlp/twitter-roberta-base",
           "ModernBERT": "answerdotai/ModernBERT-base", "MiniLM": "sentence-transformers/all-MiniLM-L6-v2"}
 RATES = {"BERTweet": 2e-5, "CardiffRoBERTa": 2e-5, "ModernBERT": 5e-5, "MiniLM": 1.5e-4}  # AdamW step sizes
 VARIANTS = {"pruned": "prune", "int8": "quantize", "nf4": "quantize", "pruned_nf4": "combined", "onnx_int8": "onnx",
-            "small": "small", "openvino_int8": "openvino", "openvino_int4": "openvino"}  # what compress makes: its --technique
-ONNX_BLOCK = 128  # weights that share a scale where ONNX weights are quantised in blocks
+            "small": "small", "tiny": "tiny", "openvino_int8": "openvino", "openvino_int4": "openvino"}  # what compress makes: its --technique
+ONNX_FILES = {"onnx": "onnx/model.onnx", "onnx_int8": "onnx/model_quantized.onnx"}  # as the hub and transformers.js have it
+XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]  # for bytes without words
+CARER = "emotion (CARER)"  # the name of the default data
 TENSORS = {"input_ids", "attention_mask", "token_type_ids"}  # what a graph may take; graphs made here take the first two
-OPENVINO_RECIPES = {  # word embeddings too; rows that are not whole groups of 32 take smaller ones, or INT8
-    "openvino_int8": {"bits": 8},
-    "openvino_int4": {"bits": 4, "group_size": 32, "sym": False, "all_layers": True, "group_size_fallback": "adjust"}}
-OPENVINO_INSTALL = "OpenVINO is missing or does not fit; run python3 -m pip install -r Project2/requirements-openvino.txt"
+OPENVINO_INSTALL = "OpenVINO or NNCF is missing; run python3 -m pip install -r Project2/requirements-openvino.txt"
+FIRST_TOKEN_FAMILIES = {"bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta"}  # classify by the first token
 SAME_ROWS = 64  # texts on which a variant as it was made and as it was loaded are compared
 SCRIPT = os.path.basename(__file__)
 
@@ -171,7 +180,7 @@ def main():
     """Train, evaluate, predict with or compress a classifier: a function for each --mode."""
     options = parse_arguments()
     quiet_libraries()
-    {"train": train, "evaluate": evaluate, "inference": infer, "compress": compress}[options.mode](options)
+    {"train": train, "evaluate": evaluate, "inference": infer, "compress": compress, "export": export}[options.mode](options)
 
 
 def train(options):
@@ -229,19 +238,14 @@ def compress(options):
         return
     check_writable(OUTPUT_DIR)
     logging.disable(logging.WARNING)  # the libraries' notes on their own quantisation
-    source = weights_folder(options)
-    model, tokenizer, settings = load_checkpoint(source)
-    if settings["variant"] != "original":
-        raise InputError(f"{source} is compressed already ({settings['variant']}); set --weights to the original")
-    texts, _ = read_for(settings, "VAL_PATH")
-    rows = measure_originals(model, settings, source)
-    name = os.path.basename(os.path.abspath(source)).removesuffix(".pt")
+    original = Original(weights_folder(options))
+    rows = measure_originals(original)
     for variant, technique in VARIANTS.items():
         if options.technique in (technique, "all"):
-            folder = os.path.join(OUTPUT_DIR, f"{name}_{variant}")
-            rows.append(try_variant(model, tokenizer, settings, texts, variant, folder, rows[0]))
-            print(f"{variant}: {rows[-1].get('reason', folder)}", flush=True)
-    report_compression([{key: value for key, value in row.items() if key != "logits"} for row in rows], source)
+            rows.append(try_variant(original, variant, rows[0]))
+            print(f"{variant}: {rows[-1].get('reason') or rows[-1]['folder']}", flush=True)
+    report_compression(rows, original.folder)
+    shutil.rmtree(original.work, ignore_errors=True)
 
 
 # Text
@@ -332,7 +336,7 @@ def load_base(name, model_id, folder, classes):
         model.get_input_embeddings().requires_grad_(False)
     family, normalisation = describe_family(config, tokenizer)
     settings = {"model": name, "model_id": model_id, "family": family, "normalisation": normalisation,
-                "max_length": tokenizer.model_max_length, "labels": list(classes), "variant": "original"}
+                "max_length": tokenizer.model_max_length, "labels": list(classes), "temperature": 1.0, "variant": "original"}
     if settings["max_length"] < MAX_LENGTH:
         print(f"note: {name} has positions for {settings['max_length']} tokens; MAX_LENGTH {MAX_LENGTH} is cut to it")
     return model, tokenizer, settings
@@ -354,12 +358,54 @@ def describe_family(config, tokenizer):
     return config.model_type, "user_http" if config.model_type == "roberta" else "none"
 
 
+def read_first_token(model):
+    """Let the last layer of an encoder compute its first token alone, where the head reads no other; returns the model.
+
+    The same logits, for a seventh less work in six layers: the last one keeps its keys and values of all tokens and drops
+    the rest. For BERT's kin, whose classifiers read the first token; others stay as they are.
+    """
+    if model.config.model_type in FIRST_TOKEN_FAMILIES:
+        layer = model.base_model.encoder.layer[-1]
+        layer.forward = functools.partial(first_token, layer)
+    return model
+
+
+def first_token(layer, hidden_states, attention_mask=None, *_, **__):
+    """Return what a BERT layer makes of its first token: float (texts, 1, width) of hidden_states (texts, tokens, width).
+
+    attention_mask: (texts, 1, 1 or tokens, tokens), bool or added to the scores, or None.
+    """
+    attention, first = layer.attention.self, hidden_states[:, :1]
+    query, key, value = (linear(states).unflatten(2, (attention.num_attention_heads, -1)).transpose(1, 2) for linear, states
+                         in ((attention.query, first), (attention.key, hidden_states), (attention.value, hidden_states)))
+    scores = query @ key.transpose(2, 3) * attention.scaling  # (texts, heads, 1, tokens)
+    if attention_mask is not None:
+        mask = attention_mask[:, :, :1]
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min) if mask.dtype == torch.bool else scores + mask
+    context = attention.dropout(scores.softmax(3)).to(value.dtype) @ value
+    return layer.feed_forward_chunk(layer.attention.output(context.transpose(1, 2).flatten(2), first))
+
+
 def device_has_bfloat16(device):
-    """Return whether the device computes faster in bfloat16 than in float32; AVX-512 alone takes twice the time."""
+    """Return whether the device computes faster in bfloat16 than in float32; AVX-512 without its BF16 takes twice the time."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     abilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return any(abilities.get(name) for name in ("amx_bf16", "bf16"))
+    return any(abilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16")) and bfloat16_is_faster()
+
+
+@functools.cache
+def bfloat16_is_faster():
+    """Return whether this CPU multiplies matrices in bfloat16 in less time than in float32, tried in some milliseconds."""
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        given, weights, runs = torch.ones(256, 384, dtype=dtype), torch.ones(1536, 384, dtype=dtype), []
+        for _ in range(10):
+            started = time.perf_counter()
+            F.linear(given, weights)
+            runs.append(time.perf_counter() - started)
+        seconds[dtype] = min(runs)
+    return seconds[torch.bfloat16] < 0.75 * seconds[torch.float32]
 
 
 def precision_of(device, family):
@@ -397,18 +443,22 @@ class Training:
 
     def __init__(self, accelerator, model, data, settings, path, identity):
         self.accelerator, self.model, self.data, self.name = accelerator, model, data, settings["model"]
-        self.path, self.identity = path, identity
+        self.path, self.identity, self.epochs = path, identity, NUM_EPOCHS
+        self.copies = 2 if R_DROP else 1  # each text is read twice, with other dropout, and is to say the same
         self.network = accelerator.prepare_model(model)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        rate = learning_rate(self.name, model.config)
         fused = accelerator.device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.AdamW(parameter_groups(model, rate), fused=fused)
+        self.optimizer = torch.optim.AdamW(self.parameter_groups(), fused=fused)
         self.dtype = precision_of(accelerator.device, settings["family"])
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=self.dtype == torch.float16)
         self.average = [parameter.detach().clone() for parameter in self.parameters] if EMA_MOMENTUM else []
-        self.weights = class_weights(data.train_labels).to(accelerator.device)
+        self.weights = class_weights(data.train_labels, model.config.num_labels).to(accelerator.device)
         self.epoch, self.position, self.history, self.best = 0, 0, [], None
         self.loss, self.seconds = torch.zeros((), device=accelerator.device), 0.0
+
+    def parameter_groups(self):
+        """Return AdamW's groups of parameters, each with its step size and decay."""
+        return parameter_groups(self.model, learning_rate(self.name, self.model.config), HEAD_RATE)
 
     def run(self):
         """Train to the end, leave the model with the weights of its best epoch, and return the history."""
@@ -423,7 +473,7 @@ class Training:
     def finished(self):
         """Return whether the epochs are over, or brought nothing better for PATIENCE of them."""
         best = max(range(len(self.history)), key=lambda epoch: self.history[epoch]["val_macro_f1"], default=0)
-        return self.epoch >= NUM_EPOCHS or self.epoch - 1 - best >= PATIENCE
+        return self.epoch >= self.epochs or self.epoch - 1 - best >= PATIENCE
 
     def run_epoch(self):
         """Train the epoch from where it stands to its end, and score it on the validation set."""
@@ -433,7 +483,7 @@ class Training:
         self.model.train()
         clock = saved = time.perf_counter()
         for rows in progress(groups[self.position:], name, done, len(self.data.train)):
-            self.step(rows, self.epoch * len(groups) + self.position, NUM_EPOCHS * len(groups))
+            self.step(rows, self.epoch * len(groups) + self.position, self.epochs * len(groups))
             self.position += 1
             self.seconds += time.perf_counter() - clock
             if time.perf_counter() - saved > CHECKPOINT_SECONDS and self.position < len(groups):
@@ -452,14 +502,11 @@ class Training:
         share = len(rows) / processes
         labels, rows = labels[process::processes], rows[process::processes]
         inputs = pad(self.data.train, rows, self.data.padding, self.accelerator.device)
-        copies = 2 if R_DROP else 1  # each text is read twice, with other dropout, and is to say the same
-        labels, inputs = labels.repeat(copies), {name: value.repeat(copies, 1) for name, value in inputs.items()}
+        labels, inputs = labels.repeat(self.copies), {name: value.repeat(self.copies, 1) for name, value in inputs.items()}
         with self.autocast():
             logits = self.network(**inputs).logits.float()  # (copies x texts, classes)
         loss = F.cross_entropy(logits, labels, self.weights, reduction="sum", label_smoothing=LABEL_SMOOTHING)
-        loss = loss / (copies * whole)
-        if R_DROP:
-            loss = loss + R_DROP * divergence(*F.log_softmax(logits, 1).chunk(2)) / share
+        loss = loss / (self.copies * whole) + self.consistency(logits, rows) / share
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.parameters, MAX_GRAD_NORM)
@@ -472,6 +519,10 @@ class Training:
             momentum = min(EMA_MOMENTUM, (1 + number) / (10 + number))
             get_ema_multi_avg_fn(momentum)(self.average, self.parameters, None)
         self.loss += loss.detach()
+
+    def consistency(self, logits, _):
+        """Return what is added to the loss, a sum over the texts: how much the two readings of each differ (R-Drop)."""
+        return R_DROP * divergence(*F.log_softmax(logits, 1).chunk(2)) if R_DROP else 0.0
 
     def autocast(self):
         """Return the context in which the network computes in this training's precision."""
@@ -552,11 +603,11 @@ def learning_rate(model_name, config):
     return LEARNING_RATE or RATES.get(model_name, RATES["MiniLM" if config.hidden_size < 512 else "CardiffRoBERTa"])
 
 
-def parameter_groups(model, rate):
+def parameter_groups(model, rate, head_rate):
     """Return AdamW's groups: decay on the layers' matrices alone, and each part at a step size of its own.
 
     That falls by LAYER_DECAY a layer, as lower layers are the more general (Howard and Ruder 2018,
-    arXiv:1801.06146), and is HEAD_RATE times as large in the head: classifier and pooler begin at
+    arXiv:1801.06146), and is `head_rate` times as large in the head: classifier and pooler begin at
     random, or as another task left them, and have far to go.
     """
     inside = f"{model.base_model_prefix}."
@@ -568,17 +619,17 @@ def parameter_groups(model, rate):
             continue
         head = not name.startswith(inside) or "pooler" in name
         depth = int(layers[name][1]) + 1 if layers[name] else 0 if "embeddings" in name else top
-        peak = rate * (HEAD_RATE if head else LAYER_DECAY ** (top - depth))
+        peak = rate * (head_rate if head else LAYER_DECAY ** (top - depth))
         decay = WEIGHT_DECAY if parameter.ndim > 1 and "embeddings" not in name else 0.0
         group = groups.setdefault((peak, decay), {"params": [], "weight_decay": decay, "lr": peak, "peak": peak})
         group["params"].append(parameter)
     return list(groups.values())
 
 
-def class_weights(labels):
+def class_weights(labels, classes):
     """Return the loss weight of each class: its frequency to minus CLASS_WEIGHTS, 1 on average over the texts."""
-    counts = np.bincount(labels)
-    weights = counts ** -CLASS_WEIGHTS
+    counts = np.bincount(labels, minlength=classes)
+    weights = np.maximum(counts, 1) ** -CLASS_WEIGHTS
     return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
 
 
@@ -663,6 +714,65 @@ def scores(labels, logits):
     return float(loss), float(accuracy_score(labels, predicted)), float(macro_f1)
 
 
+def as_trained(logits, settings):
+    """Return what a calibrated model's logits (texts, classes) were before `calibrate`."""
+    return (logits - np.array(settings["biases"], np.float32)) * np.float32(settings["temperature"])
+
+
+def calibration_error(labels, logits, bins=15):
+    """Return the expected calibration error of logits (texts, classes): how far confidence is from accuracy, 0 to 1.
+
+    The mean over bins of confidence of equal width, each weighted by its texts (Guo et al. 2017, arXiv:1706.04599).
+    """
+    probabilities = softmax(logits)
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    places = np.minimum((confidence * bins).astype(int), bins - 1)
+    return float(np.abs(np.bincount(places, confidence - right, bins)).sum() / len(labels))
+
+
+def fit_calibration(labels, logits):
+    """Return (temperature, biases (classes,)) for which the probabilities of logits / temperature + biases fit the labels best.
+
+    Bias-corrected temperature scaling (Alexandari et al. 2020, arXiv:1901.06852): least cross-entropy, with normal priors
+    on the log of the temperature (standard deviation 0.5) and on the biases (0.22), which count where texts are few.
+    """
+    given, labels = torch.tensor(logits, dtype=torch.float64), torch.tensor(labels)
+    log_temperature, biases = torch.zeros((), dtype=torch.float64), torch.zeros(given.shape[1], dtype=torch.float64)
+    parameters = [log_temperature.requires_grad_(), biases.requires_grad_()]
+    optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
+
+    def cost():
+        optimizer.zero_grad()
+        fit = F.cross_entropy(given / log_temperature.exp() + biases, labels, reduction="sum")
+        total = fit + 2 * log_temperature**2 + 10 * (biases**2).sum()
+        total.backward()
+        return total
+
+    optimizer.step(cost)
+    return math.exp(log_temperature.item()), biases.detach().numpy().astype(np.float32)
+
+
+def calibrate(model, tokenizer, texts, labels, settings):
+    """Change a classifier's head so that its confidence fits these texts; return the settings with what was changed.
+
+    Temperature and biases are in the weights, so that every reader of the model sees them.
+    """
+    logits = predict_logits(model, tokenizer, texts, settings)
+    temperature, biases = fit_calibration(labels, logits)
+    inside = f"{model.base_model_prefix}."
+    head = [module for name, module in linear_layers(model).items()
+            if not name.startswith(inside) and module.out_features == model.config.num_labels][-1]
+    with torch.no_grad():
+        head.weight.div_(temperature)
+        if head.bias is None:
+            head.bias = torch.nn.Parameter(torch.zeros_like(head.weight[:, 0]))
+        head.bias.div_(temperature).add_(torch.from_numpy(biases).to(head.bias.device))
+    after = predict_logits(model, tokenizer, texts[:8], settings)
+    if not np.allclose(after, logits[:8] / temperature + biases, rtol=0.02, atol=0.02):
+        raise RuntimeError(f"the head of {type(model).__name__} does not end with a linear layer")
+    return {**settings, "temperature": temperature, "biases": biases.tolist()}
+
+
 def measure(model, tokenizer, texts, labels, settings, folder, logits=None):
     """Return what a model does on labelled texts, and what it costs: a dict that JSON takes.
 
@@ -676,7 +786,9 @@ def measure(model, tokenizer, texts, labels, settings, folder, logits=None):
     report = classification_report(labels, predicted, labels=numbers, output_dict=True, zero_division=0)
     figures = {"rows": len(texts), "accuracy": accuracy, "macro_f1": macro_f1, "classes": settings["names"],
                "report": {name: report[str(number)] for number, name in enumerate(settings["names"])},
-               "classes_without_rows": [name for number, name in enumerate(settings["names"]) if number not in labels],
+               "calibration_error": calibration_error(labels, logits), "temperature": settings["temperature"],
+              "calibration_error_as_trained": calibration_error(labels, as_trained(logits, settings)),
+              "classes_without_rows": [name for number, name in enumerate(settings["names"]) if number not in labels],
                "confusion_matrix": confusion_matrix(labels, predicted, labels=numbers).tolist()}
     for size in (1, 32):
         median, late = latency(model, tokenizer, texts, settings, size)
@@ -699,7 +811,15 @@ def latency(model, tokenizer, texts, settings, batch_size):
 
 
 def peak_memory():
-    """Return the most memory that this process has held, in bytes, or None where the system does not say."""
+    """Return the most memory that this process has held, in bytes, or None where the system does not say.
+
+    Linux's getrusage would give that of the process that started this one, where that was more.
+    """
+    try:
+        with open("/proc/self/status", encoding="utf-8") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
     try:
         import resource
     except ImportError:
@@ -718,6 +838,8 @@ def print_figures(name, figures):
     if figures["classes_without_rows"]:
         print(f"note: no text is of {', '.join(figures['classes_without_rows'])}; macro F1 is over the classes that the texts or "
               "the predictions have")
+    print(f"calibration error: {figures['calibration_error']:.4f} in 15 bins of confidence; {figures['calibration_error_as_trained']:.4f} "
+          f"before the head was fitted to the validation rows (temperature {figures['temperature']:.3f})")
     memory = figures["peak_memory_bytes"]
     for size in (1, 32):
         print(f"latency, batch {size}: median {figures[f'latency_{size}_median'] * 1e3:.1f} ms, 95th percentile "
@@ -824,16 +946,320 @@ def whole_lines(file):
 
 # Compression
 
+
+class Original:
+    """The model that is compressed, what its variants learn from, and what they are measured on.
+
+    model, tokenizer, settings as `load_checkpoint` gives them; texts, labels: of VAL_PATH; work: the folder that a
+    killed run goes on from.
+    """
+
+    def __init__(self, folder):
+        self.folder, self.work = folder, os.path.join(OUTPUT_DIR, "compression")
+        self.name = os.path.basename(os.path.abspath(folder)).removesuffix(".pt")
+        self.model, self.tokenizer, self.settings = load_checkpoint(folder)
+        if self.settings["variant"] != "original":
+            raise InputError(f"{folder} is compressed already ({self.settings['variant']}); set --weights to the original")
+        self.texts, self.labels = read_for(self.settings, "VAL_PATH")
+        self.test_labels = read_for(self.settings, "TEST_PATH")[1] if TEST_PATH else None
+
+    @functools.cached_property
+    def identity(self):
+        """What the variants and their figures depend on, as a hash: the model, the rows, the settings, the libraries."""
+        constants = {name: constant.value for name, constant in read_constants().items()
+                     if constant.group in ("Text", "Training", "Compression") and name not in ("RESUME", "CHECKPOINT_SECONDS")}
+        paths = {name: globals()[name] for name in ("TRAIN_PATH", "VAL_PATH", "TEST_PATH")}
+        read = sorted(files_in(self.folder)) + [path for path in paths.values() if os.path.isfile(path)]
+        known = [[(path, sha256_of(path)) for path in read], paths, constants, versions(), torch.get_num_threads()]
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]
+
+    @functools.cached_property
+    def transfer_set(self):
+        """What students learn from: (texts, class numbers, logits of the model, float32 (texts, classes)).
+
+        The texts of TRAIN_PATH, without those of VAL_PATH. Raises LookupError where it does not hold the model's training rows.
+        """
+        if TRAIN_PATH == DEFAULTS["TRAIN_PATH"]:  # has anyone said that these rows are for this model?
+            default = DEFAULTS["TRAIN_HASH"] if self.settings.get("dataset") == CARER else ""
+            wanted = self.settings.get("train_sha256", default)
+            if wanted != TRAIN_HASH and not (os.path.isfile(TRAIN_PATH) and sha256_of(TRAIN_PATH) == wanted):
+                raise LookupError("it learns from the rows that the model was trained on; set --train to them")
+        texts, labels = read_for(self.settings, "TRAIN_PATH")
+        keep, _ = rows_to_keep(texts, labels, set(self.texts))
+        texts, labels = [texts[row] for row in keep], labels[keep]
+        if not texts:
+            raise LookupError(f"{TRAIN_PATH} has no row that is not in {VAL_PATH} too; set --train to the training rows")
+        print(f"learning from {len(texts):,} texts of {TRAIN_PATH}", flush=True)
+        device = self.model.device
+        dtype = precision_of(device, self.settings["family"])
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            return texts, labels, predict_logits(self.model, self.tokenizer, texts, self.settings)
+
+    @functools.cached_property
+    def pruned(self):
+        """The pruned model, trained on for PRUNED_EPOCHS where its training rows are to be had: (model, settings)."""
+        model = prune(self.model, SPARSITY)
+        settings = {**self.settings, "trained_after_pruning": PRUNED_EPOCHS}
+        try:
+            if PRUNED_EPOCHS:
+                rate = learning_rate(settings["model"], model.config) * PRUNED_RATE
+                return distil(self, model, self.tokenizer, settings, "pruned", PRUNED_EPOCHS, rate)
+        except LookupError as error:
+            print(f"note: pruned without training afterwards: {one_line(error)}")
+        return model, {**settings, "trained_after_pruning": 0}
+
+
+def try_variant(original, variant, first_row):
+    """Make, save and measure one variant; return its row of the report, or one with the reason why it did not run.
+
+    A variant that a killed run has measured is not made again. same_logits in the row says whether the variant as it was
+    made and as it was loaded give the very same logits.
+    """
+    folder = os.path.join(OUTPUT_DIR, f"{original.name}_{variant}")
+    journal = os.path.join(original.work, f"{variant}.json")
+    if os.path.isfile(journal) and os.path.isdir(folder) and RESUME:
+        row = json.loads(read_file(journal))
+        if row.pop("identity") == original.identity:
+            return row
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            whole = os.path.join(temporary, variant)
+            os.mkdir(whole)
+            made, tokenizer, settings = write_variant(original, variant, whole)
+            save_tokenizer(tokenizer, whole)
+            settings = {key: value for key, value in settings.items() if key != "metrics"}  # they are the original's
+            save_settings(whole, {**settings, "variant": variant})
+            first = predict_logits(made, tokenizer, original.texts[:SAME_ROWS], settings)
+            with whole_folder(folder) as target:
+                shutil.copytree(whole, target, dirs_exist_ok=True)
+        measured = measure_in_fresh_process(folder, "float32")
+    except InputError:
+        raise
+    except Exception as error:  # a package or a kernel that is missing, an operator that cannot be exported
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise cannot_write(folder, error) from error
+        return {"variant": variant, "status": "not run", "reason": one_line(error)}
+    row = {**compare(variant, measured, original, first_row), "folder": folder,
+           "same_logits": bool(np.array_equal(first, measured.first))}
+    save_all({os.path.join(folder, "README.md"): variant_card({**settings, "variant": variant}, row, first_row).encode()})
+    row |= {"bytes": folder_bytes(folder), "bytes_share": folder_bytes(folder) / first_row["bytes"]}
+    save_all({journal: json.dumps({**row, "identity": original.identity}).encode()})
+    return row
+
+
+def write_variant(original, variant, folder):
+    """Make a variant and write it to `folder`; return (the variant as it stands in memory, its tokenizer, its settings)."""
+    model, tokenizer, settings = original.model, original.tokenizer, original.settings
+    if "pruned" in variant:
+        model, settings = original.pruned
+    if variant == "tiny":
+        model, tokenizer, settings = make_tiny(original)
+    if variant == "pruned":
+        save_pruned(model, folder)
+    elif variant in ("int8", "nf4", "pruned_nf4"):
+        with tempfile.TemporaryDirectory() as dense:
+            model.save_pretrained(dense)
+            model = load_quantized(dense, model.config, variant, saved=False)
+        model.save_pretrained(folder)
+    else:
+        model.config.save_pretrained(folder)
+        model = (write_openvino if variant.startswith("openvino") else write_onnx)(model, variant, folder)
+    return model, tokenizer, settings
+
+
+# Students
+
+
+class Distillation(Training):
+    """The training of a student on the original's training texts: their labels, and what the original says of them.
+
+    Half of the loss is cross-entropy with the labels, half the divergence from the original's probabilities, both of
+    logits over DISTILLATION_TEMPERATURE (Hinton et al. 2015, arXiv:1503.02531). Weights that are zero stay zero
+    where `prune` made them so.
+    """
+
+    def __init__(self, accelerator, student, data, settings, path, identity, epochs, rate, logits):
+        self.rate = rate
+        super().__init__(accelerator, student, data, settings, path, identity)
+        self.epochs, self.copies, self.soft = epochs, 1, torch.from_numpy(logits).to(accelerator.device)
+        if "trained_after_pruning" in settings:
+            for module in linear_layers(student).values():
+                module.weight.register_hook(functools.partial(torch.mul, (module.weight.detach() != 0).float()))
+
+    def parameter_groups(self):
+        """Return AdamW's groups: the head has learned already, and takes the steps of the others."""
+        return parameter_groups(self.model, self.rate, 1.0)
+
+    def consistency(self, logits, rows):
+        """Return the divergence of the student's probabilities from the original's, a sum over the texts."""
+        cool = DISTILLATION_TEMPERATURE
+        return F.kl_div(F.log_softmax(logits / cool, 1), F.softmax(self.soft[rows] / cool, 1), reduction="sum") * cool**2
+
+
+def distil(original, student, tokenizer, settings, name, epochs, rate):
+    """Train a student on the original's transfer set; return (student, its settings), its confidence fitted to VAL_PATH.
+
+    A training that was killed goes on from its checkpoint.
+    """
+    texts, labels, logits = original.transfer_set
+    data = Encoded(encode(tokenizer, texts, settings), labels, encode(tokenizer, original.texts, settings), original.labels,
+                   padding_of(tokenizer))
+    path, identity = os.path.join(original.work, f"{name}.pt"), f"{original.identity} {name}"
+    training = Distillation(Accelerator(mixed_precision="no"), student, data, {**settings, "model": name}, path, identity,
+                            epochs, rate, logits)
+    if state := read_checkpoint(path, identity):
+        training.restore(state)
+    training.run()
+    return student.eval(), calibrate(student, tokenizer, original.texts, original.labels, settings)
+
+
 def prune(model, sparsity):
     """Return a copy whose linear layers each have the `sparsity` share of their smallest weights set to zero.
 
-    L1 unstructured pruning after training (Han et al. 2015, arXiv:1506.02626), without retraining.
+    L1 unstructured pruning (Han et al. 2015, arXiv:1506.02626).
     """
     pruned = copy.deepcopy(model)
     for module in linear_layers(pruned).values():
         weights = module.weight.data.view(-1)
         weights[weights.abs().topk(round(sparsity * len(weights)), largest=False).indices] = 0
     return pruned
+
+
+def make_tiny(original):
+    """Return (student, tokenizer, settings): TINY_LAYERS of the encoder's layers, the pieces that its texts have, distilled."""
+    texts, _, _ = original.transfer_set
+    student = keep_layers(original.model, TINY_LAYERS)
+    tokenizer = cut_vocabulary(student, original.tokenizer, texts, original.settings)
+    rate = learning_rate(original.settings["model"], student.config) * TINY_RATE
+    student, settings = distil(original, student, tokenizer, original.settings, "tiny", TINY_EPOCHS, rate)
+    return student, tokenizer, settings
+
+
+def keep_layers(model, number):
+    """Return a copy of a classifier with `number` of its encoder's layers, evenly spread, the last one among them.
+
+    A student that begins as a part of its teacher: DistilBERT (Sanh et al. 2019, arXiv:1910.01108). Raises LookupError
+    where the architecture has no list of layers to choose from. ALBERT's layers are one, applied less often.
+    """
+    student = copy.deepcopy(model)
+    total = student.config.num_hidden_layers
+    number = min(number, total)
+    stacks = [(parent, name) for parent in student.modules() for name, part in parent.named_children()
+              if isinstance(part, torch.nn.ModuleList) and len(part) == total]
+    if not stacks and model.config.model_type != "albert":
+        raise LookupError(f"{type(model).__name__} has no list of {total} layers to choose from")
+    for parent, name in stacks[:1]:
+        layers = getattr(parent, name)
+        setattr(parent, name, torch.nn.ModuleList(layers[(place + 1) * total // number - 1] for place in range(number)))
+    student.config.num_hidden_layers = number
+    return student
+
+
+def cut_vocabulary(student, tokenizer, texts, settings):
+    """Leave a student the embeddings of the pieces that `texts` have, of single characters and of special tokens.
+
+    Returns a tokenizer of these pieces, with which an unseen word falls into smaller ones. Raises ValueError where
+    it splits `texts` in another way than `tokenizer`, or the student's logits of them change.
+    """
+    encoded, few = encode(tokenizer, texts, settings), texts[:8]
+    before = predict_logits(student, tokenizer, few, settings)
+    with tempfile.TemporaryDirectory() as folder:
+        save_tokenizer(tokenizer, folder)
+        kept = cut_tokenizer(tokenizer, folder, set(itertools.chain.from_iterable(encoded)))
+        numbers = {old: new for new, old in enumerate(kept)}
+        student.config.vocab_size = len(kept)
+        for key in ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"):
+            if getattr(student.config, key, None) is not None:
+                setattr(student.config, key, numbers.get(getattr(student.config, key)))
+        cut_one = load_tokenizer(folder, student.config)
+    cut_one.model_max_length = tokenizer.model_max_length
+    old = student.get_input_embeddings()
+    new = torch.nn.Embedding(len(kept), old.embedding_dim, numbers.get(old.padding_idx))
+    new.weight.data = old.weight.data[torch.tensor(kept)]
+    student.set_input_embeddings(new)
+    if encode(cut_one, texts, settings) != [[numbers[token] for token in tokens] for tokens in encoded]:
+        raise ValueError(f"{type(tokenizer).__name__} splits texts in another way once its vocabulary is cut")
+    if not np.allclose(predict_logits(student, cut_one, few, settings), before, atol=1e-4):
+        raise ValueError(f"{type(student).__name__} gives other logits once its vocabulary is cut")
+    return cut_one
+
+
+def cut_tokenizer(tokenizer, folder, used):
+    """Cut the files of a tokenizer in `folder` to the token numbers `used`, special tokens and single characters.
+
+    Merges stay where what they make is needed. Returns the numbers that are kept, sorted: their places are the new ones.
+    Raises LookupError for kinds of tokenizers that it does not know.
+    """
+    names = tokenizer.get_vocab()
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    path, codes = (os.path.join(folder, name) for name in ("tokenizer.json", "bpe.codes"))
+    if os.path.isfile(path):
+        content = read_json(folder, "tokenizer.json")
+        model = content["model"]
+        if model["type"] not in ("WordPiece", "BPE", "Unigram"):
+            raise LookupError(f"vocabularies of the kind {model['type']} cannot be cut")
+        begin, end = model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or ""
+        merges = [tuple(merge if isinstance(merge, list) else merge.split(" ")) for merge in model.get("merges", ())]
+        symbol = name = str
+    elif os.path.isfile(codes):  # BERTweet: pieces within a word end with @@; its merges have </w> at the end of a word
+        content, begin, end, merges = None, "", "@@", list(tokenizer.bpe_ranks)
+        symbol = lambda piece: piece.removesuffix("@@") if piece.endswith("@@") else f"{piece}</w>"
+        name = lambda made: made.removesuffix("</w>") if made.endswith("</w>") else f"{made}@@"
+    else:
+        raise LookupError(f"the vocabulary of {type(tokenizer).__name__} cannot be cut")
+    single = {number for piece, number in names.items() if re.fullmatch("<0x..>", piece)
+              or len(piece.removeprefix(begin).removesuffix(end).lstrip("▁")) < 2}
+    pieces = {number: piece for piece, number in names.items()}
+    needed = {symbol(pieces[number]) for number in used | single}
+    for first, second in reversed(merges):  # a piece needs those that it is merged from, and these theirs
+        if first + second in needed:
+            needed |= {first, second}
+    merges = [pair for pair in merges if "".join(pair) in needed]
+    kept = sorted(used | single | special | {names[name(made)] for made in needed if name(made) in names})
+    numbers = {old: new for new, old in enumerate(kept)}
+    if content:
+        if isinstance(model["vocab"], dict):
+            model["vocab"] = {piece: numbers[old] for piece, old in model["vocab"].items() if old in numbers}
+        else:  # Unigram: a list of pieces and their log-probabilities
+            model["vocab"] = [entry for old, entry in enumerate(model["vocab"]) if old in numbers]
+            model["unk_id"] = numbers.get(model.get("unk_id"))
+        if "merges" in model:
+            model["merges"] = [list(pair) for pair in merges]
+        content["added_tokens"] = [{**token, "id": numbers[token["id"]]} for token in content["added_tokens"]]
+        content["post_processor"] = renumber(content["post_processor"], numbers)
+        files = {path: json.dumps(content, ensure_ascii=False)}
+        for other in {*VOCABULARIES, "merges.txt"} & set(os.listdir(folder)) - {"tokenizer.json"}:
+            os.unlink(os.path.join(folder, other))
+    else:
+        reserved = {old for old in special if pieces[old] in tokenizer.all_special_tokens}
+        files = {codes: "".join(f"{first} {second} 0\n" for first, second in merges),
+                 os.path.join(folder, "vocab.txt"): "".join(f"{pieces[old]} 1\n" for old in kept if old not in reserved)}
+    for file in ("added_tokens.json", "tokenizer_config.json"):
+        if found := read_json(folder, file):
+            if file == "added_tokens.json":
+                found = {token: numbers[old] for token, old in found.items()}
+            elif "added_tokens_decoder" in found:
+                found["added_tokens_decoder"] = {str(numbers[int(old)]): token for old, token
+                                                 in found["added_tokens_decoder"].items()}
+            files[os.path.join(folder, file)] = json.dumps(found)
+    for file, text in files.items():
+        with open(file, "w", encoding="utf-8") as opened:
+            opened.write(text)
+    return kept
+
+
+def renumber(part, numbers):
+    """Return a tokenizer's post-processor with other token numbers: {"ids": [..]} of templates, [token, number] of the rest."""
+    if isinstance(part, list) and len(part) == 2 and isinstance(part[0], str) and isinstance(part[1], int):
+        return [part[0], numbers[part[1]]]
+    if isinstance(part, list):
+        return [renumber(each, numbers) for each in part]
+    if isinstance(part, dict):
+        return {key: [numbers[old] for old in value] if key == "ids" else renumber(value, numbers) for key, value in part.items()}
+    return part
+
+
+# Quantisation and packing
 
 
 def linear_layers(model):
@@ -877,18 +1303,19 @@ def load_pruned(folder, config):
         weights[places] = kept
         tensors[f"{name}.weight"] = weights.view_as(module.weight)
     model.load_state_dict(tensors, strict=True)
-    return model.to(PartialState().device).eval()
+    return read_first_token(model).to(PartialState().device).eval()
 
 
 def quantization_recipe(model, variant):
     """Return the BitsAndBytesConfig of int8 or nf4; what stands above the encoder, the classifier head, is left alone.
 
-    LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339); NF4 with double quantisation (QLoRA, Dettmers
-    et al. 2023, arXiv:2305.14314).
+    LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339), without its search for outliers: that looks at the columns of a whole
+    batch, so that a text's label would depend on its neighbours, and takes twice the time and memory. NF4 with double
+    quantisation (QLoRA, Dettmers et al. 2023, arXiv:2305.14314).
     """
     head = [name for name, _ in model.named_children() if name != model.base_model_prefix]
     if variant == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=head)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0, llm_int8_skip_modules=head)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
                               bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=head)
 
@@ -1005,59 +1432,74 @@ class OnnxClassifier:
         return SimpleNamespace(logits=torch.from_numpy(logits))
 
 
-def narrowing_layers(graph):
-    """Return the names of the MatMul nodes that give fewer values than they take, which end the feed-forward blocks."""
-    shapes = {weights.name: tuple(weights.dims) for weights in graph.graph.initializer if len(weights.dims) == 2}
-    return [node.name for node in graph.graph.node
-            if node.op_type == "MatMul" and np.greater(*shapes.get(node.input[1], (0, 0)))]
+def quantize_in_rows(graph):
+    """Quantise an ONNX graph in place: INT8 weights, and activations with a scale for each row of each batch.
 
-
-def quantize_in_blocks(graph, nodes):
-    """Turn these MatMul nodes into MatMulNBits: INT8 weights and activations, with a scale for each block of ONNX_BLOCK.
-
-    Weights that several nodes share (ALBERT's layers) are packed once.
-    The node and its tensors: onnxruntime, docs/ContribOperators.md, com.microsoft.MatMulNBits.
+    A row is a token, so that a text's logits do not depend on the texts beside it. A layer, MatMul or Gemm with constant
+    weights, becomes MatMulIntegerToFloat of the rows over their greatest magnitude; layers with the same input share that.
+    Weights have a scale a channel and 7 of the 8 bits: with 8 the sums of processors without VNNI overflow
+    (onnxruntime.ai, "Quantize ONNX models"). Embeddings have one scale. Operators: onnxruntime, docs/ContribOperators.md.
     """
     from onnx import helper, numpy_helper
-    tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
-    wanted = [node for node in graph.graph.node if node.name in nodes]
-    for name in dict.fromkeys(node.input[1] for node in wanted):
-        values = numpy_helper.to_array(tensors[name]).T
-        blocks = np.pad(values, ((0, 0), (0, -values.shape[1] % ONNX_BLOCK))).reshape(len(values), -1, ONNX_BLOCK)
-        scales = np.maximum(np.abs(blocks).max(2), np.float32(1e-12)) / 127
-        packed = (np.round(blocks / scales[..., None]) + 128).astype(np.uint8)
-        graph.graph.initializer.extend([numpy_helper.from_array(packed, f"{name}_packed"),
-                                        numpy_helper.from_array(scales, f"{name}_scales")])
-    for node in wanted:
-        name = node.input[1]
-        size, width = tensors[name].dims
-        node.CopyFrom(helper.make_node(
-            "MatMulNBits", [node.input[0], f"{name}_packed", f"{name}_scales"], node.output, node.name,
-            domain="com.microsoft", K=size, N=width, bits=8, block_size=ONNX_BLOCK, accuracy_level=4))  # 4: INT8 sums
+    weights = {tensor.name: tensor for tensor in graph.graph.initializer if len(tensor.dims) == 2 and tensor.data_type == 1}
+    constants = {"row_one": np.float32(1), "row_zero": np.uint8(128), "row_last": np.array([-1]), "row_least": np.float32(1e-12),
+                 "row_step": np.float32(1 / 127), "table_zero": np.int8(0)}
+    nodes, shared = [], set()
+
+    def add(kind, inputs, output, **attributes):
+        nodes.append(helper.make_node(kind, inputs, [output], f"{output}_{kind}", **attributes))
+
+    for node in graph.graph.node:
+        given, name, made = node.input[0], (*node.input, "")[1], node.output[0]
+        if node.op_type == "Gather" and given in weights and np.prod(weights[given].dims) > 10**4:
+            table = numpy_helper.to_array(weights[given])
+            scale = np.abs(table).max() / np.float32(127)
+            constants |= {f"{given}_table": np.round(table / scale).astype(np.int8), f"{given}_scale": scale}
+            add("Gather", [f"{given}_table", name], f"{made}_table")
+            add("DequantizeLinear", [f"{made}_table", f"{given}_scale", "table_zero"], made)
+        elif node.op_type in ("MatMul", "Gemm") and name in weights:
+            matrix = numpy_helper.to_array(weights[name])  # (inputs, outputs)
+            if any(attribute.name == "transB" and attribute.i for attribute in node.attribute):
+                matrix = matrix.T
+            scales = np.maximum(np.abs(matrix).max(0), np.float32(1e-12)) / 63
+            constants |= {f"{name}_int8": np.round(matrix / scales).astype(np.int8), f"{name}_scales": scales}
+            if given not in shared:  # x / (max |x| / 127) in 1 to 255, 128 for 0: (texts, tokens, inputs)
+                shared.add(given)
+                add("Abs", [given], f"{given}_abs")
+                add("ReduceMax", [f"{given}_abs", "row_last"], f"{given}_max", keepdims=1)
+                add("Mul", [f"{given}_max", "row_step"], f"{given}_step")
+                add("Max", [f"{given}_step", "row_least"], f"{given}_rows")
+                add("Div", [given, f"{given}_rows"], f"{given}_even")
+                add("QuantizeLinear", [f"{given}_even", "row_one", "row_zero"], f"{given}_uint8")
+            add("MatMulIntegerToFloat", [f"{given}_uint8", f"{name}_int8", "row_one", f"{name}_scales", "row_zero"],
+                f"{made}_even", domain="com.microsoft")
+            biased = len(node.input) > 2
+            add("Mul", [f"{made}_even", f"{given}_rows"], f"{made}_product" if biased else made)
+            if biased:
+                add("Add", [f"{made}_product", node.input[2]], made)
+        else:
+            nodes.append(node)
+    used = {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in graph.graph.initializer if tensor.name in used]
+    kept += [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items() if name in used]
+    for field, content in ((graph.graph.node, nodes), (graph.graph.initializer, kept)):
+        del field[:]
+        field.extend(content)
+    if not any(opset.domain == "com.microsoft" for opset in graph.opset_import):
+        graph.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 
 def quantize_onnx(model, path):
-    """Write a network to `path` as an ONNX graph with INT8 weights, and activations that are quantised as they come.
-
-    Weights have a scale a channel and 7 of the 8 bits: with 8 the sums of processors without VNNI
-    overflow (onnxruntime.ai, "Quantize ONNX models"). The inputs of the narrowing layers, which come
-    from a GELU, have outliers; one scale for all of them would cost half of the accuracy that is lost.
-    """
+    """Write a network to `path` as an ONNX graph with INT8 weights (`quantize_in_rows`)."""
     import onnx
-    from onnxruntime.quantization import quantize_dynamic
-    from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.quantization.shape_inference import quant_pre_process
     with tempfile.TemporaryDirectory() as folder:
-        whole, plain, narrow = (os.path.join(folder, f"{name}.onnx") for name in ("whole", "plain", "narrow"))
+        whole, plain = (os.path.join(folder, f"{name}.onnx") for name in ("whole", "plain"))
         export_onnx(model, whole)
         quant_pre_process(whole, plain, skip_symbolic_shape=True)  # else weights that layers share are not seen as such
-        narrowing = narrowing_layers(onnx.load(plain))
-        quantize_dynamic(plain, narrow, per_channel=True, reduce_range=True, nodes_to_exclude=narrowing,
-                         extra_options={"MatMulConstBOnly": False})
-        graph = ONNXModel(onnx.load(narrow))
-    quantize_in_blocks(graph.model, narrowing)
-    graph.clean_initializers()  # the weights that no node uses any more
-    onnx.save(graph.model, path)
+        graph = onnx.load(plain)
+    quantize_in_rows(graph)
+    onnx.save(graph, path)
 
 
 def coarsen(values, bits):
@@ -1071,8 +1513,8 @@ def coarsen(values, bits):
     return coarse
 
 
-def coarsen_graph(path):
-    """Return the bytes of an INT8 graph with coarser weights, which a packer stores at SMALL_BITS bits each.
+def coarsen_graph(path, bits):
+    """Return the bytes of an INT8 graph with coarser weights, which a packer stores at `bits` bits each.
 
     Quantise, then code by frequency: Deep Compression (Han et al. 2016, arXiv:1510.00149). The kernels
     are still those of INT8, so what is saved on disk costs no speed. Word embeddings bear one bit less.
@@ -1081,9 +1523,26 @@ def coarsen_graph(path):
     graph = onnx.load(path)
     for weights in graph.graph.initializer:
         if weights.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8) and len(weights.dims) > 1:
-            coarse = coarsen(onnx.numpy_helper.to_array(weights), SMALL_BITS - ("embedding" in weights.name))
+            coarse = coarsen(onnx.numpy_helper.to_array(weights), bits - ("embedding" in weights.name))
             weights.CopyFrom(onnx.numpy_helper.from_array(coarse, weights.name))
     return graph.SerializeToString()
+
+
+def write_onnx(model, variant, folder):
+    """Write a network to `folder` as onnx_int8, small or tiny; return it as it will be loaded.
+
+    onnx_int8 lies where the hub and transformers.js look for it. The other two are coarser, and packed with xz.
+    """
+    path = os.path.join(folder, ONNX_FILES["onnx_int8"])
+    os.makedirs(os.path.dirname(path))
+    quantize_onnx(model, path)
+    if variant == "onnx_int8":
+        return OnnxClassifier(path, model.config)
+    graph = coarsen_graph(path, {"small": SMALL_BITS, "tiny": TINY_BITS}[variant])
+    shutil.rmtree(os.path.dirname(path))
+    with lzma.open(os.path.join(folder, "model.onnx.xz"), "wb", filters=XZ_FILTERS) as file:
+        file.write(graph)
+    return OnnxClassifier(graph, model.config)
 
 
 def import_openvino():
@@ -1125,24 +1584,24 @@ class OpenVinoClassifier:
 def write_openvino(model, variant, folder):
     """Write a float32 network to `folder` as an OpenVINO graph whose weights are quantised: openvino_int8, openvino_int4.
 
-    Weights only (NNCF, "Weight Compression"): INT8 with a scale a channel, or INT4 with a scale and an offset for each
-    32 weights, the word embeddings too. Raises ImportError where optimum-intel or a transformers that it takes is missing.
+    Weights only (NNCF, "Weight Compression"): INT8 with a scale and an offset a channel, or INT4 with these for each 32
+    weights, the word embeddings too. Raises ImportError where OpenVINO or NNCF is missing.
     """
-    import_openvino()
+    openvino = import_openvino()
     try:
         import nncf
-        from optimum.intel import OVModelForSequenceClassification, OVWeightQuantizationConfig
-    except Exception as error:  # with another transformers than it takes it fails in its own ways
+    except ImportError as error:
         raise ImportError(f"{OPENVINO_INSTALL} ({one_line(error)})") from error
     nncf.set_log_level(logging.ERROR)
-    logging.getLogger("optimum").setLevel(logging.ERROR)
-    recipe = OVWeightQuantizationConfig(**OPENVINO_RECIPES[variant])
-    with tempfile.TemporaryDirectory() as dense, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # the tracer's, one for each branch it cannot follow
-        model.save_pretrained(dense)
-        OVModelForSequenceClassification.from_pretrained(
-            dense, export=True, compile=False, quantization_config=recipe, local_files_only=True,
-            trust_remote_code=False).save_pretrained(folder)
+    recipe = {"openvino_int8": {"mode": nncf.CompressWeightsMode.INT8_ASYM},
+              "openvino_int4": {"mode": nncf.CompressWeightsMode.INT4_ASYM, "group_size": 32, "all_layers": True,
+                                "advanced_parameters": nncf.AdvancedCompressionParameters(
+                                    group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST)}}[variant]
+    with tempfile.TemporaryDirectory() as dense, contextlib.redirect_stdout(io.StringIO()):
+        path = os.path.join(dense, "model.onnx")
+        export_onnx(model, path)
+        graph = nncf.compress_weights(openvino.Core().read_model(path), **recipe)
+        openvino.save_model(graph, os.path.join(folder, "openvino_model.xml"))
     return OpenVinoClassifier(folder, model.config)
 
 
@@ -1156,9 +1615,11 @@ def load_variant(folder, view, config, variant):
             return load_pruned(view, config)
         if variant in ("int8", "nf4", "pruned_nf4"):
             return load_quantized(view, config, variant)
-        if variant == "onnx_int8":
-            return OnnxClassifier(os.path.join(view, "model.onnx"), config)
-        if variant == "small":
+        if variant in ONNX_FILES:
+            path = os.path.join(view, ONNX_FILES[variant])
+            older = os.path.join(view, "model.onnx")  # where onnx_int8 was written once
+            return OnnxClassifier(path if os.path.isfile(path) else older, config)
+        if variant in ("small", "tiny"):
             with lzma.open(os.path.join(view, "model.onnx.xz")) as file:
                 return OnnxClassifier(file.read(), config)
         if variant in ("openvino_int8", "openvino_int4"):
@@ -1170,63 +1631,13 @@ def load_variant(folder, view, config, variant):
     raise InputError(f"{folder} has the variant {shown(variant)}; known are {', '.join(VARIANTS)}")
 
 
-def write_variant(model, variant, folder):
-    """Make a variant of the float32 `model` and write it to `folder`; return it as it stands in memory."""
-    if "pruned" in variant:
-        model = prune(model, SPARSITY)
-    if variant == "pruned":
-        save_pruned(model, folder)
-        return model
-    if variant in ("int8", "nf4", "pruned_nf4"):
-        with tempfile.TemporaryDirectory() as dense:
-            model.save_pretrained(dense)
-            quantized = load_quantized(dense, model.config, variant, saved=False)
-        quantized.save_pretrained(folder)
-        return quantized
-    model.config.save_pretrained(folder)
-    if variant.startswith("openvino"):
-        return write_openvino(model, variant, folder)
-    path = os.path.join(folder, "model.onnx")
-    quantize_onnx(model, path)
-    if variant == "onnx_int8":
-        return OnnxClassifier(path, model.config)
-    graph = coarsen_graph(path)
-    os.unlink(path)
-    with lzma.open(f"{path}.xz", "wb") as file:
-        file.write(graph)
-    return OnnxClassifier(graph, model.config)
-
-
-def try_variant(model, tokenizer, settings, texts, variant, folder, original):
-    """Make, save and measure one variant; return its row of the report, or one with the reason why it did not run.
-
-    same_logits in it says whether the variant as it was made and as it was loaded give the very same logits.
-    """
-    kept = {key: value for key, value in settings.items() if key != "metrics"}  # they are the original's
-    try:
-        with tempfile.TemporaryDirectory() as temporary:
-            whole = os.path.join(temporary, variant)
-            os.mkdir(whole)
-            made = write_variant(model, variant, whole)
-            save_tokenizer(tokenizer, whole)
-            save_settings(whole, {**kept, "variant": variant})
-            first = predict_logits(made, tokenizer, texts[:SAME_ROWS], settings)
-            with whole_folder(folder) as target:
-                shutil.copytree(whole, target, dirs_exist_ok=True)
-        figures, logits, again = measure_in_fresh_process(folder, "float32")
-    except InputError:
-        raise
-    except Exception as error:  # a package or a kernel that is missing, an operator that cannot be exported
-        if getattr(error, "errno", None) == errno.ENOSPC:
-            raise cannot_write(folder, error) from error
-        return {"variant": variant, "status": "not run", "reason": one_line(error)}
-    return {**compare(variant, figures, logits, original), "folder": folder, "same_logits": bool(np.array_equal(first, again))}
+# Comparison
 
 
 def measure_alone(options):
-    """Load one model from disk, measure it on VAL_PATH, and save what was measured to --measured: the fresh process.
+    """Load one model from disk, measure it on VAL_PATH and TEST_PATH, and save that to --measured: the fresh process.
 
-    The .npz file holds logits, float32 (texts, classes), those of the first texts by themselves (first), and
+    The .npz file holds logits, float32 (texts, classes), of both sets, those of the first texts by themselves (first), and
     the figures of `measure` as JSON, with the throughput and the sparsity of a pruned variant.
     """
     folder = weights_folder(options)
@@ -1240,11 +1651,12 @@ def measure_alone(options):
     figures = measure(model, tokenizer, texts, labels, settings, folder, logits)
     figures |= {"texts_per_second": len(texts) / seconds, "sparsity": sparsity,
                 "weights_bytes": max(map(os.path.getsize, files_in(folder)))}
-    np.savez(options.measured, logits=logits, first=first, figures=json.dumps(figures))
+    test = predict_logits(model, tokenizer, read_for(settings, "TEST_PATH")[0], settings) if TEST_PATH else np.zeros(0)
+    np.savez(options.measured, logits=logits, test_logits=test, first=first, figures=json.dumps(figures))
 
 
 def measure_in_fresh_process(folder, precision):
-    """Return (figures, logits, logits of the first texts) of a saved model, from a process of its own.
+    """Return the figures of a saved model, its logits, test_logits and first (the first texts'), from a process of its own.
 
     Raises RuntimeError with what that process said last where it fails.
     """
@@ -1258,59 +1670,131 @@ def measure_in_fresh_process(folder, precision):
             said = process.stderr.strip().splitlines() or [f"the process ended with status {process.returncode}"]
             raise RuntimeError(said[-1].removeprefix("error: "))
         with np.load(path, allow_pickle=False) as content:
-            return json.loads(str(content["figures"])), content["logits"], content["first"]
+            return SimpleNamespace(figures=json.loads(str(content["figures"])),
+                                   **{name: content[name] for name in ("logits", "test_logits", "first")})
 
 
-def measure_originals(model, settings, source):
+def measure_originals(original):
     """Return the rows of the report of the original in float32, and in the precision in which it is served here."""
     try:
-        figures, logits, _ = measure_in_fresh_process(source, "float32")
-        rows = [compare("original", figures, logits)]
-        served = str(precision_of(model.device, settings["family"])).removeprefix("torch.")
+        original.measured = measure_in_fresh_process(original.folder, "float32")
+        rows = [compare("original", original.measured, original)]
+        served = str(precision_of(original.model.device, original.settings["family"])).removeprefix("torch.")
         if served != "float32":
-            rows.append(compare(f"original_{served}", *measure_in_fresh_process(source, served)[:2], rows[0]))
+            rows.append(compare(f"original_{served}", measure_in_fresh_process(original.folder, served), original, rows[0]))
         return rows
     except RuntimeError as error:
-        raise InputError(f"{source} cannot be measured: {error}") from error
+        raise InputError(f"{original.folder} cannot be measured: {error}") from error
 
 
-def compare(variant, figures, logits, original=None):
-    """Return the row of the report of a model that was measured: its figures beside those of the original's row."""
-    kept = ("accuracy", "macro_f1", "bytes", "weights_bytes", "peak_memory_bytes", "latency_1_median", "latency_1_p95",
-            "latency_32_median", "latency_32_p95", "texts_per_second", "sparsity", "precision", "rows")
-    row = {"variant": variant, "status": "measured", **{key: figures[key] for key in kept}, "logits": logits}
-    original = original or row
-    return {**row, "accuracy_change": row["accuracy"] - original["accuracy"],
-            "macro_f1_change": row["macro_f1"] - original["macro_f1"],
-            "agreement": float((logits.argmax(1) == original["logits"].argmax(1)).mean()),
-            "bytes_share": row["bytes"] / original["bytes"], "speed": row["texts_per_second"] / original["texts_per_second"]}
+def compare(variant, measured, original, first_row=None):
+    """Return the row of the report of a model that was measured; first_row: the original's, None for itself."""
+    kept = ("bytes", "weights_bytes", "peak_memory_bytes", "latency_1_median", "latency_1_p95", "latency_32_median",
+            "latency_32_p95", "texts_per_second", "sparsity", "precision", "rows", "temperature")
+    row = {"variant": variant, "status": "measured", **{key: measured.figures[key] for key in kept},
+           **quality(original.labels, measured.logits, original.measured.logits)}
+    if original.test_labels is not None:
+        tested = quality(original.test_labels, measured.test_logits, original.measured.test_logits)
+        row |= {"test_rows": len(original.test_labels), **{f"test_{key}": value for key, value in tested.items()}}
+    first_row = first_row or row
+    return {**row, "bytes_share": row["bytes"] / first_row["bytes"],
+            "speed": row["texts_per_second"] / first_row["texts_per_second"]}
+
+
+def quality(labels, logits, reference):
+    """Return what logits (texts, classes) are worth beside those of the original: a dict of figures.
+
+    lost and won count the texts that the original alone has right, and that the variant alone has; mcnemar_p is the
+    probability of a split at least as uneven if both were equally good (McNemar 1947; exact, two-sided).
+    """
+    predicted, before = logits.argmax(1), reference.argmax(1)
+    accuracy, macro_f1 = scores(labels, logits)[1:]
+    lost, won = int(((before == labels) & (predicted != labels)).sum()), int(((before != labels) & (predicted == labels)).sum())
+    old_accuracy, old_macro_f1 = scores(labels, reference)[1:]
+    return {"accuracy": accuracy, "accuracy_change": accuracy - old_accuracy, "macro_f1": macro_f1,
+            "macro_f1_change": macro_f1 - old_macro_f1, "agreement": float((predicted == before).mean()), "lost": lost, "won": won,
+            "mcnemar_p": float(binomtest(lost, lost + won).pvalue) if lost + won else 1.0,
+            "calibration_error": calibration_error(labels, logits)}
 
 
 def report_compression(rows, source):
-    """Print the table of the variants, and save it as compression.json, .csv and .png under OUTPUT_DIR."""
-    content = {"weights": source, "data": VAL_PATH, "sparsity": SPARSITY, "threads": torch.get_num_threads(),
+    """Print the tables of the variants, and save them as compression.json, .csv and .png under OUTPUT_DIR."""
+    content = {"weights": source, "data": VAL_PATH, "test": TEST_PATH, "sparsity": SPARSITY, "threads": torch.get_num_threads(),
                "processor": platform.processor() or platform.machine(), "variants": rows, "versions": versions()}
     table = pd.DataFrame(rows).set_index("variant")
     save_all({os.path.join(OUTPUT_DIR, "compression.json"): json.dumps(content, indent=2).encode(),
               os.path.join(OUTPUT_DIR, "compression.csv"): table.to_csv().encode(),
               os.path.join(OUTPUT_DIR, "compression.png"): draw_trade_off(rows)})
-    columns = {  # of the printed table: name, what it shows, its unit, its form
-        "accuracy": ("accuracy", 1, "{:.4f}"), "change": ("accuracy_change", 1, "{:+.4f}"),
-        "macro F1": ("macro_f1", 1, "{:.4f}"), "change ": ("macro_f1_change", 1, "{:+.4f}"),
-        "agreement": ("agreement", 1, "{:.4f}"),
-        "MB": ("bytes", 1e6, "{:.1f}"), "share": ("bytes_share", 0.01, "{:.1f} %"),
+    measured = table[table["status"] == "measured"]
+    for prefix, path in (("", VAL_PATH), ("test_", TEST_PATH)):
+        if path:
+            said = "these chose the epoch and the temperature" if not prefix else "these should have chosen nothing"
+            print(f"\n{measured[f'{prefix}rows'].iloc[0]:.0f} texts of {path} ({said}):")
+            print_table(measured, {  # a column's name, what it shows, its unit, its form
+                "accuracy": (f"{prefix}accuracy", 1, "{:.4f}"), "change": (f"{prefix}accuracy_change", 1, "{:+.4f}"),
+                "macro F1": (f"{prefix}macro_f1", 1, "{:.4f}"), "change ": (f"{prefix}macro_f1_change", 1, "{:+.4f}"),
+                "agreement": (f"{prefix}agreement", 1, "{:.4f}"), "lost": (f"{prefix}lost", 1, "{:.0f}"),
+                "won": (f"{prefix}won", 1, "{:.0f}"), "McNemar p": (f"{prefix}mcnemar_p", 1, "{:.2f}"),
+                "calibration error": (f"{prefix}calibration_error", 1, "{:.4f}")})
+    print(f"\nOn {torch.get_num_threads()} threads:")
+    print_table(measured, {
+        "MB": ("bytes", 1e6, "{:.2f}"), "share": ("bytes_share", 0.01, "{:.1f} %"),
         "peak MiB": ("peak_memory_bytes", 2**20, "{:.0f}"), "batch 1 ms": ("latency_1_median", 1e-3, "{:.1f}"),
         "batch 32 ms": ("latency_32_median", 1e-3, "{:.1f}"), "texts/s": ("texts_per_second", 1, "{:.0f}"),
-        "speed": ("speed", 1, "{:.2f}"),
-    }
-    measured = table[table["status"] == "measured"]
-    shown_table = pd.DataFrame({name: measured[key].astype(float) / unit for name, (key, unit, _) in columns.items()})
-    print(shown_table.to_string(formatters={name: form.format for name, (_, _, form) in columns.items()}))
+        "speed": ("speed", 1, "{:.2f}")})
     for row in rows:
         if row["status"] != "measured":
             print(f"not run: {row['variant']}: {row['reason']}")
         elif row.get("same_logits") is False:
             print(f"note: {row['variant']} gives other logits than before it was saved")
+
+
+def print_table(table, columns):
+    """Print columns of a table: {name: (key, unit, form)}."""
+    shown_table = pd.DataFrame({name: table[key].astype(float) / unit for name, (key, unit, _) in columns.items()})
+    print(shown_table.to_string(formatters={name: form.format for name, (_, _, form) in columns.items()}))
+
+
+# Export
+
+
+def export(options):
+    """Write a model once more in a form that others load: pruned as plain safetensors, small and tiny as plain ONNX.
+
+    The original becomes ONNX in float32. What was written gives the same labels in a process of its own, or is refused.
+    """
+    check_writable(OUTPUT_DIR)
+    source = weights_folder(options)
+    model, tokenizer, settings = load_checkpoint(source)
+    variant = {"pruned": "original", "small": "onnx_int8", "tiny": "onnx_int8", "original": "onnx"}.get(settings["variant"])
+    if variant is None:
+        client = "transformers' pipeline" if settings["variant"] in ("int8", "nf4", "pruned_nf4") else "its own library"
+        raise InputError(f"{source} ({settings['variant']}) is in the form that {client} loads already; nothing to export")
+    target = os.path.join(OUTPUT_DIR, f"{os.path.basename(os.path.abspath(source)).removesuffix('.pt')}_export")
+    with whole_folder(target) as folder:
+        model.config.save_pretrained(folder)
+        if variant == "original":
+            model.save_pretrained(folder)
+        else:
+            path = os.path.join(folder, ONNX_FILES[variant])
+            os.makedirs(os.path.dirname(path))
+        if variant == "onnx":
+            export_onnx(model, path)
+        elif variant == "onnx_int8":
+            with lzma.open(os.path.join(source, "model.onnx.xz")) as packed, open(path, "wb") as file:
+                shutil.copyfileobj(packed, file)
+        save_tokenizer(tokenizer, folder)
+        save_settings(folder, {**settings, "variant": variant})
+        with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as file:
+            file.write(variant_card({**settings, "variant": variant}))
+        check_in_fresh_process(folder, model, tokenizer, settings, sample_texts(tokenizer))
+    print(f"written: {target} ({folder_bytes(target):,} bytes), from {source}")
+
+
+def sample_texts(tokenizer):
+    """Return SAME_ROWS texts of twelve random pieces of a vocabulary each: they need no data."""
+    pieces = np.random.default_rng(0).choice(sorted(tokenizer.get_vocab().values()), (SAME_ROWS, 12))
+    return [" ".join(tokenizer.decode(row, skip_special_tokens=True).split()) or "text" for row in pieces.tolist()]
 
 
 # Saving
@@ -1322,9 +1806,10 @@ def save_model(model, tokenizer, settings, data, history):
     What is measured is what was read back from the disk, as it will serve.
     """
     rate = learning_rate(settings["model"], model.config)
-    settings = {**settings, "names": list(data.classes.values()), "dataset": data.name,
+    settings = {**settings, "names": list(data.classes.values()), "dataset": data.name, "train_sha256": data.sha256,
                 "training": {**training_settings(), "LEARNING_RATE": rate}, "versions": versions()}
     best, record = (os.path.join(OUTPUT_DIR, f"{prefix}{settings['model']}") for prefix in ("best_", ""))
+    settings = calibrate(model, tokenizer, data.val_texts, data.val_labels, settings)
     with whole_folder(best) as folder:
         model.save_pretrained(folder)
         save_tokenizer(tokenizer, folder)
@@ -1407,10 +1892,6 @@ def model_card(settings, figures):
     """Return the README.md of a model folder: what it is, how it is fed, and what it reached."""
     report = "\n".join(f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1-score']:.3f} | "
                        f"{row['support']:.0f} |" for name, row in figures["report"].items())
-    feeding = {"bertweet": "Its tokenizer puts @USER, HTTPURL and the names of emoji into the text by itself; `pipeline` takes "
-                           "the names of the installed package emoji, emotion_classifier.py those of the pretraining.",
-               "user_http": "Write @user for user names and http for links, as emotion_classifier.py does.",
-               "none": "Texts are given as they are."}[settings["normalisation"]]
     training = "\n".join(f"- {name}: {value}" for name, value in settings["training"].items())
     return f"""---
 library_name: transformers
@@ -1420,7 +1901,7 @@ base_model: {settings["model_id"]}
 # {settings["model"]}, fine-tuned to {len(settings["names"])} classes
 
 {", ".join(settings["names"])}; trained on {settings["dataset"]}.
-{feeding} At most {settings["max_length"]} tokens are read.
+{feeding(settings)} At most {settings["max_length"]} tokens are read.
 
     from transformers import pipeline
     pipeline("text-classification", "PATH OF THIS FOLDER", truncation=True)("i feel so lucky to have you")
@@ -1436,6 +1917,70 @@ Trained with:
 
 {training}
 """
+
+
+def feeding(settings):
+    """Return how a model's texts are to be given to it, a sentence for its card."""
+    return {"bertweet": "Its tokenizer puts @USER, HTTPURL and the names of emoji into the text by itself; `pipeline` takes "
+                       "the names of the installed package emoji, emotion_classifier.py those of the pretraining.",
+           "user_http": "Write @user for user names and http for links, as emotion_classifier.py does.",
+           "none": "Texts are given as they are."}[settings["normalisation"]]
+
+
+PIPELINE = """    from transformers import pipeline
+    pipeline("text-classification", "PATH OF THIS FOLDER", truncation=True)("i feel so lucky to have you")"""
+SESSION = """    import onnxruntime, tokenizers  # logits = session.run(None, {"input_ids": ..., "attention_mask": ...})
+    tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
+    session = onnxruntime.InferenceSession("onnx/%s")
+
+    import { pipeline } from "@huggingface/transformers"  // in a browser or Node.js
+    await pipeline("text-classification", "PATH OF THIS FOLDER", { dtype: "%s" })"""
+PACKED = """    python3 emotion_classifier.py --mode export --weights "PATH OF THIS FOLDER"  # plain ONNX again, for any client"""
+CARDS = {  # of each variant: what it is, the library that reads it, how
+    "original": ("Weights of 0 are pruned ones.", "transformers", PIPELINE),
+    "pruned": ("Linear layers without their smallest weights; stored as a bit mask and the values left.", "safetensors",
+               PACKED.replace("ONNX again", "safetensors again")),
+    "int8": ("bitsandbytes LLM.int8, a scale for each token and each channel.", "transformers", PIPELINE),
+    "nf4": ("bitsandbytes NF4 with double quantisation.", "transformers", PIPELINE),
+    "pruned_nf4": ("Pruned, then bitsandbytes NF4 with double quantisation.", "transformers", PIPELINE),
+    "onnx": ("The network as ONNX in float32.", "transformers.js", SESSION % ("model.onnx", "fp32")),
+    "onnx_int8": ("ONNX with INT8 weights; activations are quantised token by token.", "transformers.js",
+                  SESSION % ("model_quantized.onnx", "q8")),
+    "small": ("ONNX with INT8 weights of few different values, packed with xz.", "onnxruntime", PACKED),
+    "tiny": ("Some of the layers and of the vocabulary, distilled; ONNX with INT8 weights of few different values, packed "
+             "with xz.", "onnxruntime", PACKED),
+    "openvino_int8": ("OpenVINO with INT8 weights.", "openvino", '    openvino.Core().compile_model("openvino_model.xml")'),
+    "openvino_int4": ("OpenVINO with INT4 weights.", "openvino", '    openvino.Core().compile_model("openvino_model.xml")')}
+
+
+def variant_card(settings, row=None, first_row=None):
+    """Return the README.md of a variant's folder: what it is, who can load it, and what it reached, if that is known."""
+    what, client, use = CARDS[settings["variant"]]
+    figures = ""
+    if row:
+        sets = [("", f"{row['rows']:,} rows of {os.path.basename(VAL_PATH)}, which chose the epoch")]
+        if "test_rows" in row:
+            sets.append(("test_", f"{row['test_rows']:,} rows of {os.path.basename(TEST_PATH)}"))
+        lines = "\n".join(f"| {rows} | {row[f'{prefix}accuracy']:.4f} | {row[f'{prefix}macro_f1']:.4f} | "
+                          f"{first_row[f'{prefix}accuracy']:.4f} | {first_row[f'{prefix}macro_f1']:.4f} | "
+                          f"{row[f'{prefix}calibration_error']:.4f} |" for prefix, rows in sets)
+        figures = ("\n| measured on | accuracy | macro F1 | the original's | the original's | calibration error |\n"
+                   f"|---|---|---|---|---|---|\n{lines}\n")
+    return f"""---
+library_name: {client}
+pipeline_tag: text-classification
+base_model: {settings["model_id"]}
+---
+# {settings["model"]}, {settings["variant"]}: {len(settings["names"])} classes
+
+{", ".join(settings["names"])}; trained on {settings.get("dataset", "data that is not recorded")}.
+{what}
+{feeding(settings)} At most {settings["max_length"]} tokens are read.
+
+{use}
+
+or: python3 {SCRIPT} --weights "PATH OF THIS FOLDER" --text "i feel so lucky to have you"
+{figures}"""
 
 
 def report(results, data):
@@ -1560,11 +2105,16 @@ def check_settings(folder, settings, config):
     names = [config.id2label[number] for number in range(config.num_labels)]
     labels = settings.setdefault("labels", [str(number) for number in range(len(names))])
     settings.setdefault("names", names)
-    known = {"variant": str, "normalisation": str, "max_length": int, "model": str, "family": str, "labels": list, "names": list}
+    settings.setdefault("temperature", 1.0)
+    settings.setdefault("biases", [0.0] * len(names))
+    known = {"variant": str, "normalisation": str, "max_length": int, "model": str, "family": str, "labels": list, "names": list,
+             "temperature": float, "biases": list}
     wrong = [key for key, kind in known.items() if not isinstance(settings.get(key), kind)]
     ways = "bertweet", "user_http", "none"
-    if not wrong and not (4 <= settings["max_length"] <= 10**5 and settings["normalisation"] in ways):
-        wrong = ["max_length or normalisation"]
+    if not wrong and not (4 <= settings["max_length"] <= 10**5 and settings["normalisation"] in ways
+                          and 0.01 <= settings["temperature"] <= 100 and len(settings["biases"]) == len(names)
+                          and all(isinstance(bias, float) for bias in settings["biases"])):
+        wrong = ["max_length, normalisation, temperature or biases"]
     if wrong:
         raise InputError(f"{folder}: emotion_classifier.json has no {wrong[0]} that can be used; train it anew")
     if settings["names"] != names or len(labels) != len(names) or len(set(names)) < len(names):
@@ -1608,8 +2158,9 @@ def load_older(path):
     family, normalisation = describe_family(network, tokenizer)
     longest = min(given.get("max_length", MAX_LENGTH), most_tokens(model, MAX_LENGTH))
     settings = {"model": content.get("model_name", model_id), "model_id": model_id, "family": family, "labels": labels,
-                "names": names, "normalisation": normalisation, "max_length": longest, "variant": "original"}
-    return model.to(PartialState().device).eval(), tokenizer, settings
+                "names": names, "normalisation": normalisation, "max_length": longest, "variant": "original",
+                "temperature": 1.0, "biases": [0.0] * classes}
+    return read_first_token(model).to(PartialState().device).eval(), tokenizer, settings
 
 
 # Pictures
@@ -1682,7 +2233,7 @@ class Data:
     """Texts (lists of str) and class numbers (int64 arrays), and what they mean.
 
     classes: {what stands in files: its name}, in the order of the numbers; left_out counts the training rows that are
-    not used; name: of the data set.
+    not used; name: of the data set; sha256: of its training file.
     """
 
     train_texts: list
@@ -1692,6 +2243,7 @@ class Data:
     classes: dict
     left_out: dict
     name: str
+    sha256: str
 
 
 def read_data(processes):
@@ -1718,7 +2270,7 @@ def read_data(processes):
     print(f"classes: {', '.join(f'{value} {name}' if value != name else name for value, name in classes.items())}")
     return Data(texts, number_labels(labels, names, classes, path), val_texts,
                 number_labels(val_labels, val_names, classes, val_path), classes, left_out,
-                "emotion (CARER)" if sha256_of(path) == DEFAULTS["TRAIN_HASH"] else os.path.basename(path))
+                CARER if (sha256 := sha256_of(path)) == DEFAULTS["TRAIN_HASH"] else os.path.basename(path), sha256)
 
 
 def rows_to_keep(texts, labels, elsewhere):
@@ -2562,7 +3114,7 @@ TOKENIZER_KEYS = SPECIAL_TOKENS | {  # of tokenizer_config.json; the others can 
 VOCABULARIES = {"tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "spm.model",
                 "sentencepiece.bpe.model"}
 PLAIN_FILES = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)|merges\.txt|bpe\.codes"
-                         r"|pruned\.safetensors|model\.onnx(\.xz)?|openvino_model\.(xml|bin)|"
+                         r"|pruned\.safetensors|model\.onnx(\.xz)?|onnx/model(_quantized)?\.onnx|openvino_model\.(xml|bin)|"
                          + "|".join(map(re.escape, sorted(VOCABULARIES))))  # are read as they are; no other file is
 
 
@@ -2603,7 +3155,8 @@ def real_file(folder, name):
     folder = os.path.realpath(folder)
     path = os.path.realpath(os.path.join(folder, name))
     blobs = os.path.join(os.path.dirname(os.path.dirname(folder)), "blobs")
-    homes = [folder, blobs] if os.path.basename(os.path.dirname(folder)) == "snapshots" else [folder]
+    homes = [os.path.join(folder, os.path.dirname(name)).rstrip(os.sep)]
+    homes += [blobs] if os.path.basename(os.path.dirname(folder)) == "snapshots" else []
     if os.path.dirname(path) not in homes or not os.path.isfile(path):
         raise InputError(f"{os.path.join(folder, name)} is no file of this folder; put the file itself there, not a link")
     return path
@@ -2650,8 +3203,9 @@ def open_model_folder(folder, fix):
     """
     with tempfile.TemporaryDirectory() as view:
         try:
-            for name in os.listdir(folder):
-                if PLAIN_FILES.fullmatch(name):
+            os.mkdir(os.path.join(view, "onnx"))
+            for name in (*os.listdir(folder), *ONNX_FILES.values()):
+                if PLAIN_FILES.fullmatch(name) and os.path.lexists(os.path.join(folder, name)):
                     link(real_file(folder, name), os.path.join(view, name))
             for name, content in harmless_files(folder).items():
                 with open(os.path.join(view, name), "w", encoding="utf-8") as file:
@@ -2704,9 +3258,10 @@ def load_tokenizer(view, config):
 
 def load_network(view, config, **options):
     """Return (model, report) of a classifier in float32; the report names missing, unexpected, mismatched weights."""
-    return AutoModelForSequenceClassification.from_pretrained(
+    model, report = AutoModelForSequenceClassification.from_pretrained(
         view, config=config, **{"dtype": torch.float32, "local_files_only": True, "trust_remote_code": False,
                                 "output_loading_info": True, "ignore_mismatched_sizes": True, **options})
+    return read_first_token(model), report
 
 
 def save_tokenizer(tokenizer, folder):
@@ -3062,7 +3617,7 @@ def parse_arguments():
     """Read the command line, set the constants that it names, and return the other options."""
     style = argparse.RawDescriptionHelpFormatter
     parser = OneLineParser(description=__doc__, formatter_class=style, allow_abbrev=False)
-    parser.add_argument("--mode", choices=("train", "inference", "evaluate", "compress"), default="train",
+    parser.add_argument("--mode", choices=("train", "inference", "evaluate", "compress", "export"), default="train",
                         help="what to do (now train)")
     parser.add_argument("--model", choices=MODELS, help="what to train; without it all four are, one after another")
     parser.add_argument("--model_id", metavar="ID", help="train another encoder: its name on the hub, or a local "

@@ -32,7 +32,7 @@ EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
 NAMES = ["--label_names", ",".join(EMOTIONS)]  # the small data are not the default file, which brings them
 FAMILIES = ("BERTweet", "CardiffRoBERTa", "ModernBERT", "MiniLM")
 OPENVINO = ("openvino_int8", "openvino_int4")
-VARIANTS = ("pruned", "int8", "nf4", "pruned_nf4", "onnx_int8", "small")
+VARIANTS = ("pruned", "int8", "nf4", "pruned_nf4", "onnx_int8", "small", "tiny")
 NOT_RUN = () if importlib.util.find_spec("openvino") else OPENVINO
 VARIANTS += OPENVINO if not NOT_RUN else ()
 ADDED = ["predicted_label", "predicted_emotion", "confidence"]
@@ -327,7 +327,7 @@ def variants(data, families, tmp_path_factory):
     found = {}
     for name in FAMILIES:
         home = tmp_path_factory.mktemp(f"compress_{name}")
-        result = run_main(home, "--mode", "compress", "--weights", families[name].best, "--val", data.val_path,
+        result = run_main(home, "--mode", "compress", "--weights", families[name].best, *data.paths, "--test", data.val_path,
                           "--output", home / "out", *EXACT, change=quick_compression)
         assert_good(result)
         content = json.loads((home / "out" / "compression.json").read_text())
