@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Measure Project2: its speed, a million rows, a test estimate, other people's data, and two processes against one.
+"""Measure Project2: speed, a million rows, a test estimate, compression, other people's data, two processes against one.
 
-Usage: python3 tests/benchmarks/project2.py throughput|million|holdout|tweeteval|processes [options]
+Usage: python3 tests/benchmarks/project2.py throughput|million|holdout|compression|steps|tweeteval|processes [options]
 
 throughput [--steps 20] [--texts 2000] [--rounds 1] [--weights FOLDER] [--seeds 1]
     Texts a second of MiniLM. Training: Training.step of the script, as it trains (batches of like
@@ -27,6 +27,15 @@ holdout [--seeds 1,2,3]
     those that the script trains on, numpy's default_rng(0), as in project1.py), which stand in for a
     test set: chosen on validation, scored by --mode evaluate on the rows held out. The peer is
     project1.py holdout on the same rows.
+compression [--seeds 1,2,3] [--technique all]
+    The variants of holdout's models (trained first where they are not there), made and measured by the command line
+    (--mode compress --train rest.csv --val validation.csv --test held.csv): the README's table. The peer is the original in the
+    same run; lost and won are the texts that it alone has right, and that the variant alone has, summed over the seeds, with
+    McNemar's p of each seed. Speeds, milliseconds and memory are medians over the seeds; set OMP_NUM_THREADS=1 for one core.
+steps [--seeds 1]
+    What each step of `small` and `tiny` costs on the rows held out, each step alone: accuracy, macro F1, and the mean
+    Kullback-Leibler divergence from the original's probabilities; and what it costs to leave the weights of one part of the
+    encoder STEP_BITS bits of entropy, part by part. The weights of holdout's models, float32, nothing trained.
 tweeteval [--seeds 1,2,3] [--tasks emotion,irony,offensive,sentiment]
     MiniLM trained by the command line with its default settings, the same for all tasks, on the pairs
     of files of TweetEval (--tweeteval FOLDER, ../shared/data/tweeteval, and twitter_human beside it for
@@ -40,7 +49,7 @@ processes [--rows 3000] [--seeds 1,2]
 
 Data: train.csv and validation.csv of FOLDER (--data FOLDER, ../shared/data/emotion). Each part takes
 --options "--epochs 1", further options of the script, and each that trains --model_id FOLDER, another
-encoder in MiniLM's place. holdout and tweeteval write below outputs/benchmark/project2, where a run that is
+encoder in MiniLM's place. holdout, compression and tweeteval write below outputs/benchmark/project2, where a run that is
 stopped goes on when it is started again, and what is there already is not trained anew; the others
 write to temporary folders.
 """
@@ -50,6 +59,7 @@ import importlib.util
 import itertools
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -61,6 +71,7 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SCRIPT = os.path.join(ROOT, "Project2", "emotion_classifier.py")
 OUTPUT = os.path.join(ROOT, "outputs", "benchmark", "project2")
+STEP_BITS = 3.0  # bits of entropy that `steps` leaves the weights of one part of an encoder
 PADDED = 128  # tokens of every text of the peer
 
 
@@ -286,13 +297,19 @@ def trained(output, arguments):
     return read_json(record)
 
 
-def holdout(options):
+def held_out(options):
+    """Write rest.csv and held.csv below OUTPUT, and return their paths: {"rest": path, "held": path}."""
     script = load_script(options)
     data = script.read_data(1)
     order = np.random.default_rng(0).permutation(len(data.train_texts))
     paths = {"held": os.path.join(OUTPUT, "held.csv"), "rest": os.path.join(OUTPUT, "rest.csv")}
     for name, rows in (("held", order[:2000]), ("rest", order[2000:])):
         write_rows(paths[name], [(data.train_texts[row], data.train_labels[row]) for row in rows])
+    return paths
+
+
+def holdout(options):
+    paths = held_out(options)
     extra, found = shlex.split(options.options), []
     for seed in options.seeds:
         output = os.path.join(OUTPUT, f"holdout_{seed}")
@@ -309,6 +326,108 @@ def holdout(options):
     means = [f"{mean:.4f} ({spread:.4f})" for mean, spread in zip(np.mean(found, 0), np.std(found, 0, ddof=len(found) > 1))]
     print(f"RESULT mean (standard deviation) of {len(found)} seeds: held out accuracy {means[0]}, macro F1 {means[1]}; validation "
           f"accuracy {means[2]}, macro F1 {means[3]}")
+
+
+def compression(options):
+    paths, tables = held_out(options), []
+    extra = shlex.split(options.options)
+    for seed in options.seeds:
+        trained(os.path.join(OUTPUT, f"holdout_{seed}"), [*data_options(options), "--train", paths["rest"],
+                                                         *model_options(options), "--seed", seed, *extra])
+        output = os.path.join(OUTPUT, f"compression_{seed}")
+        record = os.path.join(output, "compression.json")
+        if not os.path.exists(record):
+            run(sys.executable, SCRIPT, "--mode", "compress", "--weights", os.path.join(OUTPUT, f"holdout_{seed}", "best_MiniLM"),
+                *data_options(options), "--train", paths["rest"], "--test", paths["held"], "--technique", options.technique,
+                "--seed", seed, "--output", output, *extra)
+        content = read_json(record)
+        for row in content["variants"]:
+            if row["status"] != "measured":
+                print(f"RESULT seed {seed}: {row['variant']} not run: {row['reason']}")
+        tables.append({row["variant"]: row for row in content["variants"] if row["status"] == "measured"})
+        print(f"RESULT seed {seed}: {len(tables[-1]) - 1} variants measured on {content['threads']} threads", flush=True)
+
+    def middle(key, unit):
+        return np.median([table[variant][key] for table in tables]) / unit
+
+    def mean(key, sign=""):
+        values = [table[variant][key] for table in tables]
+        return f"{np.mean(values):{sign}.4f} ({np.std(values, ddof=len(values) > 1):.4f})"
+
+    print(f"\n{len(tables)} seeds, means (standard deviations); on {content['threads']} threads of {content['processor']}\n")
+    print("| | MB | share | held out: accuracy | change | macro F1 | change | lost, won | p | calibration error | validation: "
+          "accuracy | macro F1 |\n|" + "---|" * 12)
+    for variant in tables[0]:
+        lost, won = (sum(table[variant][f"test_{key}"] for table in tables) for key in ("lost", "won"))
+        chance = ", ".join(f"{table[variant]['test_mcnemar_p']:.2f}" for table in tables)
+        print(f"| {variant} | {middle('bytes', 1e6):.2f} | {middle('bytes_share', 0.01):.1f} % | {mean('test_accuracy')} | "
+              f"{np.mean([table[variant]['test_accuracy_change'] for table in tables]):+.4f} | {mean('test_macro_f1')} | "
+              f"{np.mean([table[variant]['test_macro_f1_change'] for table in tables]):+.4f} | {lost}, {won} | {chance} | "
+              f"{mean('test_calibration_error')} | {mean('accuracy')} | {mean('macro_f1')} |")
+    print("\n| | 1 text, ms | 32 texts, ms | texts a second | times the original | peak MiB |\n|" + "---|" * 6)
+    for variant in tables[0]:
+        print(f"| {variant} | {middle('latency_1_median', 1e-3):.1f} | {middle('latency_32_median', 1e-3):.0f} | "
+              f"{middle('texts_per_second', 1):.0f} | {middle('speed', 1):.2f} | {middle('peak_memory_bytes', 2**20):.0f} |")
+
+
+def steps(options):
+    """Print what each step of small and tiny costs, and which part of the encoder bears coarser weights least."""
+    import copy
+
+    import torch
+    import torch.nn.functional as F
+
+    script = load_script(options)
+    paths = held_out(options)
+    script.TEST_PATH = paths["held"]
+    for seed in options.seeds:
+        model, tokenizer, settings = script.load_checkpoint(os.path.join(OUTPUT, f"holdout_{seed}", "best_MiniLM"))
+        texts, labels = script.read_for(settings, "TEST_PATH")
+        reference = script.predict_logits(model, tokenizer, texts, settings)
+
+        def show(name, network, pieces=tokenizer):
+            logits = script.predict_logits(network, pieces, texts, settings)
+            _, accuracy, macro_f1 = script.scores(labels, logits)
+            mine, its = (F.log_softmax(torch.tensor(given), 1) for given in (logits, reference))
+            divergence = F.kl_div(mine, its, log_target=True, reduction="batchmean").item()
+            print(f"| {name} | {accuracy:.4f} | {macro_f1:.4f} | {divergence:.4f} |", flush=True)
+
+        print(f"\nseed {seed}, {len(texts):,} rows held out\n\n| step | accuracy | macro F1 | divergence |\n|---|---|---|---|")
+        show("original, float32", model)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "model.onnx")
+            script.quantize_onnx(model, path)
+            show("INT8 weights and activations (onnx_int8)", script.OnnxClassifier(path, model.config))
+            for bits in (script.SMALL_BITS, 4.5, 4.0, 3.5):
+                show(f"and weights of {bits} bits of entropy", script.OnnxClassifier(script.coarsen_graph(path, bits), model.config))
+            student = copy.deepcopy(model)
+            with open(paths["rest"], newline="", encoding="utf-8") as file:
+                seen = [row["text"] for row in csv.DictReader(file)]
+            pieces = script.cut_vocabulary(student, tokenizer, seen, settings)
+            show(f"vocabulary cut to {student.config.vocab_size:,} pieces, float32", student, pieces)
+            show(f"{script.TINY_LAYERS} layers, before they have learned", script.keep_layers(model, script.TINY_LAYERS))
+            script.quantize_onnx(model, path)
+            import onnx
+            parts = {}
+            for tensor in onnx.load(path).graph.initializer:
+                if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) > 1:
+                    parts.setdefault(part_of(tensor.name, onnx.load(path).graph), []).append(tensor.name)
+            for part, names in sorted(parts.items()):
+                graph = onnx.load(path)
+                for tensor in graph.graph.initializer:
+                    if tensor.name in names:
+                        coarse = script.coarsen(onnx.numpy_helper.to_array(tensor), STEP_BITS)
+                        tensor.CopyFrom(onnx.numpy_helper.from_array(coarse, tensor.name))
+                show(f"{STEP_BITS} bits in {part} alone", script.OnnxClassifier(graph.SerializeToString(), model.config))
+
+
+def part_of(name, graph):
+    """Return the part of the encoder that an INT8 tensor of a graph belongs to, by the name of the layer that uses it."""
+    node = next(node for node in graph.node if name in node.input)
+    found = re.search(r"layer\.?(\d+)/(attention|intermediate|output)", node.name)
+    if not found:
+        return "embeddings" if "embedding" in name or "Gather" in node.op_type else "head"
+    return f"layer {int(found[1]) + 1}, {'attention' if found[2] == 'attention' else 'feed-forward'}"
 
 
 def tweeteval(options):
@@ -363,8 +482,8 @@ def processes(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = {"throughput": throughput, "million": million, "holdout": holdout, "tweeteval": tweeteval,
-             "processes": processes}
+    parts = {"throughput": throughput, "million": million, "holdout": holdout, "compression": compression, "steps": steps,
+             "tweeteval": tweeteval, "processes": processes}
     parser.add_argument("part", choices=parts)
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")])
     parser.add_argument("--data", default=os.path.join(ROOT, os.pardir, "shared", "data", "emotion"))
@@ -373,12 +492,14 @@ def main():
     parser.add_argument("--weights", help="throughput, million: a folder that training wrote")
     parser.add_argument("--model_id", default="", help="an encoder in MiniLM's place: a local folder")
     parser.add_argument("--options", default="", help='further options of the script, such as "--epochs 1"')
+    parser.add_argument("--technique", default="all", help="compression: which")
     parser.add_argument("--rows", type=int, help="million: rows of the file; processes: training rows")
     parser.add_argument("--steps", type=int, default=20, help="throughput: timed training steps of each")
     parser.add_argument("--texts", type=int, default=2000, help="throughput: validation texts to predict")
     parser.add_argument("--rounds", type=int, default=1, help="throughput: how often these are predicted")
     options = parser.parse_args()
-    options.seeds = options.seeds or {"processes": [1, 2], "holdout": [1, 2, 3], "tweeteval": [1, 2, 3]}.get(options.part, [1])
+    three = dict.fromkeys(("holdout", "compression", "tweeteval"), [1, 2, 3])
+    options.seeds = options.seeds or {"processes": [1, 2], **three}.get(options.part, [1])
     options.rows = options.rows or (3000 if options.part == "processes" else 1_000_000)
     parts[options.part](options)
 

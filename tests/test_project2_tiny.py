@@ -1,0 +1,120 @@
+"""Project2, the variant tiny: fewer layers, a vocabulary that is cut, and what students learn from."""
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from project2 import EXACT, assert_good, assert_one_line, csv_bytes, each, made_rows, quick, quick_compression
+
+import numpy as np
+import torch
+import transformers
+from hypothesis import given, settings, strategies
+
+pytest_plugins = ["project2"]
+
+
+@each
+def test_tiny_has_the_pieces_of_its_texts_and_splits_unseen_words(script, loaded, variants, data, name):
+    _, tokenizer, found = script.load_checkpoint(variants[name].rows["tiny"]["folder"])
+    _, whole, _ = loaded[name]
+    seen = [text for text, _ in data.train]
+    pieces = [[tokenizer.convert_ids_to_tokens(row) for row in script.encode(tokenizer, seen, found)],
+              [whole.convert_ids_to_tokens(row) for row in script.encode(whole, seen, found)]]
+    assert pieces[0] == pieces[1]
+    config = json.loads((Path(variants[name].rows["tiny"]["folder"]) / "config.json").read_text())
+    assert config["vocab_size"] == len(tokenizer.get_vocab()) == max(tokenizer.get_vocab().values()) + 1
+    letters = sorted(set("".join(seen)) - {" "})
+    unseen = "".join(np.random.default_rng(0).choice(letters, 30))
+    tokens = tokenizer.convert_ids_to_tokens(script.encode(tokenizer, [unseen], found)[0])
+    assert len(tokens) > 5 and tokenizer.unk_token not in tokens, "a word that no text has falls into pieces"
+    for special in ("pad_token_id", "cls_token_id", "sep_token_id"):
+        token = getattr(whole, special.removesuffix("_id"))
+        assert tokenizer.convert_ids_to_tokens(getattr(tokenizer, special)) == token
+
+
+@each
+def test_a_cut_vocabulary_changes_no_logit_of_the_texts_that_it_was_cut_to(script, loaded, data, name):
+    model, tokenizer, found = loaded[name]
+    texts = [text for text, _ in data.train[:30]]
+    student = copy.deepcopy(model)
+    cut = script.cut_vocabulary(student, tokenizer, texts, found)
+    assert np.allclose(script.predict_logits(student, cut, texts, found), script.predict_logits(model, tokenizer, texts, found),
+                       atol=1e-4)
+    assert student.num_parameters() < model.num_parameters() == sum(part.numel() for part in model.parameters())
+
+
+@settings(max_examples=30, deadline=None)
+@given(words=strategies.lists(strategies.text("abcdeфя é#@", min_size=1, max_size=8), min_size=1, max_size=20))
+def test_any_vocabulary_of_word_pieces_is_cut_to_the_same_pieces(script, loaded, words):
+    model, tokenizer, found = loaded["MiniLM"]
+    texts = [text for text in map(" ".join, zip(words, reversed(words))) if text.strip()] or ["a"]
+    student = copy.deepcopy(model)
+    cut = script.cut_vocabulary(student, tokenizer, texts, found)
+    assert [cut.convert_ids_to_tokens(row) for row in script.encode(cut, texts, found)] == [
+        tokenizer.convert_ids_to_tokens(row) for row in script.encode(tokenizer, texts, found)]
+
+
+@pytest.mark.parametrize("number, kept", [(1, [5]), (2, [2, 5]), (3, [1, 3, 5]), (4, [0, 2, 3, 5]), (6, [0, 1, 2, 3, 4, 5]), (9, None)])
+def test_the_layers_that_are_kept_are_spread_evenly_and_the_last_is_among_them(script, number, kept):
+    config = transformers.BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=6, num_attention_heads=2, intermediate_size=32)
+    model = script.read_first_token(transformers.BertForSequenceClassification(config))
+    for place, layer in enumerate(model.bert.encoder.layer):
+        torch.nn.init.constant_(layer.output.dense.bias, place)
+    student = script.keep_layers(model, number)
+    found = [int(layer.output.dense.bias[0]) for layer in student.bert.encoder.layer]
+    assert found == (kept or list(range(6))) and student.config.num_hidden_layers == len(found)
+    assert model.config.num_hidden_layers == 6 and len(model.bert.encoder.layer) == 6, "the original stays whole"
+
+
+# What students learn from
+
+
+def test_students_ask_for_the_rows_that_the_model_was_trained_on(call, families, data, tmp_path):
+    """The default file is another model's: its labels would be taken for this model's."""
+    (tmp_path / "cwd").mkdir()
+    (tmp_path / "cwd" / "train.csv").write_bytes(csv_bytes(made_rows(60, 3)))
+    result = call("--mode", "compress", "--weights", families["MiniLM"].best, "--val", data.val_path, *EXACT,
+                  change=lambda module: (quick_compression(module), setattr(module, "VARIANTS", {"tiny": "tiny", "pruned": "prune"})))
+    assert_good(result)
+    rows = {row["variant"]: row for row in json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]}
+    assert rows["tiny"]["status"] == "not run" and "--train" in rows["tiny"]["reason"]
+    assert "note: pruned without training afterwards" in result.out and rows["pruned"]["status"] == "measured"
+    saved = json.loads((Path(rows["pruned"]["folder"]) / "emotion_classifier.json").read_text())
+    assert saved["trained_after_pruning"] == 0
+
+
+def test_a_file_of_the_name_train_csv_is_taken_where_it_is_the_one_that_the_model_was_trained_on(call, families, data, tmp_path):
+    (tmp_path / "cwd").mkdir()
+    (tmp_path / "cwd" / "train.csv").write_bytes((data.folder / "train.csv").read_bytes())
+    result = call("--mode", "compress", "--technique", "tiny", "--weights", families["MiniLM"].best, "--val", data.val_path,
+                  *EXACT, change=quick_compression)
+    assert_good(result)
+    assert "learning from 299 texts of train.csv" in result.out and "not run" not in result.out
+
+
+def test_students_learn_from_no_text_of_the_validation_set(call, families, data, tmp_path):
+    both = tmp_path / "both.csv"
+    both.write_bytes(csv_bytes(data.train[:40] + data.val))
+    arguments = ["--mode", "compress", "--technique", "tiny", "--weights", families["MiniLM"].best, "--val", data.val_path, *EXACT]
+    result = call(*arguments, "--train", both, change=quick_compression)
+    assert_good(result)
+    assert "learning from 40 texts" in result.out
+    other = tmp_path / "other.csv"
+    other.write_bytes(csv_bytes([("a text", "fury"), ("another", "joy")]))
+    assert_one_line(call(*arguments, "--train", other, change=quick), other, "fury")
+
+
+def test_a_student_comes_to_say_what_its_teacher_says(call, short, script, tmp_path):
+    """Without a label that is right: all rows of the file say the same."""
+    rows, val = made_rows(240, 1), made_rows(120, 2)
+    assert_good(call(*short(rows, val), "--LEARNING_RATE", 0.005, "--epochs", 4, *EXACT, change=quick))
+    arguments = ["--mode", "compress", "--technique", "tiny", "--weights", tmp_path / "out" / "best_MiniLM", *short(rows, val), *EXACT,
+                 "--learning_rate", 0.002, "--tiny_layers", 1]
+    found = {}
+    for epochs in (1, 12):
+        assert_good(call(*arguments, "--tiny_epochs", epochs, change=quick_compression))
+        row = json.loads((tmp_path / "out" / "compression.json").read_text())["variants"][-1]
+        found[epochs] = row["agreement"]
+    assert found[12] > 0.8 and found[12] >= found[1], found
