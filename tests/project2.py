@@ -1,7 +1,6 @@
 """What the tests of Project2 share: running its script, small models of each family, and what is trained once for all."""
 import contextlib
 import csv
-import importlib.util
 import io
 import json
 import logging
@@ -31,10 +30,7 @@ SCRIPT = Path(os.environ.get("PROJECT2_SCRIPT") or REPO / "Project2" / "emotion_
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
 NAMES = ["--label_names", ",".join(EMOTIONS)]  # the small data are not the default file, which brings them
 FAMILIES = ("BERTweet", "CardiffRoBERTa", "ModernBERT", "MiniLM")
-OPENVINO = ("openvino_int8", "openvino_int4")
-VARIANTS = ("pruned", "int8", "nf4", "pruned_nf4", "onnx_int8", "small", "tiny")
-NOT_RUN = () if importlib.util.find_spec("openvino") else OPENVINO
-VARIANTS += OPENVINO if not NOT_RUN else ()
+VARIANTS = ("pruned", "int8", "nf4", "pruned_nf4", "onnx_int8", "small", "tiny", "openvino_int8", "openvino_int4")
 ADDED = ["predicted_label", "predicted_emotion", "confidence"]
 TEXTS = ["i feel so lucky to have you", "i am furious", "im scared of what comes next and i cannot sleep at night", "ok"]
 LONG = "i am scared " * 400

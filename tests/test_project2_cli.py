@@ -154,8 +154,8 @@ def test_help_lists_every_constant(tmp_path):
              "learning_rate max_length sparsity precision seed resume text_column label_column label_names skip_empty")
     for flag in flags.split():
         assert re.search(rf"--{flag}[ ,]", out), flag
-    for word in ("train inference evaluate compress".split() + [*FAMILIES]
-                 + "prune quantize combined onnx small openvino all".split()):
+    for word in ("train inference evaluate compress export".split() + [*FAMILIES]
+                 + "prune quantize combined onnx small tiny openvino all".split()):
         assert word in out
 
 

@@ -196,9 +196,9 @@ def test_the_lines_at_the_end_serve_the_onnx_variant(executed):
     (block,) = re.findall(r"```python\n(.*?)```", executed.cells["serve-text"].source, re.DOTALL)
     assert "torch" not in block and "transformers" not in block
     bare = folder.parent.parent.parent / "bare"
-    bare.mkdir()
-    for name in ("model.onnx", "tokenizer.json"):
-        shutil.copy(folder / name, bare)
+    (bare / "onnx").mkdir(parents=True)
+    for name in ("onnx/model_quantized.onnx", "tokenizer.json"):
+        shutil.copy(folder / name, bare / name)
     result = subprocess.run([sys.executable, "-c", block], cwd=bare, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr[-2000:]
     emotion, probability = result.stdout.split()
