@@ -1092,6 +1092,10 @@ class Distillation(Training):
             for module in linear_layers(student).values():
                 module.weight.register_hook(functools.partial(torch.mul, (module.weight.detach() != 0).float()))
 
+    def finished(self):
+        """Return whether the epochs are over: the step size has to fall to its end."""
+        return self.epoch >= self.epochs
+
     def parameter_groups(self):
         """Return AdamW's groups: the head has learned already, and takes the steps of the others."""
         return parameter_groups(self.model, self.rate, 1.0)
