@@ -25,6 +25,7 @@ Writes   in --output: best_<Model>/ (safetensors, tokenizer, configuration, mode
     python3 emotion_classifier.py --mode inference --weights outputs/best_MiniLM --test_csv test.csv
     python3 emotion_classifier.py --mode evaluate --weights outputs/best_MiniLM --val validation.csv
     python3 emotion_classifier.py --mode compress --weights outputs/best_MiniLM --technique all
+    python3 emotion_classifier.py --mode export --weights outputs/best_MiniLM_tiny
     torchrun --nproc_per_node 2 emotion_classifier.py --model MiniLM
     accelerate launch --num_processes 4 emotion_classifier.py --model ModernBERT
     python3 emotion_classifier.py --help
@@ -166,8 +167,9 @@ EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")  # the defaul
 MODELS = {"BERTweet": "vinai/bertweet-base", "CardiffRoBERTa": "cardiffnlp/twitter-roberta-base",
           "ModernBERT": "answerdotai/ModernBERT-base", "MiniLM": "sentence-transformers/all-MiniLM-L6-v2"}
 RATES = {"BERTweet": 2e-5, "CardiffRoBERTa": 2e-5, "ModernBERT": 5e-5, "MiniLM": 1.5e-4}  # AdamW step sizes
-VARIANTS = {"pruned": "prune", "int8": "quantize", "nf4": "quantize", "pruned_nf4": "combined", "onnx_int8": "onnx",
-            "small": "small", "tiny": "tiny", "openvino_int8": "openvino", "openvino_int4": "openvino"}  # what compress makes: its --technique
+VARIANTS = {  # what compress makes: its --technique
+    "pruned": "prune", "int8": "quantize", "nf4": "quantize", "pruned_nf4": "combined", "onnx_int8": "onnx", "small": "small",
+    "tiny": "tiny", "openvino_int8": "openvino", "openvino_int4": "openvino"}
 ONNX_FILES = {"onnx": "onnx/model.onnx", "onnx_int8": "onnx/model_quantized.onnx"}  # as the hub and transformers.js have it
 XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]  # for bytes without words
 CARER = "emotion (CARER)"  # the name of the default data
@@ -247,7 +249,7 @@ def compress(options):
             rows.append(try_variant(original, variant, rows[0]))
             print(f"{variant}: {rows[-1].get('reason') or rows[-1]['folder']}", flush=True)
     report_compression(rows, original.folder)
-    shutil.rmtree(original.work, ignore_errors=True)
+    original.remove_work()
 
 
 # Text
@@ -399,7 +401,8 @@ def device_has_bfloat16(device):
 @functools.cache
 def bfloat16_is_faster():
     """Return whether this CPU multiplies matrices in bfloat16 in less time than in float32, tried in some milliseconds."""
-    made = {dtype: (torch.ones(256, 384, dtype=dtype), torch.ones(1536, 384, dtype=dtype)) for dtype in (torch.float32, torch.bfloat16)}
+    made = {dtype: (torch.ones(256, 384, dtype=dtype), torch.ones(1536, 384, dtype=dtype))
+            for dtype in (torch.float32, torch.bfloat16)}
     seconds = dict.fromkeys(made, math.inf)
     for dtype in [*made] * 30:  # by turns, and the least of many: what else runs does not decide
         started = time.perf_counter()
@@ -838,8 +841,8 @@ def print_figures(name, figures):
     if figures["classes_without_rows"]:
         print(f"note: no text is of {', '.join(figures['classes_without_rows'])}; macro F1 is over the classes that the texts or "
               "the predictions have")
-    print(f"calibration error: {figures['calibration_error']:.4f} in 15 bins of confidence; {figures['calibration_error_as_trained']:.4f} "
-          f"before the head was fitted to the validation rows (temperature {figures['temperature']:.3f})")
+    print(f"calibration error: {figures['calibration_error']:.4f} in 15 bins of confidence; "
+          f"{figures['calibration_error_as_trained']:.4f} before the head was fitted to the validation rows (temperature {figures['temperature']:.3f})")
     memory = figures["peak_memory_bytes"]
     for size in (1, 32):
         print(f"latency, batch {size}: median {figures[f'latency_{size}_median'] * 1e3:.1f} ms, 95th percentile "
@@ -961,7 +964,7 @@ class Original:
         if self.settings["variant"] != "original":
             raise InputError(f"{folder} is compressed already ({self.settings['variant']}); set --weights to the original")
         self.texts, self.labels = read_for(self.settings, "VAL_PATH")
-        self.test_labels = read_for(self.settings, "TEST_PATH")[1] if TEST_PATH else None
+        self.test_texts, self.test_labels = read_for(self.settings, "TEST_PATH") if TEST_PATH else ([], None)
 
     @functools.cached_property
     def identity(self):
@@ -977,20 +980,28 @@ class Original:
     def transfer_set(self):
         """What students learn from: (texts, class numbers, logits of the model, float32 (texts, classes)).
 
-        The texts of TRAIN_PATH, without those of VAL_PATH. Raises LookupError where it does not hold the model's training rows.
+        The texts of TRAIN_PATH, without those of VAL_PATH and TEST_PATH. Raises LookupError where no file was named and the
+        default one does not hold the model's training rows.
         """
-        if TRAIN_PATH == DEFAULTS["TRAIN_PATH"]:  # has anyone said that these rows are for this model?
-            default = DEFAULTS["TRAIN_HASH"] if self.settings.get("dataset") == CARER else ""
-            wanted = self.settings.get("train_sha256", default)
-            if wanted != TRAIN_HASH and not (os.path.isfile(TRAIN_PATH) and sha256_of(TRAIN_PATH) == wanted):
-                raise LookupError("it learns from the rows that the model was trained on; set --train to them")
+        if TRAIN_PATH == DEFAULTS["TRAIN_PATH"] and not self.is_training_file():
+            raise LookupError("it learns from the rows that the model was trained on; set --train to them")
         texts, labels = read_for(self.settings, "TRAIN_PATH")
-        keep, _ = rows_to_keep(texts, labels, set(self.texts))
+        keep, _ = rows_to_keep(texts, labels, {*self.texts, *self.test_texts})
         texts, labels = [texts[row] for row in keep], labels[keep]
         if not texts:
             raise LookupError(f"{TRAIN_PATH} has no row that is not in {VAL_PATH} too; set --train to the training rows")
         print(f"learning from {len(texts):,} texts of {TRAIN_PATH}", flush=True)
         return texts, labels, self.say(texts)
+
+    def is_training_file(self):
+        """Return whether the default TRAIN_PATH, as it lies here or is downloaded, is the file that the model was trained on."""
+        known = self.settings.get("train_sha256", DEFAULTS["TRAIN_HASH"] if self.settings.get("dataset") == CARER else "")
+        if known != TRAIN_HASH and not os.path.exists(TRAIN_PATH):
+            return False
+        try:
+            return sha256_of(acquire("TRAIN_PATH")) == known
+        except InputError as error:  # no network
+            raise LookupError(one_line(error)) from error
 
     def say(self, texts):
         """Return the model's logits of texts, float32 (texts, classes), in the precision that is fastest here."""
@@ -998,6 +1009,14 @@ class Original:
         dtype = precision_of(device, self.settings["family"])
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             return predict_logits(self.model, self.tokenizer, texts, self.settings)
+
+    def remove_work(self):
+        """Remove what a killed run would have gone on from."""
+        for name in (f"{each}.{kind}" for each in VARIANTS for kind in ("json", "pt")):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.work, name))
+        with contextlib.suppress(OSError):
+            os.rmdir(self.work)
 
     @functools.cached_property
     def pruned(self):
@@ -1741,7 +1760,8 @@ def quality(labels, logits, reference):
     lost, won = int(((before == labels) & (predicted != labels)).sum()), int(((before != labels) & (predicted == labels)).sum())
     old_accuracy, old_macro_f1 = scores(labels, reference)[1:]
     return {"accuracy": accuracy, "accuracy_change": accuracy - old_accuracy, "macro_f1": macro_f1,
-            "macro_f1_change": macro_f1 - old_macro_f1, "agreement": float((predicted == before).mean()), "lost": lost, "won": won,
+            "macro_f1_change": macro_f1 - old_macro_f1, "agreement": float((predicted == before).mean()),
+            "lost": lost, "won": won,
             "mcnemar_p": float(binomtest(lost, lost + won).pvalue) if lost + won else 1.0,
             "calibration_error": calibration_error(labels, logits)}
 
@@ -1792,6 +1812,7 @@ def export(options):
 
     The original becomes ONNX in float32. What was written gives the same labels in a process of its own, or is refused.
     """
+    set_constant("PRECISION", "float32")  # of both processes: what is compared are the weights
     check_writable(OUTPUT_DIR)
     source = weights_folder(options)
     model, tokenizer, settings = load_checkpoint(source)
@@ -1808,12 +1829,18 @@ def export(options):
             path = os.path.join(folder, ONNX_FILES[variant])
             os.makedirs(os.path.dirname(path))
         if variant == "onnx":
-            export_onnx(model, path)
+            try:
+                export_onnx(model, path)
+            except OSError:
+                raise
+            except Exception as error:  # a package that is missing, an operator that cannot be exported
+                raise InputError(f"{source} cannot be written as ONNX: {one_line(error)}") from error
         elif variant == "onnx_int8":
             with lzma.open(os.path.join(source, "model.onnx.xz")) as packed, open(path, "wb") as file:
                 shutil.copyfileobj(packed, file)
         save_tokenizer(tokenizer, folder)
-        save_settings(folder, {**settings, "variant": variant})
+        kept = {key: value for key, value in settings.items() if key != "metrics"}  # they are the source's
+        save_settings(folder, {**kept, "variant": variant})
         with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as file:
             file.write(variant_card({**settings, "variant": variant}))
         check_in_fresh_process(folder, model, tokenizer, settings, sample_texts(tokenizer))
@@ -1823,7 +1850,8 @@ def export(options):
 def sample_texts(tokenizer):
     """Return SAME_ROWS texts of twelve random pieces of a vocabulary each: they need no data."""
     pieces = np.random.default_rng(0).choice(sorted(tokenizer.get_vocab().values()), (SAME_ROWS, 12))
-    return [" ".join(tokenizer.decode(row, skip_special_tokens=True).split()) or "text" for row in pieces.tolist()]
+    texts = (tokenizer.decode(row, skip_special_tokens=True) for row in pieces.tolist())
+    return [" ".join("".join(sign if sign.isprintable() else " " for sign in text).split()) or "text" for text in texts]
 
 
 # Saving
@@ -1925,7 +1953,7 @@ def model_card(settings, figures):
     return f"""---
 library_name: transformers
 pipeline_tag: text-classification
-base_model: {settings["model_id"]}
+base_model: {json.dumps(settings["model_id"])}
 ---
 # {settings["model"]}, fine-tuned to {len(settings["names"])} classes
 
@@ -1985,6 +2013,8 @@ CARDS = {  # of each variant: what it is, the library that reads it, how
 def variant_card(settings, row=None, first_row=None):
     """Return the README.md of a variant's folder: what it is, who can load it, and what it reached, if that is known."""
     what, client, use = CARDS[settings["variant"]]
+    if use.startswith("    import onnxruntime") and settings["normalisation"] == "bertweet":  # it has no tokenizer.json
+        client, use = "onnxruntime", "Its tokenizer is transformers' BertweetTokenizer; transformers.js has none."
     figures = ""
     if row:
         sets = [("", f"{row['rows']:,} rows of {os.path.basename(VAL_PATH)}, which chose the epoch")]
@@ -1993,12 +2023,13 @@ def variant_card(settings, row=None, first_row=None):
         lines = "\n".join(f"| {rows} | {row[f'{prefix}accuracy']:.4f} | {row[f'{prefix}macro_f1']:.4f} | "
                           f"{first_row[f'{prefix}accuracy']:.4f} | {first_row[f'{prefix}macro_f1']:.4f} | "
                           f"{row[f'{prefix}calibration_error']:.4f} |" for prefix, rows in sets)
-        figures = ("\n| measured on | accuracy | macro F1 | the original's | the original's | calibration error |\n"
+        figures = ("\n| measured on | accuracy | macro F1 | the original's accuracy | the original's macro F1 | calibration "
+                   "error |\n"
                    f"|---|---|---|---|---|---|\n{lines}\n")
     return f"""---
 library_name: {client}
 pipeline_tag: text-classification
-base_model: {settings["model_id"]}
+base_model: {json.dumps(settings["model_id"])}
 ---
 # {settings["model"]}, {settings["variant"]}: {len(settings["names"])} classes
 
@@ -2134,10 +2165,11 @@ def check_settings(folder, settings, config):
     names = [config.id2label[number] for number in range(config.num_labels)]
     labels = settings.setdefault("labels", [str(number) for number in range(len(names))])
     settings.setdefault("names", names)
+    settings.setdefault("model_id", settings.get("model"))
     settings.setdefault("temperature", 1.0)
     settings.setdefault("biases", [0.0] * len(names))
-    known = {"variant": str, "normalisation": str, "max_length": int, "model": str, "family": str, "labels": list, "names": list,
-             "temperature": float, "biases": list}
+    known = {"variant": str, "normalisation": str, "max_length": int, "model": str, "model_id": str, "family": str,
+             "labels": list, "names": list, "temperature": float, "biases": list}
     wrong = [key for key, kind in known.items() if not isinstance(settings.get(key), kind)]
     ways = "bertweet", "user_http", "none"
     if not wrong and not (4 <= settings["max_length"] <= 10**5 and settings["normalisation"] in ways
@@ -2151,6 +2183,8 @@ def check_settings(folder, settings, config):
                          "emotion_classifier.json; train it anew")
     if not all(isinstance(name, str) and name.isprintable() for name in (*names, *labels)):
         raise InputError(f"{folder} has labels that cannot be printed: {shown(names)}")
+    if not all(str(settings.get(key, "")).isprintable() for key in ("model", "model_id", "dataset")):
+        raise InputError(f"{folder}: emotion_classifier.json has a model, model_id or dataset that cannot be printed")
     return settings
 
 

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -335,3 +336,65 @@ def test_links_out_of_the_graphs_folder_are_refused(call, sources, tmp_path, how
     if how == "nothing":
         place.unlink()
     assert_one_line(call("--weights", folder, "--text", "a"), graph, "no file of this folder")
+
+
+# What an export refuses, and what it writes of strange settings
+
+
+@each
+def test_sample_texts_can_be_given_on_a_command_line(loaded, script, name):
+    texts = script.sample_texts(loaded[name][1])
+    assert len(texts) == script.SAME_ROWS and len(set(texts)) > 60
+    assert all(text.isprintable() and text.strip() and len(text) <= 1000 for text in texts)
+
+
+def test_export_of_byte_level_vocabularies_as_users_run_it(sources, tmp_path):
+    result = run_script(SCRIPT, "--mode", "export", "--weights", sources["CardiffRoBERTa", "small"], "--output", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr[-1000:]
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
+def test_export_without_a_package_is_one_line(call, sources, tmp_path, monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert_one_line(call("--mode", "export", "--weights", sources["MiniLM", "original"]), sources["MiniLM", "original"], missing)
+    assert not [*(tmp_path / "out").iterdir()]
+
+
+def test_a_network_that_cannot_be_exported_is_one_line(call, sources, tmp_path):
+    def change(module):
+        def refuse(*_):
+            raise torch.onnx.errors.UnsupportedOperatorError("aten::foo", 18, None)
+        module.export_onnx = refuse
+    assert_one_line(call("--mode", "export", "--weights", sources["MiniLM", "original"], change=change), "aten::foo")
+    assert not [*(tmp_path / "out").iterdir()]
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "a\n---\nb: [", "\ud800", "a: b # [c"])
+def test_export_with_an_odd_model_id(call, sources, tmp_path, wrong):
+    folder = shutil.copytree(sources["MiniLM", "small"], tmp_path / "odd")
+    path = folder / "emotion_classifier.json"
+    settings = json.loads(path.read_text())
+    settings.pop("model_id")
+    path.write_text(json.dumps(settings if wrong is None else {**settings, "model_id": wrong}))
+    result = call("--mode", "export", "--weights", folder)
+    if wrong in (None, "a: b # [c"):
+        assert_good(result)
+        card = (tmp_path / "out" / "odd_export" / "README.md").read_text()
+        assert yaml.safe_load(card.split("---\n")[1])["base_model"] == (wrong or "MiniLM")
+    else:
+        assert_one_line(result, folder)
+
+
+def test_export_compares_in_float32(call, sources):
+    def change(module):
+        def check(*_):
+            assert module.PRECISION == "float32", "bfloat16 moves probabilities by more than a hundredth"
+        module.check_in_fresh_process = check
+    assert_good(call("--mode", "export", "--weights", sources["MiniLM", "pruned"], "--precision", "bfloat16", change=change))
+
+
+def test_a_card_promises_no_tokenizer_json_that_is_not_there(sources, exports):
+    for key in (("BERTweet", "onnx_int8"), ("BERTweet", "tiny"), ("BERTweet", "original")):
+        folder = (sources if key[1] == "onnx_int8" else exports)[key]
+        card = (folder / "README.md").read_text()
+        assert (folder / "tokenizer.json").exists() or "tokenizer.json" not in card and "transformers.js\n" not in card

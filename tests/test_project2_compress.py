@@ -94,12 +94,13 @@ def test_a_text_alone_decides_its_label(variants, script, data, name, variant):
     model, tokenizer, found = script.load_checkpoint(variants[name].rows[variant]["folder"])
     texts = [text for text, _ in data.val] + [" ".join(text for text, _ in data.val[:3])]
     alone = script.predict_logits(model, tokenizer, texts, found, 1)
+    second, first = np.sort(alone, 1)[:, -2:].T
     for size, order in ((3, range(len(texts))), (64, np.random.default_rng(0).permutation(len(texts)))):
+        order = list(order)
         logits = script.predict_logits(model, tokenizer, [texts[row] for row in order], found, size)
-        assert np.abs(logits - alone[list(order)]).max() < 0.05 * np.ptp(alone), size
-        first, second = np.sort(alone, 1)[:, -2:].T
-        clear = (second - first)[list(order)] > 0.05 * np.ptp(alone)
-        assert (logits.argmax(1) == alone[list(order)].argmax(1))[clear].all() and clear.sum() > len(texts) / 4
+        moved = np.abs(logits - alone[order]).max()
+        assert np.mean(first - second > 2 * moved) > 0.9, "what the others change could turn no label but those of near ties"
+        assert np.mean(logits.argmax(1) == alone[order].argmax(1)) > 0.98
 
 
 @each
@@ -273,7 +274,7 @@ def test_a_damaged_variant_is_one_line(call, variants, tmp_path, variant):
     """It is never made anew from other weights."""
     folder = shutil.copytree(variants["MiniLM"].rows[variant]["folder"], tmp_path / "damaged")
     kinds = (".safetensors", ".onnx", ".xz", ".bin")
-    weights = max((path for path in folder.iterdir() if path.suffix in kinds), key=lambda path: path.stat().st_size)
+    weights = max((path for path in folder.rglob("*") if path.suffix in kinds), key=lambda path: path.stat().st_size)
     whole = weights.read_bytes()
     contents = {"cut": whole[:len(whole) * 2 // 3], "empty": b"", "garbage": b"no weights" * 99}
     if weights.suffix == ".safetensors":
@@ -333,10 +334,10 @@ def test_a_killed_compression_goes_on_after_what_it_has_measured(call, variants,
     assert killed.code == -9
     done = {path.stem: (tmp_path / "out" / f"best_MiniLM_{path.stem}") for path in (tmp_path / "out" / "compression").glob("*.json")}
     assert set(done) == {"pruned", "int8"}
-    before = {path: path.stat().st_mtime_ns for folder in done.values() for path in folder.iterdir()}
+    before = {path: path.stat().st_mtime_ns for folder in done.values() for path in folder.rglob("*")}
     result = call(*arguments[:-2], change=quick_compression)
     assert_good(result)
-    assert before == {path: path.stat().st_mtime_ns for folder in done.values() for path in folder.iterdir()}
+    assert before == {path: path.stat().st_mtime_ns for folder in done.values() for path in folder.rglob("*")}
     rows = {row["variant"]: row for row in json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]}
     assert list(rows) == list(variants["MiniLM"].rows) and not (tmp_path / "out" / "compression").exists()
     for variant in VARIANTS:

@@ -1,6 +1,7 @@
 """Project2, the variant tiny: fewer layers, a vocabulary that is cut, and what students learn from."""
 import copy
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,21 @@ def test_a_file_of_the_name_train_csv_is_taken_where_it_is_the_one_that_the_mode
                   *EXACT, change=quick_compression)
     assert_good(result)
     assert "learning from 299 texts of train.csv" in result.out and "not run" not in result.out
+
+
+def test_another_file_of_that_name_is_not_taken_for_the_default_one(call, families, data, tmp_path):
+    """The folder of a model of the default data, and a train.csv of the user's own in the working folder."""
+    folder = shutil.copytree(families["MiniLM"].best, tmp_path / "model")
+    saved = json.loads((folder / "emotion_classifier.json").read_text())
+    (tmp_path / "cwd").mkdir()
+    (tmp_path / "cwd" / "train.csv").write_bytes((data.folder / "train.csv").read_bytes())
+    for known in ({"dataset": "emotion (CARER)"}, {"dataset": "emotion (CARER)", "train_sha256": "ab" * 32}):
+        saved.pop("train_sha256", None)
+        (folder / "emotion_classifier.json").write_text(json.dumps(saved | known))
+        assert_good(call("--mode", "compress", "--technique", "tiny", "--weights", folder, "--val", data.val_path, *EXACT,
+                         change=quick_compression))
+        row = json.loads((tmp_path / "out" / "compression.json").read_text())["variants"][-1]
+        assert row["status"] == "not run" and "--train" in row["reason"]
 
 
 def test_students_learn_from_no_text_of_the_validation_set(call, families, data, tmp_path):
