@@ -94,12 +94,11 @@ def test_a_text_alone_decides_its_label(variants, script, data, name, variant):
     model, tokenizer, found = script.load_checkpoint(variants[name].rows[variant]["folder"])
     texts = [text for text, _ in data.val] + [" ".join(text for text, _ in data.val[:3])]
     alone = script.predict_logits(model, tokenizer, texts, found, 1)
-    second, first = np.sort(alone, 1)[:, -2:].T
     for size, order in ((3, range(len(texts))), (64, np.random.default_rng(0).permutation(len(texts)))):
         order = list(order)
         logits = script.predict_logits(model, tokenizer, [texts[row] for row in order], found, size)
-        moved = np.abs(logits - alone[order]).max()
-        assert np.mean(first - second > 2 * moved) > 0.9, "what the others change could turn no label but those of near ties"
+        moved = np.median(np.abs(logits - alone[order]).max(1)) / np.ptp(alone, 0).max()
+        assert moved < (0.03 if "nf4" in variant else 1e-4), "NF4 computes in bfloat16, which rounds to 1 in 256"
         assert np.mean(logits.argmax(1) == alone[order].argmax(1)) > 0.98
 
 
