@@ -9,6 +9,7 @@ import pytest
 from project2 import EXACT, assert_good, assert_one_line, csv_bytes, each, made_rows, quick, quick_compression
 
 import numpy as np
+import tokenizers
 import torch
 import transformers
 from hypothesis import given, settings, strategies
@@ -145,3 +146,27 @@ def test_mixed_texts_are_of_the_words_of_the_others(script, texts, number):
     words = {word for text in texts for word in text.split()}
     assert len(mixed) == number and all(text.strip() and set(text.split()) <= words for text in mixed)
     assert mixed == script.mixed_texts(texts, number)
+
+
+def test_a_vocabulary_of_sentencepiece_is_cut_too(script, data):
+    """A Unigram model: a list of pieces and their probabilities, as XLM-RoBERTa, ALBERT and DeBERTa have it."""
+    texts = [text for text, _ in data.train]
+    special = ["<pad>", "<unk>", "<s>", "</s>"]
+    unigram = tokenizers.Tokenizer(tokenizers.models.Unigram())
+    unigram.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    unigram.train_from_iterator(texts, tokenizers.trainers.UnigramTrainer(vocab_size=600, special_tokens=special, unk_token="<unk>",
+                                                                          show_progress=False))
+    unigram.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)])
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=unigram, pad_token="<pad>", unk_token="<unk>", cls_token="<s>", sep_token="</s>", model_max_length=128)
+    config = transformers.BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                                     intermediate_size=32, pad_token_id=0)
+    student = script.read_first_token(transformers.BertForSequenceClassification(config)).eval()
+    given = {"normalisation": "none", "max_length": 128}
+    cut = script.cut_vocabulary(student, tokenizer, texts[:30], given)
+    assert len(cut) < len(tokenizer) and student.config.vocab_size == len(cut)
+    for row in range(30):
+        assert cut.convert_ids_to_tokens(script.encode(cut, texts[row:row + 1], given)[0]) == tokenizer.convert_ids_to_tokens(
+            script.encode(tokenizer, texts[row:row + 1], given)[0])
+    unseen = cut.convert_ids_to_tokens(script.encode(cut, ["zqxjkvwy"], given)[0])
+    assert len(unseen) > 5 and (set("zqxjkvwy") - set("".join(texts)) or "<unk>" not in unseen)

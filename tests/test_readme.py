@@ -15,7 +15,8 @@ def test_first_block_installs_and_runs_the_main_job():
 
 
 def test_second_block_installs_and_tests():
-    assert BLOCKS[1].strip() == "python3 -m pip install -r tests/requirements.txt && python3 -m pytest -q tests"
+    assert BLOCKS[1].strip() == ("python3 -m pip install -r tests/requirements.txt && "
+                                 "python3 -m pytest -q -n 2 --dist loadfile tests")
 
 
 def test_ci_runs_the_second_block():
