@@ -2281,14 +2281,14 @@ def draw_distribution(data):
 
 
 def draw_trade_off(rows):
-    """Return a PNG of macro F1 over bytes on disk of the models that were measured, as bytes."""
+    """Return a PNG of macro F1 over bytes on disk of the models that were measured, as bytes: on TEST_PATH where there is one."""
     table = pd.DataFrame(rows)
     table = table[(table["status"] == "measured") & ~table["variant"].str.startswith("original_")]  # that is the same folder
     table = table.assign(megabytes=table["bytes"] / 1e6)
-    axes = table.plot.scatter("megabytes", "macro_f1", figsize=(7, 4), grid=True, xlabel="size on disk (MB)",
-                              ylabel="validation macro F1")
+    key, label = ("test_macro_f1", "macro F1, test rows") if "test_macro_f1" in table else ("macro_f1", "validation macro F1")
+    axes = table.plot.scatter("megabytes", key, figsize=(7, 4), grid=True, xlabel="size on disk (MB)", ylabel=label, logx=True)
     for _, row in table.iterrows():
-        axes.annotate(row["variant"], (row["megabytes"], row["macro_f1"]), textcoords="offset points", xytext=(4, 4), fontsize=8)
+        axes.annotate(row["variant"], (row["megabytes"], row[key]), textcoords="offset points", xytext=(4, 4), fontsize=8)
     axes.margins(0.15)
     return png(axes)
 
