@@ -149,10 +149,10 @@ SEED: Annotated[int, Field(ge=0, lt=2**32)] = 1  # of the initial weights, dropo
 SPARSITY: Share = 0.3  # share of the linear layers' weights that pruning sets to zero
 PRUNED_EPOCHS: Annotated[int, Field(ge=0, le=1000)] = 1  # epochs of training after pruning, on TRAIN_PATH; 0 is none
 PRUNED_RATE: Weight = 0.3  # its step size over that of the original's training
-SMALL_BITS: Annotated[float, Field(ge=1, le=8)] = 5.6  # most bits of entropy that the variant small leaves a weight
+SMALL_BITS: Annotated[float, Field(ge=1, le=8)] = 5.4  # most bits of entropy that the variant small leaves a weight
 TINY_LAYERS: Count = 3  # layers of the encoder that the variant tiny keeps
 TINY_EPOCHS: Count = 3  # epochs in which it learns from the original, on TRAIN_PATH
-TINY_MIXED: Weight = 2.0  # mixed texts that it learns from besides, for each text of TRAIN_PATH
+TINY_MIXED: Weight = 1.0  # mixed texts that it learns from besides, for each text of TRAIN_PATH
 TINY_RATE: Weight = 2.0  # its step size over that of the original's training
 TINY_BITS: Annotated[float, Field(ge=1, le=8)] = 6.0  # most bits of entropy that it leaves a weight
 DISTILLATION_TEMPERATURE: Annotated[float, Field(ge=0.1, le=100)] = 2.0  # of the probabilities that a student learns
@@ -1484,13 +1484,29 @@ class OnnxClassifier:
         return SimpleNamespace(logits=torch.from_numpy(logits))
 
 
-def quantize_in_rows(graph):
+def quantize_weights(weights, axis, levels, bits=8.0):
+    """Return (int8 weights, float32 scales) whose product is near to float weights; scales are along `axis`, or one for None.
+
+    levels: most steps from 0 either way; fewer where the entropy would be over `bits` bits a weight, to which a packer
+    brings them. Quantise, then code by frequency: Deep Compression (Han et al. 2016, arXiv:1510.00149).
+    """
+    peak = np.maximum(np.abs(weights).max(axis, keepdims=axis is not None), np.float32(1e-12))
+    while True:
+        values = np.round(weights / peak * np.float32(levels)).astype(np.int8)
+        shares = np.bincount(values.ravel().view(np.uint8)) / values.size
+        if levels <= 1 or -(shares * np.log2(np.maximum(shares, 1e-12))).sum() <= bits:
+            return values, np.squeeze(peak / np.float32(levels)).astype(np.float32)
+        levels = max(1, levels * 0.97)
+
+
+def quantize_in_rows(graph, bits):
     """Quantise an ONNX graph in place: INT8 weights, and activations with a scale for each row of each batch.
 
     A row is a token, so that a text's logits do not depend on the texts beside it. A layer, MatMul or Gemm with constant
     weights, becomes MatMulIntegerToFloat of the rows over their greatest magnitude; layers with the same input share that.
     Weights have a scale a channel and 7 of the 8 bits: with 8 the sums of processors without VNNI overflow
-    (onnxruntime.ai, "Quantize ONNX models"). Embeddings have one scale. Operators: onnxruntime, docs/ContribOperators.md.
+    (onnxruntime.ai, "Quantize ONNX models"). Embeddings have one scale. bits: the most bits of entropy of a weight, a function
+    of the node's name. Operators: onnxruntime, docs/ContribOperators.md.
     """
     from onnx import helper, numpy_helper
     weights = {tensor.name: tensor for tensor in graph.graph.initializer if len(tensor.dims) == 2 and tensor.data_type == 1}
@@ -1505,16 +1521,14 @@ def quantize_in_rows(graph):
         given, name, made = node.input[0], (*node.input, "")[1], node.output[0]
         if node.op_type == "Gather" and given in weights and np.prod(weights[given].dims) > 10**4:
             table = numpy_helper.to_array(weights[given])
-            scale = np.abs(table).max() / np.float32(127)
-            constants |= {f"{given}_table": np.round(table / scale).astype(np.int8), f"{given}_scale": scale}
+            constants |= dict(zip((f"{given}_table", f"{given}_scale"), quantize_weights(table, None, 127, bits(node.name))))
             add("Gather", [f"{given}_table", name], f"{made}_table")
             add("DequantizeLinear", [f"{made}_table", f"{given}_scale", "table_zero"], made)
         elif node.op_type in ("MatMul", "Gemm") and name in weights:
             matrix = numpy_helper.to_array(weights[name])  # (inputs, outputs)
             if any(attribute.name == "transB" and attribute.i for attribute in node.attribute):
                 matrix = matrix.T
-            scales = np.maximum(np.abs(matrix).max(0), np.float32(1e-12)) / 63
-            constants |= {f"{name}_int8": np.round(matrix / scales).astype(np.int8), f"{name}_scales": scales}
+            constants |= dict(zip((f"{name}_int8", f"{name}_scales"), quantize_weights(matrix, 0, 63, bits(node.name))))
             if given not in shared:  # x / (max |x| / 127) in 1 to 255, 128 for 0: (texts, tokens, inputs)
                 shared.add(given)
                 add("Abs", [given], f"{given}_abs")
@@ -1541,8 +1555,8 @@ def quantize_in_rows(graph):
         graph.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 
-def quantize_onnx(model, path):
-    """Write a network to `path` as an ONNX graph with INT8 weights (`quantize_in_rows`)."""
+def quantize_onnx(model, path, bits=lambda name: 8.0):
+    """Write a network to `path` as an ONNX graph with INT8 weights; bits: as `quantize_in_rows` takes it."""
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
     with tempfile.TemporaryDirectory() as folder:
@@ -1550,47 +1564,23 @@ def quantize_onnx(model, path):
         export_onnx(model, whole)
         quant_pre_process(whole, plain, skip_symbolic_shape=True)  # else weights that layers share are not seen as such
         graph = onnx.load(plain)
-    quantize_in_rows(graph)
+    quantize_in_rows(graph, bits)
     onnx.save(graph, path)
-
-
-def coarsen(values, bits):
-    """Return 8-bit values rounded to multiples of the least step at which they have `bits` bits of entropy or less."""
-    limits = np.iinfo(values.dtype)
-    for step in range(1, 128):
-        coarse = np.clip(np.round(values / np.float32(step)) * step, limits.min, limits.max).astype(values.dtype)
-        shares = np.bincount(coarse.ravel().view(np.uint8)) / coarse.size
-        if -(shares * np.log2(np.maximum(shares, 1e-12))).sum() <= bits:
-            break
-    return coarse
-
-
-def coarsen_graph(path, bits):
-    """Return the bytes of an INT8 graph with coarser weights, which a packer stores at `bits` bits each.
-
-    Quantise, then code by frequency: Deep Compression (Han et al. 2016, arXiv:1510.00149). The kernels
-    are still those of INT8, so what is saved on disk costs no speed. Word embeddings bear one bit less.
-    """
-    import onnx
-    graph = onnx.load(path)
-    for weights in graph.graph.initializer:
-        if weights.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8) and len(weights.dims) > 1:
-            coarse = coarsen(onnx.numpy_helper.to_array(weights), bits - ("embedding" in weights.name))
-            weights.CopyFrom(onnx.numpy_helper.from_array(coarse, weights.name))
-    return graph.SerializeToString()
 
 
 def write_onnx(model, variant, folder):
     """Write a network to `folder` as onnx_int8, small or tiny; return it as it will be loaded.
 
-    onnx_int8 lies where the hub and transformers.js look for it. The other two are coarser, and packed with xz.
+    onnx_int8 lies where the hub and transformers.js look for it. The weights of the other two have fewer values, word
+    embeddings the fewest, and are packed with xz; the kernels are those of INT8, so that what is saved costs no speed.
     """
     path = os.path.join(folder, ONNX_FILES["onnx_int8"])
     os.makedirs(os.path.dirname(path))
-    quantize_onnx(model, path)
+    most = {"onnx_int8": 8.0, "small": SMALL_BITS, "tiny": TINY_BITS}[variant]
+    quantize_onnx(model, path, lambda name: most - 1.5 * ("embedding" in name and most < 8))
     if variant == "onnx_int8":
         return OnnxClassifier(path, model.config)
-    graph = coarsen_graph(path, {"small": SMALL_BITS, "tiny": TINY_BITS}[variant])
+    graph = read_file(path)
     shutil.rmtree(os.path.dirname(path))
     with lzma.open(os.path.join(folder, "model.onnx.xz"), "wb", filters=XZ_FILTERS) as file:
         file.write(graph)

@@ -399,34 +399,26 @@ def steps(options):
             script.quantize_onnx(model, path)
             show("INT8 weights and activations (onnx_int8)", script.OnnxClassifier(path, model.config))
             for bits in (script.SMALL_BITS, 4.5, 4.0, 3.5):
-                show(f"and weights of {bits} bits of entropy", script.OnnxClassifier(script.coarsen_graph(path, bits), model.config))
+                script.quantize_onnx(model, path, lambda name: bits - 1.5 * ("embedding" in name))
+                show(f"and weights of {bits} bits of entropy (small: {script.SMALL_BITS})", script.OnnxClassifier(path, model.config))
             student = copy.deepcopy(model)
             with open(paths["rest"], newline="", encoding="utf-8") as file:
                 seen = [row["text"] for row in csv.DictReader(file)]
             pieces = script.cut_vocabulary(student, tokenizer, seen, settings)
             show(f"vocabulary cut to {student.config.vocab_size:,} pieces, float32", student, pieces)
             show(f"{script.TINY_LAYERS} layers, before they have learned", script.keep_layers(model, script.TINY_LAYERS))
-            script.quantize_onnx(model, path)
-            import onnx
-            parts = {}
-            for tensor in onnx.load(path).graph.initializer:
-                if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) > 1:
-                    parts.setdefault(part_of(tensor.name, onnx.load(path).graph), []).append(tensor.name)
-            for part, names in sorted(parts.items()):
-                graph = onnx.load(path)
-                for tensor in graph.graph.initializer:
-                    if tensor.name in names:
-                        coarse = script.coarsen(onnx.numpy_helper.to_array(tensor), STEP_BITS)
-                        tensor.CopyFrom(onnx.numpy_helper.from_array(coarse, tensor.name))
-                show(f"{STEP_BITS} bits in {part} alone", script.OnnxClassifier(graph.SerializeToString(), model.config))
+            parts = []
+            script.quantize_onnx(model, path, lambda name: parts.append(part_of(name)) or 8.0)
+            for part in sorted(set(parts)):
+                script.quantize_onnx(model, path, lambda name: STEP_BITS if part_of(name) == part else 8.0)
+                show(f"{STEP_BITS} bits in {part} alone", script.OnnxClassifier(path, model.config))
 
 
-def part_of(name, graph):
-    """Return the part of the encoder that an INT8 tensor of a graph belongs to, by the name of the layer that uses it."""
-    node = next(node for node in graph.node if name in node.input)
-    found = re.search(r"layer\.?(\d+)/(attention|intermediate|output)", node.name)
+def part_of(name):
+    """Return the part of the encoder that a node of a graph belongs to, by its name."""
+    found = re.search(r"layer\.?(\d+)/(attention|intermediate|output)", name)
     if not found:
-        return "embeddings" if "embedding" in name or "Gather" in node.op_type else "head"
+        return "embeddings" if "embedding" in name else "head"
     return f"layer {int(found[1]) + 1}, {'attention' if found[2] == 'attention' else 'feed-forward'}"
 
 
