@@ -1494,9 +1494,9 @@ def quantize_weights(weights, axis, levels, bits=8.0):
     while True:
         values = np.round(weights / peak * np.float32(levels)).astype(np.int8)
         shares = np.bincount(values.ravel().view(np.uint8)) / values.size
-        if levels <= 1 or -(shares * np.log2(np.maximum(shares, 1e-12))).sum() <= bits:
+        if -(shares * np.log2(np.maximum(shares, 1e-12))).sum() <= bits:
             return values, np.squeeze(peak / np.float32(levels)).astype(np.float32)
-        levels = max(1, levels * 0.97)
+        levels *= 0.97
 
 
 def quantize_in_rows(graph, bits):

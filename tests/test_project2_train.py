@@ -135,7 +135,7 @@ def test_the_same_command_gives_the_same_bytes_and_other_settings_do_not(call, f
 
 
 @pytest.mark.parametrize("patience", [1, 2])
-def test_early_stopping_keeps_the_epoch_of_the_best_macro_f1(call, data, bases, tmp_path, patience):
+def test_early_stopping_keeps_the_epoch_of_the_best_macro_f1(call, script, data, bases, tmp_path, patience):
     """Loss and accuracy, which improve to the end, choose nothing."""
     f1, seen = [0.2, 0.6, 0.5, 0.3, 0.1, 0.05, 0.01], []
 
@@ -153,7 +153,8 @@ def test_early_stopping_keeps_the_epoch_of_the_best_macro_f1(call, data, bases, 
     assert_good(result)
     results = json.loads((tmp_path / "out" / "MiniLM" / "results.json").read_text())
     assert [entry["val_macro_f1"] for entry in results["history"]] == f1[:2 + patience]
-    epochs, saved = seen[:2 + patience], seen[2 + patience]
+    saved = json.loads((tmp_path / "out" / "best_MiniLM" / "emotion_classifier.json").read_text())
+    epochs, saved = seen[:2 + patience], script.as_trained(seen[2 + patience], saved)
     assert np.abs(saved - epochs[1]).max() < 1e-4, "what is saved is the second epoch's"
     assert all(np.abs(saved - epoch).max() > 1e-3 for number, epoch in enumerate(epochs) if number != 1)
 
@@ -302,11 +303,10 @@ def test_other_settings_or_data_start_a_killed_training_anew(call, data, bases, 
 
 @each
 def test_each_part_is_trained_at_its_own_step_size(script, loaded, monkeypatch, name):
-    """The head at HEAD_RATE times the rate, each layer at LAYER_DECAY of the one above; no decay for biases and norms."""
+    """The head at ten times the rate, each layer at LAYER_DECAY of the one above; no decay for biases and norms."""
     model = loaded[name][0]
-    monkeypatch.setattr(script, "HEAD_RATE", 10.0)
     monkeypatch.setattr(script, "LAYER_DECAY", 0.5)
-    groups = script.parameter_groups(model, 1.0)
+    groups = script.parameter_groups(model, 1.0, 10.0)
     names = {id(parameter): key for key, parameter in model.named_parameters()}
     found = {names[id(parameter)]: group for group in groups for parameter in group["params"]}
     assert set(found) == set(names.values()) and sum(len(group["params"]) for group in groups) == len(names)
@@ -322,7 +322,7 @@ def test_each_part_is_trained_at_its_own_step_size(script, loaded, monkeypatch, 
             assert "norm" in key and group["peak"] == 1, key
         assert not group["weight_decay"] or key.endswith("weight") and "norm" not in key.lower(), key
     monkeypatch.setattr(script, "LAYER_DECAY", 1.0)
-    assert {group["peak"] for group in script.parameter_groups(model, 1.0)} == {1.0, 10.0}
+    assert {group["peak"] for group in script.parameter_groups(model, 1.0, 10.0)} == {1.0, 10.0}
 
 
 @settings(max_examples=100, deadline=None)
@@ -345,7 +345,7 @@ def test_class_weights_favour_rare_classes_and_are_one_on_average(script, labels
     counts = np.bincount(labels, minlength=6)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(script, "CLASS_WEIGHTS", power)
-        weights = script.class_weights(labels).numpy()
+        weights = script.class_weights(labels, 6).numpy()
     assert weights[labels].mean() == pytest.approx(1, abs=1e-5)
     assert weights * counts ** power == pytest.approx(weights[0] * counts[0] ** power, rel=1e-5)
 
