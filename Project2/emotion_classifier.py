@@ -842,7 +842,8 @@ def print_figures(name, figures):
         print(f"note: no text is of {', '.join(figures['classes_without_rows'])}; macro F1 is over the classes that the texts or "
               "the predictions have")
     print(f"calibration error: {figures['calibration_error']:.4f} in 15 bins of confidence; "
-          f"{figures['calibration_error_as_trained']:.4f} before the head was fitted to the validation rows (temperature {figures['temperature']:.3f})")
+          f"{figures['calibration_error_as_trained']:.4f} before the head was fitted to the validation rows (temperature "
+          f"{figures['temperature']:.3f})")
     memory = figures["peak_memory_bytes"]
     for size in (1, 32):
         print(f"latency, batch {size}: median {figures[f'latency_{size}_median'] * 1e3:.1f} ms, 95th percentile "

@@ -400,7 +400,8 @@ def steps(options):
             show("INT8 weights and activations (onnx_int8)", script.OnnxClassifier(path, model.config))
             for bits in (script.SMALL_BITS, 4.5, 4.0, 3.5):
                 script.quantize_onnx(model, path, lambda name: bits - 1.5 * ("embedding" in name))
-                show(f"and weights of {bits} bits of entropy (small: {script.SMALL_BITS})", script.OnnxClassifier(path, model.config))
+                name = f"and weights of {bits} bits of entropy{' (small)' if bits == script.SMALL_BITS else ''}"
+                show(name, script.OnnxClassifier(path, model.config))
             student = copy.deepcopy(model)
             with open(paths["rest"], newline="", encoding="utf-8") as file:
                 seen = [row["text"] for row in csv.DictReader(file)]
@@ -415,11 +416,14 @@ def steps(options):
 
 
 def part_of(name):
-    """Return the part of the encoder that a node of a graph belongs to, by its name."""
-    found = re.search(r"layer\.?(\d+)/(attention|intermediate|output)", name)
+    """Return the part of the encoder that a node of a graph belongs to, by its name.
+
+    The last layer computes its first token by itself, so that the name of what follows its attention is that of its output.
+    """
+    found = re.search(r"layer\.?(\d+)/(attention|query|key|value|intermediate|output)", name)
     if not found:
         return "embeddings" if "embedding" in name else "head"
-    return f"layer {int(found[1]) + 1}, {'attention' if found[2] == 'attention' else 'feed-forward'}"
+    return f"layer {int(found[1]) + 1}, {'feed-forward' if found[2] in ('intermediate', 'output') else 'attention'}"
 
 
 def tweeteval(options):
