@@ -171,6 +171,7 @@ VARIANTS = {  # what compress makes: its --technique
     "pruned": "prune", "int8": "quantize", "nf4": "quantize", "pruned_nf4": "combined", "onnx_int8": "onnx", "small": "small",
     "tiny": "tiny", "openvino_int8": "openvino", "openvino_int4": "openvino"}
 ONNX_FILES = {"onnx": "onnx/model.onnx", "onnx_int8": "onnx/model_quantized.onnx"}  # as the hub and transformers.js have it
+EMBEDDING_BITS = 1.5  # bits of entropy that SMALL_BITS and TINY_BITS leave a weight of the word embeddings less
 XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]  # for bytes without words
 CARER = "emotion (CARER)"  # the name of the default data
 TENSORS = {"input_ids", "attention_mask", "token_type_ids"}  # what a graph may take; graphs made here take the first two
@@ -1097,8 +1098,8 @@ def write_variant(original, variant, folder):
 class Distillation(Training):
     """The training of a student on the original's training texts: their labels, and what the original says of them.
 
-    Half of the loss is cross-entropy with the labels, half the divergence from the original's probabilities, both of
-    logits over DISTILLATION_TEMPERATURE (Hinton et al. 2015, arXiv:1503.02531). Weights that are zero stay zero
+    The loss is cross-entropy with the labels, and the divergence from the original's probabilities, of logits over
+    DISTILLATION_TEMPERATURE, times its square (Hinton et al. 2015, arXiv:1503.02531). Weights that are zero stay zero
     where `prune` made them so.
     """
 
@@ -1363,7 +1364,7 @@ def quantization_recipe(model, variant):
     """Return the BitsAndBytesConfig of int8 or nf4; what stands above the encoder, the classifier head, is left alone.
 
     LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339), without its search for outliers: that looks at the columns of a whole
-    batch, so that a text's label would depend on its neighbours, and takes twice the time and memory. NF4 with double
+    batch, so that a text's label would depend on its neighbours. NF4 with double
     quantisation (QLoRA, Dettmers et al. 2023, arXiv:2305.14314).
     """
     head = [name for name, _ in model.named_children() if name != model.base_model_prefix]
@@ -1578,7 +1579,7 @@ def write_onnx(model, variant, folder):
     path = os.path.join(folder, ONNX_FILES["onnx_int8"])
     os.makedirs(os.path.dirname(path))
     most = {"onnx_int8": 8.0, "small": SMALL_BITS, "tiny": TINY_BITS}[variant]
-    quantize_onnx(model, path, lambda name: most - 1.5 * ("embedding" in name and most < 8))
+    quantize_onnx(model, path, lambda name: most - EMBEDDING_BITS * ("embedding" in name and most < 8))
     if variant == "onnx_int8":
         return OnnxClassifier(path, model.config)
     graph = read_file(path)

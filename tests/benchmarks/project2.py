@@ -399,7 +399,7 @@ def steps(options):
             script.quantize_onnx(model, path)
             show("INT8 weights and activations (onnx_int8)", script.OnnxClassifier(path, model.config))
             for bits in (script.SMALL_BITS, 4.5, 4.0, 3.5):
-                script.quantize_onnx(model, path, lambda name: bits - 1.5 * ("embedding" in name))
+                script.quantize_onnx(model, path, lambda name: bits - script.EMBEDDING_BITS * ("embedding" in name))
                 name = f"and weights of {bits} bits of entropy{' (small)' if bits == script.SMALL_BITS else ''}"
                 show(name, script.OnnxClassifier(path, model.config))
             student = copy.deepcopy(model)
