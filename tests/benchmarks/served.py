@@ -1,0 +1,115 @@
+"""One saved model in a process of its own: what it says of texts, and how fast. Run by whole.py.
+
+Usage: python3 tests/benchmarks/served.py KIND PATH ROWS.csv OUT.npz [--speed]
+
+KIND is tiny, keras, transformer, fasttext or tfidf; PATH the model file or folder; ROWS.csv has the column text. OUT.npz gets
+probabilities (texts, classes), labels (classes,), and bytes; with --speed also milliseconds (the median over 200 texts, one
+at a time), texts_per_second (all texts, in the batches that the model's own script predicts in, the best of three passes) and
+peak_memory (bytes of the whole process, its libraries included).
+"""
+import csv
+import importlib.util
+import os
+import pickle
+import re
+import statistics
+import sys
+import time
+
+import numpy as np
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TIMED_TEXTS, WARM_UP = 200, 20
+
+
+def load_script(path):
+    """Import a script of the house as a module."""
+    spec = importlib.util.spec_from_file_location(re.sub(r"\W", "_", os.path.basename(path)), os.path.join(ROOT, path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def spaced(text):
+    """Return a text as fastText's tutorial has it: small letters, blanks around punctuation."""
+    return " ".join(re.sub(r"([.!?,'/()])", r" \1 ", text.lower()).split())
+
+
+def tiny(path):
+    sys.argv = [sys.argv[0], "--predict"]  # as --predict starts: without torch
+    script = load_script("tinymodel-emotion-classification-10kB.py")
+    model = script.load_model(path)
+    return lambda texts: script.predict(model, [text.encode() for text in texts]), list(model.labels), os.path.getsize(path)
+
+
+def keras(path):
+    script = load_script("Project1/LSTM.py")
+    model, classes = script.load_model(path)
+    return lambda texts: script.predict_texts(model, [text.encode() for text in texts]), list(classes), os.path.getsize(path)
+
+
+def transformer(path):
+    script = load_script("Project2/emotion_classifier.py")
+    script.quiet_libraries()
+    model, tokenizer, settings = script.load_to_serve(path)
+
+    def classify(texts):
+        return script.softmax(script.predict_logits(model, tokenizer, texts, settings, 64))
+
+    return classify, settings["labels"], script.folder_bytes(path)
+
+
+def fasttext(path):
+    import fasttext as library
+
+    library.FastText.eprint = lambda text: None
+    model = library.load_model(path)
+    labels = sorted(label.removeprefix("__label__") for label in model.get_labels())
+
+    def classify(texts):
+        found = np.zeros((len(texts), len(labels)))
+        for row, text in enumerate(texts):
+            for p, label in model.f.predict(spaced(text) + "\n", -1, 0.0, "strict"):
+                found[row, labels.index(label[9:])] = p
+        return found
+
+    return classify, labels, os.path.getsize(path)
+
+
+def tfidf(path):
+    with open(path, "rb") as file:  # whole.py wrote it
+        model = pickle.load(file)
+    return model.predict_proba, list(model.classes_), os.path.getsize(path)
+
+
+def peak_memory():
+    """Return the most memory that this process has held, in bytes (Linux)."""
+    with open("/proc/self/status", encoding="utf-8") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
+
+
+def main():
+    kind, path, rows, out, *timed = sys.argv[1:]
+    with open(rows, newline="", encoding="utf-8") as file:
+        texts = [row["text"] for row in csv.DictReader(file)]
+    classify, labels, size = {"tiny": tiny, "keras": keras, "transformer": transformer, "fasttext": fasttext, "tfidf": tfidf}[kind](path)
+    figures = {"probabilities": classify(texts), "labels": np.array(list(map(str, labels))), "bytes": size}
+    if timed:
+        seconds = []
+        for text in texts[:WARM_UP + TIMED_TEXTS]:
+            started = time.perf_counter()
+            classify([text])
+            seconds.append(time.perf_counter() - started)
+        passes = []
+        for _ in range(3):
+            started = time.perf_counter()
+            classify(texts)
+            passes.append(time.perf_counter() - started)
+        figures |= {"milliseconds": 1e3 * statistics.median(seconds[WARM_UP:]), "texts_per_second": len(texts) / min(passes),
+                    "peak_memory": peak_memory()}
+    np.savez(out, **figures)
+
+
+if __name__ == "__main__":
+    main()
