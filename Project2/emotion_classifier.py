@@ -862,6 +862,42 @@ def predict(model, tokenizer, texts, settings):
     return probabilities.argmax(1), probabilities.max(1)
 
 
+class Classifier:
+    """A saved model or variant for an engine that hands out batches of rows, such as Ray Data: loaded once, then called.
+
+    weights: a folder that training or compress wrote. Further arguments are constants under their own names, such as
+    TEXT_COLUMN="tweet" or SKIP_EMPTY=True; what a text gets is what --mode inference gives it. Raises InputError.
+    """
+
+    def __init__(self, weights, **constants):
+        for name, value in constants.items():
+            set_constant(name, str(value))
+        quiet_libraries()
+        self.model, self.tokenizer, self.settings = load_to_serve(weights)
+
+    def __call__(self, batch):
+        """Return a batch, a dict of columns of equal length, with three columns more: those of a file of predictions.
+
+        predicted_label and predicted_emotion are str, confidence is float32 (rows,); None and nan for a row without a text.
+        """
+        taken = [name for name in ADDED if name in batch]
+        if TEXT_COLUMN not in batch or taken:
+            what = f"has {', '.join(taken)} already" if taken else f"has no column {TEXT_COLUMN}, but {', '.join(batch)}"
+            raise InputError(f"a batch {what}; rename the column, or set TEXT_COLUMN")
+        texts = list(batch[TEXT_COLUMN])
+        for text in texts:
+            if not isinstance(text, (str, type(None))):
+                raise InputError(f"the column {TEXT_COLUMN} has {shown(text)}, which is no string")
+            if not SKIP_EMPTY and not (text or "").strip():
+                raise InputError(f"a row has no text in the column {TEXT_COLUMN}; remove it, or set SKIP_EMPTY")
+        filled = [row for row, text in enumerate(texts) if (text or "").strip()]
+        numbers, confidences = np.full(len(texts), -1), np.full(len(texts), np.nan, np.float32)
+        numbers[filled], confidences[filled] = predict(self.model, self.tokenizer, [texts[row] for row in filled], self.settings)
+        labels, names = ([*self.settings[key], None] for key in ("labels", "names"))  # the last for -1
+        return {**batch, "predicted_label": np.array(labels, object)[numbers], "predicted_emotion": np.array(names, object)[numbers],
+                "confidence": confidences}
+
+
 def print_predictions(model, tokenizer, texts, settings):
     """Print a line a text: label, its name, its probability, text."""
     for text, number, confidence in zip(texts, *predict(model, tokenizer, texts, settings)):

@@ -3,6 +3,7 @@ import hashlib
 import importlib.util
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -42,6 +43,13 @@ def tree(folder):
     """Return {relative path: bytes} of all files below a folder."""
     files = (path for path in Path(folder).rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def readme_block(path, words):
+    """Return the one fenced block of a Markdown file that has these words in it."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", (REPO / path).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if words in block]
+    return block
 
 
 def blob_id(data):

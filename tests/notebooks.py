@@ -1,22 +1,18 @@
-"""Helpers that the tests of the two notebooks share: reading, running and serving one, what holds for both."""
+"""Helpers that the tests of the two notebooks share: reading and running one, what holds for both."""
 import ast
-import contextlib
-import functools
-import http.server
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
-import threading
+import tempfile
+from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from conftest import REPO
+from conftest import REPO, tree
+from write_notebooks import MAGIC, carried, written
 
 
 def output_text(cell):
@@ -24,20 +20,18 @@ def output_text(cell):
 
 
 class Notebook:
-    """A notebook of the repository, with the files that it fetches from where it lies (`code_files`)."""
+    """A notebook of the repository, with the files that it carries (`code_files`)."""
 
     def __init__(self, path, code_files):
         self.path, self.code_files = REPO / path, code_files
         self.project = self.path.parent.name
-        self.badge = ("[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-                      f"(https://colab.research.google.com/github/Roeyx/NLP/blob/main/{path})")
 
     def read(self):
         return nbformat.read(self.path, as_version=4)
 
     def sources(self, kind):
-        """{id: source} of the cells of one kind, in order."""
-        return {cell.id: cell.source for cell in self.read().cells if cell.cell_type == kind}
+        """{id: source} of the cells of one kind, in order; of code without the files that are carried."""
+        return {cell.id: cell.source for cell in self.read().cells if cell.cell_type == kind and not cell.source.startswith(MAGIC)}
 
     def copy_code(self, folder):
         """Put the notebook's code files into a folder."""
@@ -52,60 +46,62 @@ class Notebook:
         for name in ("JUPYTER_PREFER_ENV_PATH", "PIP_NO_INDEX", "HF_HUB_OFFLINE"):
             patch.setenv(name, "1")
         patch.setenv(f"{self.project.upper()}_OPTIONS", shlex.join(map(str, options)))
-        patch.setenv(f"{self.project.upper()}_URL", "http://127.0.0.1:9/")
 
-    def execute(self, folder, options):
-        """Run the notebook in `folder` from top to bottom with these options; returns it with its outputs."""
+    def execute(self, folder, options, last=None, change=lambda cells: None):
+        """Run the notebook in `folder` with these options, to its end or to the cell `last`; return it with its outputs."""
         notebook = self.read()
-        self.copy_code(folder)
-        with pytest.MonkeyPatch.context() as patch:
-            self.set_environment(patch, folder.parent / "home", options)
+        cells = {cell.id: cell for cell in notebook.cells}
+        change(cells)
+        if last:
+            notebook.cells = notebook.cells[:list(cells).index(last) + 1]
+        with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
+            self.set_environment(patch, Path(home), options)
             resources = {"metadata": {"path": str(folder)}}
             NotebookClient(notebook, timeout=900, kernel_name="python3", resources=resources).execute()
         return notebook
 
-    def run_cells(self, last, folder, **environment):
-        """Run the code cells up to the one with the id `last` as a plain script in `folder`."""
-        cells = self.sources("code")
-        code = "\n".join(list(cells.values())[:list(cells).index(last) + 1])
-        env = {**os.environ, "PIP_NO_INDEX": "1", **environment}
-        return subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, timeout=600)
+    def assert_carries_its_files(self):
+        """Each file stands whole in a cell, in order, and `tests/write_notebooks.py` would change nothing."""
+        found = dict(carried(json.loads(self.path.read_text(encoding="utf-8"))))
+        assert tuple(found) == self.code_files
+        for name, cell in found.items():
+            text = "".join(cell["source"]).split("\n", 1)[1] + "\n"
+            assert text == (self.path.parent / name).read_text(encoding="utf-8"), (
+                f"{name} has changed since it was put into {self.path.name}; run python3 tests/write_notebooks.py")
+            assert cell["metadata"]["jupyter"]["source_hidden"] and cell["metadata"]["cellView"] == "form"
+        assert written(self.path) == self.path.read_text(encoding="utf-8")
 
-    @contextlib.contextmanager
-    def serve(self, folder):
-        """Serve a new folder with the code files from a local server, and yield its address."""
+    def assert_writes_its_files(self, folder):
+        """In an empty folder the files are written as they are, and written again where a cell was edited."""
         folder.mkdir()
-        self.copy_code(folder)
-        handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
-            thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02})
-            thread.start()
-            try:
-                yield f"http://127.0.0.1:{served.server_port}"
-            finally:
-                served.shutdown()
-                thread.join()
+        last = [cell.id for cell in self.read().cells if cell.source.startswith(MAGIC)][-1]
+        self.execute(folder, [], last)
+        expected = {f"scripts/{name}": (self.path.parent / name).read_bytes() for name in self.code_files}
+        assert tree(folder) == expected
 
-    def assert_downloads_its_code_once(self, address, folder):
-        """Where the code is not beside the notebook it is downloaded; where it is, nothing is asked for."""
-        folder.mkdir()
-        variable, said = f"{self.project.upper()}_URL", f"the code is in {folder / self.project}\n"
-        result = self.run_cells("get-code", folder, **{variable: address})
-        assert result.returncode == 0 and result.stdout == said, result.stderr
-        expected = {f"{self.project}/{name}": (self.path.parent / name).read_bytes() for name in self.code_files}
-        found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        assert found == expected
-        for place in (folder, folder / self.project):
-            result = self.run_cells("get-code", place, **{variable: "http://127.0.0.1:9"})
-            assert result.returncode == 0 and result.stdout == said, result.stderr
+        def edit(cells):
+            cells[last].source += "\n# edited"
 
-    def assert_says_what_cannot_be_had(self, folder, base, name, reason):
-        """Code that neither is there nor can be downloaded is one clear error, and leaves nothing behind."""
-        result = self.run_cells("get-code", folder, **{f"{self.project.upper()}_URL": base})
-        message = result.stderr.splitlines()[-1]
-        assert result.returncode and message.startswith(f"RuntimeError: cannot get {base}/{name} ("), result.stderr
-        assert reason in message and message.endswith(f"put {', '.join(self.code_files)} beside this notebook")
-        assert not list(folder.iterdir())
+        self.execute(folder, [], last, edit)
+        expected[f"scripts/{self.code_files[-1]}"] += b"# edited\n"
+        assert tree(folder) == expected
+
+    def assert_takes_files_beside_it(self, folder):
+        """Files that lie beside the notebook, or in the project's folder there, go first, and nothing is written."""
+        last = [cell.id for cell in self.read().cells if cell.source.startswith(MAGIC)][-1]
+        for place in (folder, folder / "top" / self.project):
+            place.mkdir(parents=True)
+            self.copy_code(place)
+            (place / self.code_files[0]).write_bytes(b"# one of my own\n")
+            before = tree(place)
+            cells = {cell.id: cell for cell in self.execute(folder if place == folder else folder / "top", [], last).cells}
+            assert output_text(cells["get-code"]) == f"the code is in {place}, beside this notebook\n"
+            assert tree(place) == before
+
+    def assert_asks_no_address(self):
+        """No code is fetched: no cell names an address to get code from, nor imports what could."""
+        for source in self.sources("code").values():
+            assert not re.search(r"https?://|urllib|requests\.|http\.client|!wget|!curl|git clone", source), source
 
     def assert_valid_and_stripped(self):
         """The file is a valid notebook of format 4.5 without outputs, and its code can be parsed."""
@@ -117,7 +113,8 @@ class Notebook:
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 assert cell.outputs == [] and cell.execution_count is None
-                ast.parse(cell.source)
+                if not cell.source.startswith(MAGIC):
+                    ast.parse(cell.source)
 
     def assert_copies_nothing_of(self, script):
         """The notebook's code defines nothing that the script defines, and repeats no line of it."""
@@ -128,11 +125,3 @@ class Notebook:
             names.append({node.name for node in ast.walk(ast.parse(text)) if isinstance(node, kinds)})
             lines.append({line.strip() for line in text.splitlines() if len(line.strip()) > 30})
         assert names[0] and not names[0] & names[1] and not lines[0] & lines[1]
-
-    def assert_badge(self, path):
-        """The Colab badge in a Markdown file or a notebook points to this notebook, and each such address to a file."""
-        text = self.read().cells[0].source if path.endswith(".ipynb") else (REPO / path).read_text(encoding="utf-8")
-        assert self.badge in text
-        addresses = re.findall(r"colab\.research\.google\.com/github/([^/]+/[^/]+)/blob/(\w+)/([^)\s]+)", text)
-        for repository, branch, target in addresses:
-            assert (repository, branch) == ("Roeyx/NLP", "main") and (REPO / target).is_file()

@@ -1,8 +1,8 @@
-"""Project1/project1_workflow.ipynb: a whole run on small data, the pieces that fetch and install, its address."""
+"""Project1/project1_workflow.ipynb: a whole run on small data in an empty folder, the pieces that carry and install."""
 import base64
+import csv
 import json
 import re
-import shlex
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -29,13 +29,12 @@ NOTEBOOK = Notebook("Project1/project1_workflow.ipynb", CODE_FILES)
 
 @pytest.fixture(scope="module")
 def executed(data, tmp_path_factory):
-    """The notebook after a whole run on the small data, and the folder that it ran in."""
-    folder = tmp_path_factory.mktemp("notebook") / "Project1"
-    folder.mkdir()
+    """The notebook after a whole run on the small data, and the folder that it ran in, which was empty."""
+    folder = tmp_path_factory.mktemp("notebook")
     notebook = NOTEBOOK.execute(folder, [*data.paths, "--UNITS", 8, "--NUM_EPOCHS", 2, "--BATCH_SIZE", 32])
     cells = {cell.id: cell for cell in notebook.cells}
-    results = {name: json.loads((folder / "outputs" / name / "results.json").read_text()) for name in ("LSTM", "GRU")}
-    return SimpleNamespace(cells=cells, folder=folder, results=results)
+    results = {name: json.loads((folder / "scripts" / "outputs" / name / "results.json").read_text()) for name in ("LSTM", "GRU")}
+    return SimpleNamespace(cells=cells, folder=folder, results=results, outputs=folder / "scripts" / "outputs")
 
 
 # A whole run
@@ -46,7 +45,7 @@ def test_both_scripts_are_trained_in_the_quick_setting(executed):
     assert "pip install" not in output_text(executed.cells["install"]), "all is installed"
     for name in ("LSTM", "GRU"):
         output, results = output_text(executed.cells[name.lower()]), executed.results[name]
-        assert output.startswith(f"$ python3 {name}.py ")
+        assert output.startswith(f"$ python3 scripts/{name}.py ")
         summary = output[output.index("================ FINAL SUMMARY"):]
         assert f"Validation Accuracy: {results['validation_accuracy']:.4f}\n" in summary
         assert summary.endswith("===============================================\n")
@@ -63,8 +62,8 @@ def test_the_pictures_are_shown(executed):
         cell = executed.cells[f"{name.lower()}-pictures"]
         shown = [base64.b64decode(output.data["image/png"]) for output in cell.outputs if output.output_type == "display_data"]
         pictures = ("curves.png", "confusion_validation.png", "confusion_test.png")
-        assert shown == [(executed.folder / "outputs" / name / picture).read_bytes() for picture in pictures]
-        assert output_text(cell).split() == [f"outputs/{name}/{picture}" for picture in pictures]
+        assert shown == [(executed.outputs / name / picture).read_bytes() for picture in pictures]
+        assert output_text(cell).split() == [f"scripts/outputs/{name}/{picture}" for picture in pictures]
 
 
 def test_the_comparison_has_the_figures_of_results_json(executed):
@@ -93,7 +92,7 @@ def test_the_comparison_has_the_figures_of_results_json(executed):
 def test_the_sentence_is_classified_by_both(executed):
     lines = output_text(executed.cells["predict"]).splitlines()
     assert not [line for line in lines if re.match("[IW]0000 |WARNING: All log", line)], "TensorFlow's log is left out"
-    assert [line.split()[2] for line in lines if line.startswith("$")] == ["LSTM.py", "GRU.py"]
+    assert [line.split()[2] for line in lines if line.startswith("$")] == ["scripts/LSTM.py", "scripts/GRU.py"]
     found = [line.split("\t") for line in lines if line.count("\t") == 3]
     assert len(found) == 2
     for label, emotion, probability, text in found:
@@ -101,16 +100,29 @@ def test_the_sentence_is_classified_by_both(executed):
         assert re.fullmatch(r"[01]\.\d{4}", probability)
 
 
+def test_the_csv_comes_back_with_predictions(executed):
+    with open(executed.outputs / "example.csv", newline="", encoding="utf-8") as file:
+        given = list(csv.reader(file))
+    with open(executed.outputs / "example_predictions.csv", newline="", encoding="utf-8") as file:
+        found = list(csv.reader(file))
+    assert found[0] == [*given[0], "label", "emotion", "probability"] and len(found) == len(given) == 5
+    for before, after in zip(given[1:], found[1:], strict=True):
+        assert after[:-3] == before and EMOTIONS[int(after[-3])] == after[-2] and 1 / 6 <= float(after[-1]) <= 1
+    predicted = output_text(executed.cells["predict"]).splitlines()[-1].split("\t")
+    assert found[1][-3:] == predicted[:3], "the first text is the sentence"
+    assert [cell.id for cell in NOTEBOOK.read().cells][-3:] == ["predict", "csv-text", "csv"], "it ends with the user's own"
+
+
 def test_a_run_writes_below_the_folder_of_the_scripts_alone(executed):
-    top = {path.split("/")[0] for path in tree(executed.folder)}
-    assert top == {*CODE_FILES, "outputs"}
-    assert all((executed.folder / name).read_bytes() == (NOTEBOOK.path.parent / name).read_bytes() for name in CODE_FILES)
+    top = {"/".join(path.split("/")[:2]) for path in tree(executed.folder)}
+    assert top == {"scripts/outputs", *(f"scripts/{name}" for name in CODE_FILES)}
+    assert all((executed.folder / "scripts" / name).read_bytes() == (NOTEBOOK.path.parent / name).read_bytes() for name in CODE_FILES)
 
 
 def test_the_four_lines_at_the_end_use_the_model(executed):
     (block,) = re.findall(r"```python\n(.*?)```", executed.cells["use-text"].source, re.DOTALL)
     assert block.count("\n") == 4
-    result = subprocess.run([sys.executable, "-c", block], cwd=executed.folder / "outputs" / "GRU", capture_output=True,
+    result = subprocess.run([sys.executable, "-c", block], cwd=executed.outputs / "GRU", capture_output=True,
                             text=True, timeout=200)
     assert result.returncode == 0, result.stderr[-2000:]
     emotion, probability = result.stdout.split()
@@ -119,44 +131,34 @@ def test_the_four_lines_at_the_end_use_the_model(executed):
 
 
 def test_a_failing_script_fails_the_notebook(tmp_path):
-    folder = tmp_path / "Project1"
-    folder.mkdir()
     with pytest.raises(CellExecutionError) as caught:
-        NOTEBOOK.execute(folder, ["--TRAIN_PATH", "none.csv"])
+        NOTEBOOK.execute(tmp_path, ["--TRAIN_PATH", "none.csv"])
     assert "ended with exit status 2: error: TRAIN_PATH: no file none.csv" in str(caught.value)
-    assert not (folder / "outputs" / "LSTM" / "results.json").exists() and not (folder / "outputs" / "GRU").exists()
+    outputs = tmp_path / "scripts" / "outputs"
+    assert not (outputs / "LSTM" / "results.json").exists() and not (outputs / "GRU").exists()
 
 
 # The code and the packages
 
 
-@pytest.fixture
-def address(direct_network, tmp_path):
-    """The address of a local server of tmp_path/served, which holds the files of Project1."""
-    with NOTEBOOK.serve(tmp_path / "served") as address:
-        yield address
+def test_the_scripts_are_written_where_they_are_not_beside(tmp_path):
+    NOTEBOOK.assert_writes_its_files(tmp_path / "cwd")
 
 
-def test_the_code_is_downloaded_once_where_it_is_not_beside(address, tmp_path):
-    NOTEBOOK.assert_downloads_its_code_once(address, tmp_path / "cwd")
-
-
-def test_code_that_cannot_be_had_is_a_clear_error(address, tmp_path):
-    (tmp_path / "cwd").mkdir()
-    (tmp_path / "served" / "GRU.py").unlink()
-    NOTEBOOK.assert_says_what_cannot_be_had(tmp_path / "cwd", address, "GRU.py", "404")
-    refused = "http://127.0.0.1:9"
-    NOTEBOOK.assert_says_what_cannot_be_had(tmp_path / "cwd", refused, "LSTM.py", "refused")
+def test_scripts_beside_the_notebook_go_first(tmp_path):
+    NOTEBOOK.assert_takes_files_beside_it(tmp_path / "cwd")
 
 
 def test_only_what_is_missing_is_installed_and_tensorflow_is_left_as_it_is(tmp_path):
-    NOTEBOOK.copy_code(tmp_path)
     wanted = ["# a comment", "", "tensorflow==1.0", "numpy>=1", "no-such-package-here>=2", "pytest>=9999"]
-    (tmp_path / "requirements.txt").write_text("\n".join(wanted))
-    result = NOTEBOOK.run_cells("install", tmp_path)
-    assert result.returncode and result.stderr.splitlines()[-1].startswith("RuntimeError: python3 -m pip install"), result.stderr
-    (command,) = [line for line in result.stdout.splitlines() if line.startswith("$")]
-    assert shlex.split(command)[1:] == ["python3", "-m", "pip", "install", "--quiet", "no-such-package-here>=2", "pytest>=9999"]
+
+    def change(cells):
+        cells["file-requirements"].source = "\n".join(["%%write_script requirements.txt", *wanted])
+
+    with pytest.raises(CellExecutionError) as caught:
+        NOTEBOOK.execute(tmp_path, [], "install", change)
+    said = re.sub(r"\x1b\[[0-9;]*m", "", str(caught.value))
+    assert "RuntimeError: python3 -m pip install --quiet 'no-such-package-here>=2' 'pytest>=9999' ended with exit status 1" in said
 
 
 # The file
@@ -174,6 +176,6 @@ def test_the_notebook_calls_the_scripts_and_has_no_copy_of_their_code():
     assert "import keras" not in code and "import tensorflow as" not in code
 
 
-@pytest.mark.parametrize("path", ["README.md", "Project1/README.md", "Project1/project1_workflow.ipynb"])
-def test_the_colab_badge_points_to_the_notebook(path):
-    NOTEBOOK.assert_badge(path)
+def test_the_notebook_carries_the_scripts_as_they_are_and_fetches_none():
+    NOTEBOOK.assert_carries_its_files()
+    NOTEBOOK.assert_asks_no_address()

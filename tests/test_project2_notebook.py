@@ -1,11 +1,10 @@
-"""Project2/emotion_classifier.ipynb: a whole run on small data, the pieces that fetch and install, its address."""
+"""Project2/emotion_classifier.ipynb: a whole run on small data in an empty folder, the pieces that carry and install."""
 import ast
 import base64
 import csv
 import json
 import random
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -100,13 +99,13 @@ def small(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def executed(small, tmp_path_factory):
-    """The notebook after a whole run on the small data, and the folder that it ran in."""
-    folder = tmp_path_factory.mktemp("notebook") / "Project2"
-    folder.mkdir()
+    """The notebook after a whole run on the small data, and the folder that it ran in, which was empty."""
+    folder = tmp_path_factory.mktemp("notebook")
     options = ["--model", "MiniLM", "--epochs", 2, "--learning_rate", 0.01, "--technique", "onnx", "--precision", "float32"]
     notebook = NOTEBOOK.execute(folder, [*small, *options])
-    report = json.loads((folder / "outputs" / "report.json").read_text())
-    return SimpleNamespace(cells={cell.id: cell for cell in notebook.cells}, folder=folder, outputs=folder / "outputs",
+    outputs = folder / "scripts" / "outputs"
+    report = json.loads((outputs / "report.json").read_text())
+    return SimpleNamespace(cells={cell.id: cell for cell in notebook.cells}, folder=folder, outputs=outputs,
                            results=report["models"]["MiniLM"])
 
 
@@ -115,8 +114,8 @@ def test_a_model_is_trained(executed):
     assert "no GPU; model: MiniLM; the quick setting" in installed or " GPU; model: all; full training" in installed
     assert "pip install" not in installed, "all is installed"
     output, results = output_text(executed.cells["train"]), executed.results
-    assert output.startswith("$ python3 emotion_classifier.py ")
-    assert " --output outputs " in output.splitlines()[0]
+    assert output.startswith("$ python3 scripts/emotion_classifier.py ")
+    assert " --output scripts/outputs " in output.splitlines()[0]
     summary = output[output.index("================ FINAL SUMMARY"):]
     assert f"Validation Accuracy: {results['validation_accuracy']:.4f}\n" in summary
     assert summary.endswith("===============================================\n")
@@ -132,7 +131,7 @@ def test_the_report_has_the_figures_of_report_json(executed):
     assert row["parameters"] == f"{results['parameters']:,}"
     assert row["on disk, MB"] == f"{results['model_bytes'] / 1e6:.1f}"
     assert float(row["training, seconds"]) == pytest.approx(results["training_seconds"], abs=0.051)
-    assert output_text(executed.cells["report"]) == "the best is in outputs/best_MiniLM\n"
+    assert output_text(executed.cells["report"]) == "the best is in scripts/outputs/best_MiniLM\n"
 
 
 def test_the_pictures_are_shown(executed):
@@ -142,20 +141,20 @@ def test_the_pictures_are_shown(executed):
         cell = executed.cells[name]
         assert [base64.b64decode(data) for data in shown(cell, "image/png")] == [
             (executed.outputs / picture).read_bytes() for picture in expected]
-        assert output_text(cell).split()[-len(expected):] == [f"outputs/{picture}" for picture in expected]
+        assert output_text(cell).split()[-len(expected):] == [f"scripts/outputs/{picture}" for picture in expected]
 
 
 def test_the_best_model_is_evaluated(executed):
     output = output_text(executed.cells["evaluate"])
     evaluation = json.loads((executed.outputs / "evaluation.json").read_text())
-    assert evaluation["weights"] == "outputs/best_MiniLM" and evaluation["rows"] == 100
+    assert evaluation["weights"] == "scripts/outputs/best_MiniLM" and evaluation["rows"] == 100
     assert f"accuracy {evaluation['accuracy']:.4f}, macro F1 {evaluation['macro_f1']:.4f}" in output
     assert "latency, batch 32: median" in output and all(emotion in output for emotion in EMOTIONS)
 
 
 def test_the_sentence_is_classified(executed):
     command, *_, line = output_text(executed.cells["predict"]).splitlines()  # a library may speak in between
-    assert command.startswith("$ python3 emotion_classifier.py '--text=i feel so lucky to have you'")
+    assert command.startswith("$ python3 scripts/emotion_classifier.py '--text=i feel so lucky to have you'")
     label, emotion, probability, text = line.split("\t")
     assert EMOTIONS[int(label)] == emotion and text == "i feel so lucky to have you"
     assert re.fullmatch(r"[01]\.\d{4}", probability)
@@ -208,62 +207,56 @@ def test_the_lines_at_the_end_serve_the_onnx_variant(executed):
     assert emotion == EMOTIONS[label] and float(probability) == pytest.approx(confidence, abs=1e-5)
 
 
+def test_it_ends_with_the_sentence_and_the_file_of_the_user():
+    assert [cell.id for cell in NOTEBOOK.read().cells][-3:] == ["predict", "inference-text", "inference"]
+
+
 def test_a_run_writes_below_the_folder_of_the_script_alone(executed):
-    top = {path.split("/")[0] for path in tree(executed.folder)}
-    assert top == {*CODE_FILES, "outputs"}
-    assert all((executed.folder / name).read_bytes() == (NOTEBOOK.path.parent / name).read_bytes() for name in CODE_FILES)
+    top = {"/".join(path.split("/")[:2]) for path in tree(executed.folder)}
+    assert top == {"scripts/outputs", *(f"scripts/{name}" for name in CODE_FILES)}
+    assert all((executed.folder / "scripts" / name).read_bytes() == (NOTEBOOK.path.parent / name).read_bytes() for name in CODE_FILES)
 
 
 def test_a_failing_script_fails_the_notebook(tmp_path):
-    folder = tmp_path / "Project2"
-    folder.mkdir()
     with pytest.raises(CellExecutionError) as caught:
-        NOTEBOOK.execute(folder, ["--train", "none.csv", "--model_id", tmp_path])
+        NOTEBOOK.execute(tmp_path, ["--train", "none.csv", "--model_id", tmp_path])
     assert re.search(r"ended with exit status 2: error: .*none\.csv", str(caught.value))
-    assert not (folder / "outputs" / "report.json").exists()
+    assert not (tmp_path / "scripts" / "outputs" / "report.json").exists()
 
 
 # The code and the packages
 
 
-@pytest.fixture
-def address(direct_network, tmp_path):
-    """The address of a local server of tmp_path/served, which holds the files of Project2."""
-    with NOTEBOOK.serve(tmp_path / "served") as address:
-        yield address
+def test_the_script_is_written_where_it_is_not_beside(tmp_path):
+    NOTEBOOK.assert_writes_its_files(tmp_path / "cwd")
 
 
-def test_the_code_is_downloaded_once_where_it_is_not_beside(address, tmp_path):
-    NOTEBOOK.assert_downloads_its_code_once(address, tmp_path / "cwd")
+def test_a_script_beside_the_notebook_goes_first(tmp_path):
+    NOTEBOOK.assert_takes_files_beside_it(tmp_path / "cwd")
 
 
-def test_code_that_cannot_be_had_is_a_clear_error(address, tmp_path):
-    (tmp_path / "cwd").mkdir()
-    (tmp_path / "served" / "requirements.txt").unlink()
-    NOTEBOOK.assert_says_what_cannot_be_had(tmp_path / "cwd", address, "requirements.txt", "404")
-    refused = "http://127.0.0.1:9"
-    NOTEBOOK.assert_says_what_cannot_be_had(tmp_path / "cwd", refused, "emotion_classifier.py", "refused")
+def with_requirements(*lines):
+    """Return a change of the notebook: other lines in requirements.txt."""
+    def change(cells):
+        cells["file-requirements"].source = "\n".join(["%%write_script requirements.txt", *lines])
+    return change
 
 
 def test_only_what_is_missing_is_installed_and_torch_is_left_as_it_is(tmp_path):
     import torch
-    NOTEBOOK.copy_code(tmp_path)
     wanted = ["# a comment", "", "torch>=9999", "transformers>=1.0", "numpy>=1", "no-such-package-here>=2", "pytest>=9999"]
-    (tmp_path / "requirements.txt").write_text("\n".join(wanted))
-    result = NOTEBOOK.run_cells("install", tmp_path)
-    assert result.returncode and result.stderr.splitlines()[-1].startswith("RuntimeError: python3 -m pip install"), result.stderr
-    (command,) = [line for line in result.stdout.splitlines() if line.startswith("$")]
-    assert shlex.split(command)[1:] == ["python3", "-m", "pip", "install", "--quiet", "no-such-package-here>=2", "pytest>=9999",
-                                        f"torch=={torch.__version__}"]
+    with pytest.raises(CellExecutionError) as caught:
+        NOTEBOOK.execute(tmp_path, [], "install", with_requirements(*wanted))
+    said = re.sub(r"\x1b\[[0-9;]*m", "", str(caught.value))
+    assert (f"RuntimeError: python3 -m pip install --quiet 'no-such-package-here>=2' 'pytest>=9999' torch=={torch.__version__} "
+            "ended with exit status 1") in said
 
 
 def test_a_package_for_compression_that_cannot_be_had_is_noted_and_the_rest_goes_on(tmp_path):
-    NOTEBOOK.copy_code(tmp_path)
-    (tmp_path / "requirements.txt").write_text("torch>=9999\nonnxruntime>=9999\n")
-    result = NOTEBOOK.run_cells("install", tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "note: onnxruntime>=9999 is not there, and what needs it will be reported as not run (python3 -m pip" in result.stdout
-    assert " GPU; model: " in result.stdout
+    notebook = NOTEBOOK.execute(tmp_path, [], "install", with_requirements("torch>=9999", "onnxruntime>=9999"))
+    said = output_text(notebook.cells[-1])
+    assert "note: onnxruntime>=9999 is not there, and what needs it will be reported as not run (python3 -m pip" in said
+    assert " GPU; model: " in said
 
 
 # The file
@@ -294,6 +287,6 @@ def test_the_packages_for_compression_are_requirements():
         assert set(ast.literal_eval(found)) <= names
 
 
-@pytest.mark.parametrize("path", ["README.md", "Project2/README.md", "Project2/emotion_classifier.ipynb"])
-def test_the_colab_badge_points_to_the_notebook(path):
-    NOTEBOOK.assert_badge(path)
+def test_the_notebook_carries_the_script_as_it_is_and_fetches_none():
+    NOTEBOOK.assert_carries_its_files()
+    NOTEBOOK.assert_asks_no_address()
