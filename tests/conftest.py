@@ -10,12 +10,17 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("notebooks", "project2", "tiny")  # before they are imported: their assertions speak as a test's do
+# Before they are imported: their assertions speak as a test's do
+pytest.register_assert_rewrite("notebooks", "project1", "project2", "tiny")
 
 # One thread: threads that spin for each other make runs many times slower where a core is busy
 os.environ["OMP_NUM_THREADS"] = "1"
 
 REPO = Path(__file__).resolve().parent.parent
+ALL_SCRIPTS = {str(path.relative_to(REPO)): path for path in (
+    *(REPO / f"tinymodel-emotion-classification-{size}.py" for size in ("10kB", "250kB")),
+    REPO / "Project1" / "LSTM.py", REPO / "Project1" / "GRU.py", REPO / "Project2" / "emotion_classifier.py")}
+PROGRAMS = REPO / "tests" / "programs"
 SHARED_DATA = REPO.parent / "shared" / "data"
 
 
@@ -36,6 +41,12 @@ def run_script(path, *arguments, **options):
     """Run a script as users do; returns the CompletedProcess with its output as bytes."""
     command = [sys.executable, str(path), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, timeout=300, **options)
+
+
+def program(name, *arguments, env=os.environ):
+    """Return what subprocess takes to run a Python program of tests/programs, which can import the helpers here."""
+    path = os.pathsep.join(filter(None, [str(REPO / "tests"), env.get("PYTHONPATH")]))
+    return {"args": [sys.executable, str(PROGRAMS / name), *map(str, arguments)], "env": {**env, "PYTHONPATH": path}}
 
 
 def tree(folder):

@@ -17,7 +17,7 @@ for needed in ("tensorflow", "optuna", "pandas", "sklearn", "matplotlib", "pooch
 
 import numpy as np
 
-from conftest import REPO, SHARED_DATA, load_script
+from conftest import REPO, SHARED_DATA, load_script, program
 
 SCRIPTS = {name: REPO / "Project1" / f"{name}.py" for name in ("LSTM", "GRU")}
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
@@ -160,7 +160,7 @@ def small_model(module, units=8, words=60, classes=6):
     return matrix, module.build_model(matrix, classes, units, 0.3, *arguments)
 
 
-def fresh_python(code, *arguments, **options):
-    """Run Python code in a process of its own; returns the CompletedProcess, output as text."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=200, env={**os.environ, "PYTHONUTF8": "1"}, **options)
+def run_program(name, *arguments, **options):
+    """Run a program of tests/programs; returns the CompletedProcess, output as text."""
+    command = program(name, *arguments, env={**os.environ, "PYTHONUTF8": "1"})
+    return subprocess.run(**command, capture_output=True, encoding="utf-8", timeout=200, **options)

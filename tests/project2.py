@@ -24,7 +24,7 @@ import tokenizers
 import torch
 import transformers
 
-from conftest import REPO, SHARED_DATA, load_script
+from conftest import REPO, SHARED_DATA, load_script, program
 
 SCRIPT = Path(os.environ.get("PROJECT2_SCRIPT") or REPO / "Project2" / "emotion_classifier.py")
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
@@ -153,8 +153,8 @@ class Forks:
     """A process that has imported the script in an environment of its own, and runs jobs in forks of itself."""
 
     def __init__(self, environment):
-        self.process = subprocess.Popen([sys.executable, Path(__file__).with_name("forks.py"), str(SCRIPT)], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        self.process = subprocess.Popen(**program("forks.py", SCRIPT, env=environment), text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __enter__(self):
         return self
@@ -340,8 +340,8 @@ def fresh(families, variants, tmp_path_factory):
     jobs = {"texts": TEXTS, "long": LONG, "folders": list(folders.values()),
             "pipelines": [str(families[name].best) for name in FAMILIES]}
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(home / "hf")}
-    result = subprocess.run([sys.executable, Path(__file__).with_name("fresh.py"), SCRIPT, home / "logits.npz"],
-                            input=json.dumps(jobs).encode(), capture_output=True, timeout=LIMIT, cwd=home, env=environment)
+    result = subprocess.run(**program("saved_models.py", SCRIPT, home / "logits.npz", env=environment),
+                            input=json.dumps(jobs).encode(), capture_output=True, timeout=LIMIT, cwd=home)
     assert result.returncode == 0, result.stderr.decode()[-3000:]
     answers = [json.loads(line[6:]) for line in result.stdout.decode().splitlines() if line.startswith("RESULT")]
     with np.load(home / "logits.npz") as logits:

@@ -22,7 +22,7 @@ import transformers
 import yaml
 from safetensors.torch import load_file
 
-from conftest import load_script, run_script, tree
+from conftest import PROGRAMS, load_script, run_script, tree
 
 pytest_plugins = ["project2"]
 CLIENT = "@huggingface/transformers@4.3.1"
@@ -120,7 +120,7 @@ def test_onnxruntime_and_tokenizers_alone_give_the_logits(sources, script, name)
 def test_transformers_js_gives_the_probabilities(sources, exports, script, node, name, variant, dtype):
     """Of LONG it reads no more than fits; it cuts off the last special token with it."""
     folder = (sources if variant == "onnx_int8" else exports)[name, variant]
-    answers = json.loads(node(Path(__file__).with_name("transformersjs.mjs"), str(folder), dtype, texts=[*TEXTS, LONG]))
+    answers = json.loads(node(PROGRAMS / "transformersjs.mjs", str(folder), dtype, texts=[*TEXTS, LONG]))
     found = [{answer["label"]: answer["score"] for answer in row} for row in answers]
     assert all(set(row) == set(EMOTIONS) for row in found)
     found = np.array([[row[emotion] for emotion in EMOTIONS] for row in found])

