@@ -4,14 +4,13 @@ import http.server
 import json
 import re
 import shutil
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conftest import REPO, blob_id, load_script, tree
-from project1 import EMOTIONS, SCRIPTS, assert_one_line, both, csv_bytes, made_rows
+from conftest import EMOTIONS, REPO, assert_one_line, blob_id, csv_bytes, load_script, made_rows, serving, tree, write_pair
+from project1 import SCRIPTS, both
 from test_project2_files import BAD, GOOD, ONE_COLUMN
 
 pytest_plugins = ["project1"]
@@ -115,9 +114,7 @@ def test_any_labels_in_any_file_are_trained_stored_and_printed(call, tmp_path, k
 
 def test_tweeteval_s_pairs_with_names_and_label_names(call, tmp_path):
     for kind, rows in zip(("train", "val"), rows_of([1, 0])):
-        (tmp_path / f"{kind}_text.txt").write_text("".join(f"{text}\n" for text, _ in rows))
-        (tmp_path / f"{kind}_labels.txt").write_text("".join(f"{label}\n" for _, label in rows))
-    (tmp_path / "mapping.txt").write_text("0\tcalm\n1\tirony\n")
+        write_pair(tmp_path, kind, rows, "0\tcalm\n1\tirony\n")
     paths = ["--TRAIN_PATH", tmp_path / "train_text.txt", "--VAL_PATH", tmp_path / "val_text.txt"]
     result = call("LSTM", *paths, *QUICK)
     assert result.code == 0 and "classes: 0 calm, 1 irony\n" in result.out, result.err
@@ -191,7 +188,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif how == "cut":
             body = body[:length // 2]
         elif how == "slow":
-            self.server.stop.wait(5)
+            self.server.over.wait(5)
         self.send_response(int(how) if how.isdigit() else 200)
         self.send_header("Content-Length", str(length))
         self.end_headers()
@@ -203,11 +200,7 @@ def server(direct_network, data):
     """A local server with the three files; options(train=..., ...) are the constants that point to it."""
     test = "".join(f"{text};{EMOTIONS[int(label)]}\n" for text, label in data.test).encode()
     files = {"train": (data.folder / "train.csv").read_bytes(), "val": (data.folder / "val.csv").read_bytes(), "test": test}
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
-        served.daemon_threads, served.asked, served.files, served.stop = True, [], files, threading.Event()
-        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-
+    with serving(Handler, files=files) as served:
         def options(**how):
             arguments = ["--DOWNLOAD_RETRIES", 0, "--GLOVE_PATH", "none.txt", "--LABEL_NAMES", ",".join(EMOTIONS)]
             for name, content in files.items():
@@ -218,12 +211,7 @@ def server(direct_network, data):
             return arguments
 
         served.options = options
-        try:
-            yield served
-        finally:
-            served.stop.set()
-            served.shutdown()
-            thread.join()
+        yield served
 
 
 @both
@@ -266,7 +254,7 @@ def test_a_local_file_goes_before_a_download(call, server, tmp_path):
 
 
 def test_a_local_file_of_other_data_does_not_take_the_default_validation_and_test_files(call, server, tmp_path):
-    (tmp_path / "cwd" / "train.csv").write_bytes(csv_bytes(made_rows(120, 0, classes=3)))
+    (tmp_path / "cwd" / "train.csv").write_bytes(csv_bytes(made_rows(120, 0, "012")))
     result = call("LSTM", *server.options(), "--LABEL_NAMES", "", *QUICK)
     assert result.code == 0 and not server.asked, result.err
     assert "classes: 0, 1, 2\n" in result.out and "108 training, 12 validation, 0 test rows" in result.out

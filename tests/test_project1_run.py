@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import run_script, tree
-from project1 import EMOTIONS, EXPORTS, NAMES, SCRIPTS, SMALL, TEXTS, assert_one_line, both, csv_bytes, run_program
+from conftest import EMOTIONS, assert_one_line, csv_bytes, run_script, tree
+from project1 import EXPORTS, NAMES, SCRIPTS, SMALL, TEXTS, both, run_program
 
 pytest_plugins = ["project1"]
 

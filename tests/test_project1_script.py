@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from conftest import load_script, tree
-from project1 import SCRIPTS, assert_one_line, both
+from conftest import assert_one_line, load_script, tree
+from project1 import SCRIPTS, both
 
 pytest_plugins = ["project1"]
 

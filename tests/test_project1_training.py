@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings, strategies
 
-from conftest import load_script, tree
-from project1 import SCRIPTS, SMALL, assert_one_line, both, small_model
+from conftest import assert_one_line, load_script, tree
+from project1 import SCRIPTS, SMALL, both, small_model
 
 pytest_plugins = ["project1"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from project2 import (EMOTIONS, EXACT, FAMILIES, LONG, SCRIPT, TEXTS, VARIANTS, assert_good, assert_one_line, csv_bytes, each,
-                      logits_of_folder, quick_compression, run_main)
+from project2 import (EXACT, FAMILIES, LONG, SCRIPT, TEXTS, VARIANTS, assert_good, each, logits_of_folder, quick_compression,
+                      run_main)
 
 import numpy as np
 import onnxruntime
@@ -22,7 +22,7 @@ import transformers
 import yaml
 from safetensors.torch import load_file
 
-from conftest import PROGRAMS, load_script, run_script, tree
+from conftest import EMOTIONS, PROGRAMS, assert_one_line, csv_bytes, load_script, run_script, tree
 
 pytest_plugins = ["project2"]
 CLIENT = "@huggingface/transformers@4.3.1"

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from project2 import (EMOTIONS, EXACT, FAMILIES, TEXTS, VARIANTS, assert_good, assert_one_line, csv_bytes, each,
-                      logits_of_folder, made_rows, quick, quick_compression, read_csv, run_forks)
+from project2 import EXACT, FAMILIES, TEXTS, VARIANTS, assert_good, each, logits_of_folder, quick, quick_compression, run_forks
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ import transformers
 from hypothesis import given, settings, strategies
 from safetensors.torch import load_file, save_file
 
-from conftest import tree
+from conftest import EMOTIONS, assert_one_line, csv_bytes, made_rows, read_csv, tree
 
 pytest_plugins = ["project2"]
 every = pytest.mark.parametrize("name, variant", [*itertools.product(FAMILIES, VARIANTS)])

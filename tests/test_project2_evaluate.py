@@ -3,13 +3,13 @@ import json
 
 import pytest
 
-from project2 import (EMOTIONS, EXACT, NAMES, assert_good, assert_one_line, csv_bytes, each, made_rows, quick, read_csv)
+from project2 import EXACT, NAMES, assert_good, each, quick
 
 import numpy as np
 from hypothesis import given, settings, strategies
 from sklearn.metrics import accuracy_score, f1_score
 
-from conftest import tree
+from conftest import EMOTIONS, assert_one_line, csv_bytes, made_rows, read_csv, tree
 
 pytest_plugins = ["project2"]
 

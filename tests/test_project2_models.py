@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from project2 import EMOTIONS, EXACT, LONG, SCRIPT, TEXTS, assert_good, assert_one_line, each, made_rows, quick
+from project2 import EXACT, LONG, SCRIPT, TEXTS, assert_good, each, quick
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ import transformers
 from hypothesis import given, settings, strategies
 from safetensors.torch import load_file, save_file
 
-from conftest import load_script, tree
+from conftest import EMOTIONS, assert_one_line, load_script, made_rows, tree
 
 pytest_plugins = ["project2"]
 

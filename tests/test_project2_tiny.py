@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from project2 import EXACT, assert_good, assert_one_line, csv_bytes, each, made_rows, quick, quick_compression
+from conftest import assert_one_line, csv_bytes, made_rows
+from project2 import EXACT, assert_good, each, quick, quick_compression
 
 import numpy as np
 import tokenizers

@@ -9,15 +9,15 @@ import sys
 
 import pytest
 
-from project2 import (EMOTIONS, EXACT, FAMILIES, LIMIT, NAMES, SCRIPT, TEXTS, assert_good, assert_one_line, csv_bytes, each,
-                      logits_of_folder, made_rows, quick, read_csv, run_forks, run_main)
+from project2 import (EXACT, FAMILIES, LIMIT, NAMES, SCRIPT, TEXTS, assert_good, each, logits_of_folder, quick, run_forks,
+                      run_main)
 
 import numpy as np
 import torch
 from hypothesis import given, settings, strategies
 from safetensors.torch import load_file
 
-from conftest import free_port, run_script, tree
+from conftest import EMOTIONS, assert_one_line, csv_bytes, free_port, made_rows, read_csv, run_script, tree
 
 pytest_plugins = ["project2"]
 

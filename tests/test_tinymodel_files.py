@@ -18,12 +18,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from conftest import PROGRAMS, REPO, SHARED_DATA, blob_id, load_script, program, run_script, tree
+from conftest import (PROGRAMS, REPO, SHARED_DATA, assert_one_line, blob_id, csv_bytes, load_script, program, run_script,
+                      serving, tree, write_pair)
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 SCRIPT = REPO / "tinymodel-emotion-classification-10kB.py"
-SHARED = SHARED_DATA
 quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -36,15 +36,11 @@ plain_reader = load()
 
 
 @pytest.fixture
-def reader(monkeypatch):
+def reader(direct_network):
     """A fresh module, whose pauses between attempts are noted in reader.pauses and not waited for."""
     module = load()
     module.pauses = []
     module.time = SimpleNamespace(sleep=module.pauses.append, monotonic=time.monotonic, perf_counter=time.perf_counter)
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("NO_PROXY", "*")
     return module
 
 
@@ -94,12 +90,6 @@ def rows(draw, texts):
     labels = draw(label_sets) * 2
     labels = draw(st.permutations(labels))
     return [draw(texts) for _ in labels], labels
-
-
-def csv_bytes(pairs, header=("text", "label"), **options):
-    out = io.StringIO(newline="")
-    csv.writer(out, **options).writerows([header, *pairs])
-    return out.getvalue().encode()
 
 
 @quick
@@ -282,8 +272,8 @@ def test_a_windows_name_and_a_name_with_a_line_break_stay_on_one_line():
 
 def test_quoting_everything_is_a_way_out_of_the_refusal():
     texts, labels = ["i feel sad,sadness\nall is well,joy\nhe left", "b"], ["sadness", "joy"]
-    refused(csv_bytes(zip(texts, labels)), "QUOTE_ALL")
-    assert read(csv_bytes(zip(texts, labels), quoting=csv.QUOTE_ALL)) == (texts, labels)
+    refused(csv_bytes(zip(texts, labels), lineterminator="\r\n"), "QUOTE_ALL")
+    assert read(csv_bytes(zip(texts, labels), quoting=csv.QUOTE_ALL, lineterminator="\r\n")) == (texts, labels)
 
 
 # The data set
@@ -363,12 +353,8 @@ def test_classes(error, use):
 
 
 def pair(folder, name, rows, mapping=None):
-    folder.mkdir(exist_ok=True)
-    (folder / f"{name}_text.txt").write_text("".join(text + "\n" for _, text in rows))
-    (folder / f"{name}_labels.txt").write_text("".join(label + "\n" for label, _ in rows))
-    if mapping is not None:
-        (folder / "mapping.txt").write_text(mapping)
-    return str(folder / f"{name}_text.txt")
+    """Write rows of (label, text) in TweetEval's form; returns the path of the texts."""
+    return str(write_pair(folder, name, [(text, label) for label, text in rows], mapping))
 
 
 def test_a_pair_of_files_with_names(reader, use, error, tmp_path):
@@ -595,17 +581,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(reader):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
-        served.daemon_threads, served.block_on_close = True, False
-        served.asked, served.over, served.trickled = [], threading.Event(), 0
-        served.files = {"train": TRAIN, "test": TEST, "none": b""}
-        served.url = lambda how, name="train": f"http://127.0.0.1:{served.server_port}/{how}/{name}"
-        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    files = {"train": TRAIN, "test": TEST, "none": b""}
+    with serving(Handler, files=files, trickled=0) as served:
+        served.url = lambda how, name="train": f"{served.address}/{how}/{name}"
         yield served
-        served.over.set()
-        served.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -903,12 +882,12 @@ def test_a_folder_that_cannot_be_written(reader, tmp_path):
 # The real files, and time
 
 
-@pytest.mark.skipif(not (SHARED / "twitter").is_dir(), reason="no shared data")
+@pytest.mark.skipif(not (SHARED_DATA / "twitter").is_dir(), reason="no shared data")
 def test_the_real_files_are_read_whole(use):
-    data = use(str(SHARED / "twitter/train.txt"), str(SHARED / "twitter/test.txt"), HUMAN_URL=str(SHARED / "twitter_human"))
+    data = use(str(SHARED_DATA / "twitter/train.txt"), str(SHARED_DATA / "twitter/test.txt"), HUMAN_URL=str(SHARED_DATA / "twitter_human"))
     assert len(data.train_texts) == 69684 + 48564 and len(data.test_texts) == 19922 and data.note == ""
-    assert len(use(str(SHARED / "emotion/train.csv"), "", HUMAN_URL="auto").labels) == 6
-    assert use(str(SHARED / "tweeteval/emotion/train_text.txt"), "").names == ("anger", "joy", "optimism", "sadness")
+    assert len(use(str(SHARED_DATA / "emotion/train.csv"), "", HUMAN_URL="auto").labels) == 6
+    assert use(str(SHARED_DATA / "tweeteval/emotion/train_text.txt"), "").names == ("anger", "joy", "optimism", "sadness")
 
 
 def test_what_differs_from_a_test_row_in_names_links_and_punctuation_alone_is_not_trained_on():
@@ -961,17 +940,14 @@ def test_bad_data_are_one_line_and_lose_nothing(tmp_path, content, words):
     (tmp_path / "out" / "model.safetensors").write_bytes(b"old")
     (tmp_path / "bad.txt").write_bytes(content)
     process = run_script(SCRIPT, "--TRAIN_URL", tmp_path / "bad.txt", "--OUTPUT_DIR", tmp_path / "out")
-    error = process.stderr.decode()
-    assert process.returncode == 2 and error.startswith("error: ") and error.count("\n") == 1
-    assert "bad.txt" in error and all(word in error for word in words), error
+    assert_one_line(process, "bad.txt", *words, most=600)
     assert tree(tmp_path / "out") == {"model.safetensors": b"old"}
 
 
 def test_a_dead_address_is_one_line(tmp_path, dead_url):
     process = run_script(SCRIPT, "--TRAIN_URL", dead_url, "--DOWNLOAD_RETRIES", 0, "--OUTPUT_DIR", tmp_path / "out",
                          env={**os.environ, "NO_PROXY": "*"})
-    error = process.stderr.decode()
-    assert process.returncode == 2 and error.count("\n") == 1 and "refused" in error and "TRAIN_URL" in error
+    assert_one_line(process, "refused", "TRAIN_URL", most=600)
 
 
 def test_a_planted_link_changes_nothing_and_the_users_own_link_is_followed(tmp_path):

@@ -8,12 +8,13 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from conftest import PROGRAMS, run_script, tree
-from tiny import SCRIPTS, assert_equal_models, both, each_run, logits_of, random_model
+from tiny import SCRIPTS, assert_equal_models, assert_one_line, both, each_run, logits_of, random_model
 
 pytest_plugins = ["tiny"]
 
@@ -26,26 +27,18 @@ ODD = [b"", b"x", b"''", b"@a", b"\xff", bytes(600), "…’😀🏻".encode(), 
 
 @pytest.fixture
 def call(module, monkeypatch, capfdbinary):
-    """call(*arguments) runs the script's run_main in this process and returns (status, output, errors)."""
+    """call(*arguments) runs the script's run_main in this process and returns code, out and err."""
     values = {name: getattr(module, name) for name in module.adapters()}
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["tiny.py", *map(str, arguments)])
-        status = module.run_main()
-        return status, *capfdbinary.readouterr()
+        code = module.run_main()
+        out, err = capfdbinary.readouterr()
+        return SimpleNamespace(code=code, out=out, err=err)
 
     yield run
     for name, value in values.items():
         setattr(module, name, value)
-
-
-def assert_one_line(process, *words):
-    """A process, or what `call` gave, ended with status 2 and one line of errors that has these words."""
-    status, error = (process.returncode, process.stderr) if hasattr(process, "returncode") else (process[0], process[2])
-    error = error.decode()
-    assert status == 2 and error.startswith("error: ") and error.count("\n") == 1 and error.endswith("\n"), error
-    for word in words:
-        assert str(word) in error, (word, error)
 
 
 # What it prints
@@ -133,9 +126,9 @@ def test_explained_weights_sum_to_the_logit(runs, models, modules, name):
 
 @each_run
 def test_explain_adds_a_column(runs, call, name):
-    status, out, err = call("--OUTPUT_DIR", runs(name).out, "--explain", "--predict", "I love you, I love you", "--predict", "")
-    assert status == 0 and err == b""
-    first, second = (line.split(b"\t") for line in out.splitlines())
+    result = call("--OUTPUT_DIR", runs(name).out, "--explain", "--predict", "I love you, I love you", "--predict", "")
+    assert result.code == 0 and result.err == b""
+    first, second = (line.split(b"\t") for line in result.out.splitlines())
     assert first[2] == b"I love you, I love you" and second[2] == b"" and len(first) == len(second) == 4
     found = re.findall(r"(?:^|, )(.+?) ([+-]\d+\.\d\d)(?=, |$)", first[3].decode())
     assert len(found) == 8 and "love" in dict(found) or "i love" in dict(found)
@@ -170,7 +163,7 @@ def test_negated_words_are_marked_in_the_explanation(module):
 def test_a_wrong_command_line_is_one_line(call, arguments):
     result = call(*arguments)
     assert_one_line(result)
-    assert result[1] == b""
+    assert result.out == b""
 
 
 # As a filter
@@ -302,7 +295,7 @@ def test_a_file_that_is_no_model_is_one_line(module, call, tmp_path, case):
     path.write_bytes(content)
     result = call("--OUTPUT_DIR", tmp_path, "--predict", "x")
     assert_one_line(result, path, words, "run `python3 tiny.py --OUTPUT_DIR")
-    assert result[1] == b"" and path.read_bytes() == content
+    assert result.out == b"" and path.read_bytes() == content
 
 
 @pytest.mark.parametrize("kind", OTHER_FILES)

@@ -1,8 +1,7 @@
 """What the tests of the tiny models share: the two scripts, real runs with everything watched, and models of random tokens."""
-import csv
+import functools
 import json
 import os
-import random
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,18 +15,21 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from conftest import PROGRAMS, REPO, SHARED_DATA, load_script, made_tweets, run_script, tree
+import conftest
+from conftest import (EMOTIONS, PROGRAMS, REPO, SHARED_DATA, csv_bytes, emotion_rows, load_script, made_tweets, run_script,
+                      tree)
 
 SCRIPTS = {size: REPO / f"tinymodel-emotion-classification-{size}.py" for size in ("10kB", "250kB")}
 LIMITS = {"10kB": 10_000, "250kB": 250_000}
 SIZES = {"two": "10kB", "six": "10kB", "twin": "250kB"}  # of each run, the script
-EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
 NOT_NEEDED = ("torch", "requests", "urllib3", "tqdm", "sklearn", "pandas")  # by --predict and --help
 DEAD_PROXY = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
 
 both = pytest.mark.parametrize("size", SCRIPTS)
 each_run = pytest.mark.parametrize("name", SIZES)
 quiet = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+assert_one_line = functools.partial(conftest.assert_one_line, most=600)  # the limit of the tiny scripts
 
 # Texts of every kind that the tokeniser tells apart, in pieces
 PIECES = [piece.encode() if isinstance(piece, str) else piece for piece in (
@@ -80,17 +82,8 @@ def write_tweets(folder, tweets):
 
 def write_emotions(folder):
     """Write 2,000 rows of six emotions, named by words; return the arguments."""
-    real = SHARED_DATA / "emotion" / "train.csv"
-    if real.is_file():
-        with open(real, newline="", encoding="utf-8") as file:
-            rows = [(row["text"], EMOTIONS[int(row["label"])]) for row in csv.DictReader(file)][:2000]
-    else:
-        rng, fillers = random.Random(0), "i you the a to my is in on at it me so just now today work home go day we feel".split()
-        words = dict(zip(EMOTIONS, ("sad", "happy", "loving", "angry", "afraid", "shocked"), strict=True))
-        rows = [(" ".join([*rng.choices(fillers, k=rng.randrange(3, 20)), words[label], f"row{row}"]), label)
-                for row, label in ((row, EMOTIONS[row % 6]) for row in range(2000))]
-    with open(folder / "emotions.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("text", "label"), *rows])
+    rows = [(text, EMOTIONS[int(label)]) for text, label in emotion_rows("train", 2000)]
+    (folder / "emotions.csv").write_bytes(csv_bytes(rows, lineterminator="\r\n"))
     return ["--TRAIN_URL", folder / "emotions.csv"]
 
 
