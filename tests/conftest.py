@@ -7,6 +7,7 @@ import importlib.util
 import io
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ ALL_SCRIPTS = {str(path.relative_to(REPO)): path for path in (
     REPO / "Project1" / "LSTM.py", REPO / "Project1" / "GRU.py", REPO / "Project2" / "emotion_classifier.py")}
 PROGRAMS = REPO / "tests" / "programs"
 SHARED_DATA = REPO.parent / "shared" / "data"
+CONSTANT = re.compile(r"^([A-Z][A-Z0-9_]*): (.*?) = (.*?)(  # .*)$")  # a line of a tiny script: name, type, value, comment
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
 FILLERS = "i you the a to my is in on at it me so just now today work home go day we feel".split()
 

@@ -1,5 +1,4 @@
 """Project1: any labels and any file of rows, as Project2 takes them; what is left out, held out, downloaded."""
-import ast
 import http.server
 import json
 import re
@@ -22,28 +21,8 @@ QUICK = ["--USE_GLOVE", "False", "--UNITS", 4, "--NUM_EPOCHS", 1]
 # The same files as Project2
 
 
-def definitions(path, first=None, last=None):
-    """{name: source} of the functions and classes of a script, or of those between two of them."""
-    source = path.read_text(encoding="utf-8")
-    nodes = [node for node in ast.parse(source).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
-    names = [node.name for node in nodes]
-    if first:
-        nodes = nodes[names.index(first):names.index(last) + 1]
-    lines = source.split("\n")
-    return {node.name: lines[node.lineno - 1:node.end_lineno] for node in nodes}
-
-
-def test_project2_s_readers_are_here_letter_by_letter():
-    readers = definitions(PROJECT2, "Table", "classes_of")
-    assert len(readers) > 25 and definitions(SCRIPTS["LSTM"], "Table", "classes_of") == readers
-    assert all(definitions(SCRIPTS["LSTM"])[name] == definitions(PROJECT2)[name] for name in ("rows_to_keep", "name_classes", "number_labels"))
-    for first, last in (("cannot_write", "check_writable"), ("partial_name", "save_all"),
-                        ("adapters", "OneLineParser")):
-        assert definitions(SCRIPTS["LSTM"], first, last) == definitions(PROJECT2, first, last)
-
-
 def test_both_projects_take_and_refuse_the_same_files(scripts, tmp_path):
-    ours, theirs = scripts["LSTM"], load_script(PROJECT2)  # GRU.py's readers are LSTM.py's letter by letter
+    ours, theirs = scripts["LSTM"], load_script(PROJECT2)  # GRU.py's readers are LSTM.py's, see test_drift.py
     cases = {**GOOD, **BAD, **ONE_COLUMN}
     seen = set()
     for case, (content, *_) in cases.items():

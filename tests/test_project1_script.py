@@ -12,19 +12,6 @@ from project1 import SCRIPTS, both
 
 pytest_plugins = ["project1"]
 
-OWN = {"main", "train", "search_grid", "grid_settings", "build_model", "freeze_thaw"}  # what may differ between the two
-
-
-def test_shared_functions_are_the_same_letter_by_letter():
-    parts = {}
-    for name, path in SCRIPTS.items():
-        source = path.read_text(encoding="utf-8")
-        lines = source.split("\n")
-        parts[name] = {node.name: lines[node.lineno - 1:node.end_lineno] for node in ast.parse(source).body
-                       if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name not in OWN}
-    assert parts["LSTM"] == parts["GRU"] and list(parts["LSTM"]) == list(parts["GRU"])
-    assert len(parts["LSTM"]) > 80
-
 
 @both
 def test_the_story_comes_first(name):
