@@ -1,4 +1,4 @@
-"""Helpers that the test files share: the repository, the real data, running and importing scripts."""
+"""Helpers that the test files share: the scripts, running and importing them, files, a server, rows of real and made data."""
 import contextlib
 import csv
 import hashlib
@@ -26,6 +26,7 @@ REPO = Path(__file__).resolve().parent.parent
 ALL_SCRIPTS = {str(path.relative_to(REPO)): path for path in (
     *(REPO / f"tinymodel-emotion-classification-{size}.py" for size in ("10kB", "250kB")),
     REPO / "Project1" / "LSTM.py", REPO / "Project1" / "GRU.py", REPO / "Project2" / "emotion_classifier.py")}
+PROJECT2 = Path(os.environ.get("PROJECT2_SCRIPT") or ALL_SCRIPTS["Project2/emotion_classifier.py"])
 PROGRAMS = REPO / "tests" / "programs"
 SHARED_DATA = REPO.parent / "shared" / "data"
 CONSTANT = re.compile(r"^([A-Z][A-Z0-9_]*): (.*?) = (.*?)(  # .*)$")  # a line of a tiny script: name, type, value, comment
@@ -135,7 +136,10 @@ def read_csv(data, delimiter=","):
 
 
 def write_pair(folder, part, rows, mapping=None):
-    """Write rows of (text, label) in TweetEval's form: a file of texts, one of labels, perhaps mapping.txt; returns the first."""
+    """Write rows of (text, label) in TweetEval's form, a file of texts and one of labels, and perhaps mapping.txt.
+
+    Returns the path of the texts.
+    """
     folder.mkdir(exist_ok=True)
     for kind, lines in zip(("text", "labels"), ([text for text, _ in rows], [label for _, label in rows])):
         (folder / f"{part}_{kind}.txt").write_text("".join(f"{line}\n" for line in lines))

@@ -21,8 +21,10 @@ from conftest import EMOTIONS, REPO, SHARED_DATA, csv_bytes, emotion_rows, load_
 SCRIPTS = {name: REPO / "Project1" / f"{name}.py" for name in ("LSTM", "GRU")}
 NAMES = ["--LABEL_NAMES", ",".join(EMOTIONS)]  # only the files of the default data have these names by themselves
 SMALL = {"LSTM": ["--UNITS", 8, "--NUM_EPOCHS", 2],
-         "GRU": ["--UNITS", 8, "--FINAL_UNITS", 8, "--DENSE_UNITS", 8, "--NUM_EPOCHS", 1, "--WARM_UP_EPOCHS", 1, "--FINAL_EPOCHS", 2]}
-TEXTS = ["i feel so lucky to have you", "im furious", "i was terrified of the dark", "what a  lovely day", "caf\u00e9 \U0001f600"]
+         "GRU": ["--UNITS", 8, "--FINAL_UNITS", 8, "--DENSE_UNITS", 8, "--NUM_EPOCHS", 1, "--WARM_UP_EPOCHS", 1,
+                 "--FINAL_EPOCHS", 2]}
+TEXTS = ["i feel so lucky to have you", "im furious", "i was terrified of the dark", "what a  lovely day",
+         "caf\u00e9 \U0001f600"]
 EXPORTS = {"model.tflite", "model.onnx", "tokenizer.json"}
 
 both = pytest.mark.parametrize("name", SCRIPTS)
@@ -114,7 +116,8 @@ def call(monkeypatch, capfd, tmp_path):
 
 def own_lines(err):
     """Standard error without TensorFlow's own lines, which it prints once a process when it looks for a GPU."""
-    return "".join(line for line in err.splitlines(keepends=True) if not line.startswith(("WARNING: All log", "E0000", "W0000", "I0000")))
+    return "".join(line for line in err.splitlines(keepends=True)
+                   if not line.startswith(("WARNING: All log", "E0000", "W0000", "I0000")))
 
 
 def small_model(module, units=8, words=60, classes=6):

@@ -22,9 +22,9 @@ import tokenizers
 import torch
 import transformers
 
-from conftest import EMOTIONS, REPO, csv_bytes, emotion_rows, load_script, program
+from conftest import EMOTIONS, csv_bytes, emotion_rows, load_script, program
+from conftest import PROJECT2 as SCRIPT
 
-SCRIPT = Path(os.environ.get("PROJECT2_SCRIPT") or REPO / "Project2" / "emotion_classifier.py")
 NAMES = ["--label_names", ",".join(EMOTIONS)]  # the small data are not the default file, which brings them
 FAMILIES = ("BERTweet", "CardiffRoBERTa", "ModernBERT", "MiniLM")
 VARIANTS = ("pruned", "int8", "nf4", "pruned_nf4", "onnx_int8", "small", "tiny", "openvino_int8", "openvino_int4")

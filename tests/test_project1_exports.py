@@ -61,7 +61,8 @@ def test_what_is_exported_is_compared_and_stated(runs, name):
     assert set(exports) == {"model.keras", "model.onnx", "model.tflite"}
     for file, stated in exports.items():
         assert stated["bytes"] == (runs[name].out / file).stat().st_size and stated["rows"] == 200
-        assert f"{file}, loaded by a fresh process: {stated['bytes']:,} bytes, {stated['same_labels']:,} of 200 labels" in runs[name].stdout
+        line = f"{file}, loaded by a fresh process: {stated['bytes']:,} bytes, {stated['same_labels']:,} of 200 labels"
+        assert line in runs[name].stdout
     assert exports["model.onnx"]["same_labels"] == exports["model.keras"]["same_labels"] == 200
     assert exports["model.onnx"]["largest_difference"] < 1e-5 and exports["model.tflite"]["same_labels"] > 190
     assert exports["model.tflite"]["bytes"] < 0.5 * exports["model.onnx"]["bytes"]

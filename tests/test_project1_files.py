@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import EMOTIONS, REPO, assert_one_line, blob_id, csv_bytes, load_script, made_rows, serving, tree, write_pair
+from conftest import EMOTIONS, PROJECT2, assert_one_line, blob_id, csv_bytes, load_script, made_rows, serving, tree, write_pair
 from project1 import SCRIPTS, both
 from test_project2_files import BAD, GOOD, ONE_COLUMN
 
 pytest_plugins = ["project1"]
 
-PROJECT2 = REPO / "Project2" / "emotion_classifier.py"
 QUICK = ["--USE_GLOVE", "False", "--UNITS", 4, "--NUM_EPOCHS", 1]
 
 
@@ -61,7 +60,8 @@ def write(path, rows, form=",", names=("text", "label")):
 
 KINDS = {
     "words in a CSV": (["joy", "anger"], ",", ["anger", "joy"]), "-1 to 1 in a TSV": ([1, 0, -1], "\t", ["-1", "0", "1"]),
-    "ten classes in JSON Lines": (list(range(10)), "jsonl", [*"0123456789"]), "0.0 and 1.0 with semicolons": (["0.0", "1.0"], ";", ["0", "1"]),
+    "ten classes in JSON Lines": (list(range(10)), "jsonl", [*"0123456789"]),
+    "0.0 and 1.0 with semicolons": (["0.0", "1.0"], ";", ["0", "1"]),
     "words in Parquet": (["wild", "calm"], "parquet", ["calm", "wild"]),
 }
 
@@ -73,7 +73,8 @@ def test_any_labels_in_any_file_are_trained_stored_and_printed(call, tmp_path, k
     name = "csv" if len(form) == 1 else form
     paths = [f"--{constant}_PATH={write(tmp_path / f'{constant}.{name}', rows, form, ('tweet', 'mood'))}" for constant, rows in
              (("TRAIN", train), ("VAL", val))]
-    result = call("LSTM", *paths, "--TEXT_COLUMN", "tweet", "--LABEL_COLUMN", "mood", *QUICK, "--NUM_EPOCHS", 8, "--LEARNING_RATE", 0.05)
+    result = call("LSTM", *paths, "--TEXT_COLUMN", "tweet", "--LABEL_COLUMN", "mood", *QUICK, "--NUM_EPOCHS", 8,
+                  "--LEARNING_RATE", 0.05)
     assert result.code == 0, result.err
     assert f"classes: {', '.join(classes)}\n" in result.out
     results = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -83,8 +84,9 @@ def test_any_labels_in_any_file_are_trained_stored_and_printed(call, tmp_path, k
     (tmp_path / "elsewhere").mkdir()
     shutil.move(tmp_path / "out" / "model.keras", tmp_path / "elsewhere")
     texts = [f"{label}word and n1" for label in labels]
-    shown = call("LSTM", *(part for text in texts for part in ("--predict", text)), "--OUTPUT_DIR", tmp_path / "elsewhere").out.splitlines()
-    found = [line.split("\t") for line in shown]
+    options = [part for text in texts for part in ("--predict", text)]
+    shown = call("LSTM", *options, "--OUTPUT_DIR", tmp_path / "elsewhere")
+    found = [line.split("\t") for line in shown.out.splitlines()]
     assert [text for *_, text in found] == texts and all(label == name and label in classes for label, name, *_ in found)
     module = load_script(SCRIPTS["LSTM"])
     right = sum(module.as_label(str(label)) == line[0] for label, line in zip(labels, found))
@@ -112,7 +114,8 @@ def test_without_a_validation_file_a_tenth_of_each_class_is_held_out(call, tmp_p
         results = json.loads((tmp_path / "out" / "results.json").read_text())
         assert results["epoch_chosen_on"] == "a tenth of the training rows, which are not trained on"
         assert [results["validation"]["report"][name]["support"] for name in ("often", "rare")] == [8, 2]
-    assert_one_line(call("LSTM", "--TRAIN_PATH", write(tmp_path / "few.csv", rows_of("ab", 6)[0]), *QUICK), "few.csv", "VAL_PATH")
+    assert_one_line(call("LSTM", "--TRAIN_PATH", write(tmp_path / "few.csv", rows_of("ab", 6)[0]), *QUICK),
+                    "few.csv", "VAL_PATH")
 
 
 def test_training_rows_that_mislead_are_left_out(tmp_path):

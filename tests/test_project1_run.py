@@ -68,7 +68,8 @@ def test_saved_accuracy_is_that_of_the_saved_model_and_of_the_best_epoch(runs, d
         assert accuracy == pytest.approx(results[f"{key}_accuracy"], abs=1e-9)
         assert macro_f1 == pytest.approx(results[f"{key}_macro_f1"], abs=1e-9)
         assert np.trace(np.array(results[key]["confusion_matrix"])) == round(accuracy * len(rows))
-        assert results[key]["expected_calibration_error"] == pytest.approx(scripts[name].calibration_error(labels, probabilities), abs=1e-4)
+        error = scripts[name].calibration_error(labels, probabilities)
+        assert results[key]["expected_calibration_error"] == pytest.approx(error, abs=1e-4)
     history = results["history"][name == "GRU":]  # the best epoch is one of the thawed ones
     best = max(history, key=lambda epoch: epoch["val_macro_f1"])
     assert len(history) == 2
@@ -206,13 +207,14 @@ def test_a_model_saved_before_classes_were_has_the_six_emotions(call, tmp_path):
 
 def test_a_locale_that_is_not_utf_8_trains_saves_and_predicts(tmp_path):
     """Words, class names and texts with emoji and accents, under the locale C, which is like Windows'."""
-    rows = [(f"{word} caf\u00e9 \U0001f600 n{number}", label) for number in range(40) for word, label in (("bon", "\u00e9t\u00e9"), ("mal", "hiver"))]
+    rows = [(f"{word} caf\u00e9 \U0001f600 n{number}", label) for number in range(40)
+            for word, label in (("bon", "\u00e9t\u00e9"), ("mal", "hiver"))]
     for name, part in (("a", rows[:60]), ("b", rows[60:])):
         (tmp_path / f"{name}.csv").write_bytes(csv_bytes(part))
     env = {**os.environ, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
     options = ["--OUTPUT_DIR", tmp_path / "out"]
-    result = run_script(SCRIPTS["LSTM"], "--TRAIN_PATH", tmp_path / "a.csv", "--VAL_PATH", tmp_path / "b.csv", "--USE_GLOVE", "False",
-                        "--UNITS", 4, "--NUM_EPOCHS", 1, *options, env=env)
+    result = run_script(SCRIPTS["LSTM"], "--TRAIN_PATH", tmp_path / "a.csv", "--VAL_PATH", tmp_path / "b.csv",
+                        "--USE_GLOVE", "False", "--UNITS", 4, "--NUM_EPOCHS", 1, *options, env=env)
     assert result.returncode == 0, result.stderr.decode()[-2000:]
     text = "bon caf\u00e9 \U0001f600"
     result = run_script(SCRIPTS["LSTM"], "--predict", text, *options, env=env)
@@ -223,9 +225,11 @@ def test_a_locale_that_is_not_utf_8_trains_saves_and_predicts(tmp_path):
 def test_a_closed_output_ends_quietly(runs):
     command = f"{sys.executable} {SCRIPTS['LSTM']} --OUTPUT_DIR {runs['LSTM'].out} --predict - < /dev/zero | head -c 1"
     texts = b"a word\n" * 200_000
-    process = subprocess.run(["bash", "-o", "pipefail", "-c", command.replace("< /dev/zero", "")], input=texts, capture_output=True, timeout=200)
+    command = ["bash", "-o", "pipefail", "-c", command.replace("< /dev/zero", "")]
+    process = subprocess.run(command, input=texts, capture_output=True, timeout=200)
     assert process.returncode == 141 and b"Traceback" not in process.stderr
-    process = subprocess.run(["bash", "-c", f"{sys.executable} {SCRIPTS['LSTM']} --predict a >&-"], capture_output=True, timeout=200)
+    command = ["bash", "-c", f"{sys.executable} {SCRIPTS['LSTM']} --predict a >&-"]
+    process = subprocess.run(command, capture_output=True, timeout=200)
     assert process.returncode == 2 and b"standard output is closed" in process.stderr and b"Traceback" not in process.stderr
 
 

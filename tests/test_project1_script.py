@@ -18,10 +18,12 @@ def test_the_story_comes_first(name):
     """main, then text, model, training, and last what any program needs."""
     source = SCRIPTS[name].read_text(encoding="utf-8")
     names = [node.name for node in ast.parse(source).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
-    order = ["main", "make_vocabulary", "build_model", "fit", "evaluate", "search", "save_results", "export", "print_predictions",
-             "read_data", "open_table", "read_vectors", "download", "whole_file", "run_main", "parse_arguments"]
+    order = ["main", "make_vocabulary", "build_model", "fit", "evaluate", "search", "save_results", "export",
+             "print_predictions", "read_data", "open_table", "read_vectors", "download", "whole_file", "run_main",
+             "parse_arguments"]
     assert [name for name in names if name in order] == order and names[0] == "main"
-    assert source.index("def main") < 0.1 * len(source) and source.endswith('if __name__ == "__main__":\n    sys.exit(run_main())\n')
+    assert source.index("def main") < 0.1 * len(source)
+    assert source.endswith('if __name__ == "__main__":\n    sys.exit(run_main())\n')
 
 
 @both

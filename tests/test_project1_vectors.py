@@ -80,8 +80,10 @@ BAD = {
     "no word in common": (vector_bytes(["zzz", "yyy"]), ["no word in common"]),
     "empty": (b"", ["no word in common"]), "no vectors": (b"some,text\nand more\n", ["row 1", "columns"]),
     "fastText's binary": (b"\xba\x16\x4f\x2f" + bytes(50), [".vec"]), "bzip2": (b"BZh91AY", ["bzip2"]),
-    "several texts in a zip": (zipped(a_txt=ROWS, b_txt=ROWS), ["a.txt", "unpack"]), "no text in a zip": (zipped(a_bin=ROWS), ["a.bin", "unpack"]),
-    "a damaged gzip": (gzip.compress(ROWS)[:300], ["get the file anew"]), "a damaged zip": (zipped(a_txt=ROWS)[:300], ["get the file anew"]),
+    "several texts in a zip": (zipped(a_txt=ROWS, b_txt=ROWS), ["a.txt", "unpack"]),
+    "no text in a zip": (zipped(a_bin=ROWS), ["a.bin", "unpack"]),
+    "a damaged gzip": (gzip.compress(ROWS)[:300], ["get the file anew"]),
+    "a damaged zip": (zipped(a_txt=ROWS)[:300], ["get the file anew"]),
     "word2vec's binary": (b"4 100\nthe " + bytes(range(14, 250)) * 9, ["row 2"]),
 }
 
@@ -133,9 +135,11 @@ def test_default_vectors_come_from_the_archive_once_and_only_their_rows_are_kept
     folder = tmp_path / "served"
     folder.mkdir()
     words = "sad happy love angry afraid shocked i you".split()
-    (folder / "glove.zip").write_bytes(zipped(**{"glove_twitter_27B_25d_txt": vector_bytes(words, 25), "glove_twitter_27B_100d_txt": vector_bytes(words)}))
+    (folder / "glove.zip").write_bytes(zipped(**{"glove_twitter_27B_25d_txt": vector_bytes(words, 25),
+                                                 "glove_twitter_27B_100d_txt": vector_bytes(words)}))
     for name, seed in (("train", 0), ("val", 1)):
         (tmp_path / f"{name}.csv").write_bytes(csv_bytes(made_rows(60, seed)))
+
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             self.server.asked.append(self.path)
@@ -160,6 +164,8 @@ def test_default_vectors_come_from_the_archive_once_and_only_their_rows_are_kept
         assert len(kept) == 1 and kept[0].startswith("vectors-"), "neither the archive nor the whole file"
         result = call("LSTM", *options, "--GLOVE_URL", address, "--SEED", 2, change=no_kaggle)
         assert result.code == 0 and len(served.asked) == 1 and "downloaded once" not in result.out, "the next run asks nobody"
-    result = call("LSTM", *options, "--GLOVE_URL", "http://127.0.0.1:9/glove.zip", "--OUTPUT_DIR", tmp_path / "new", change=no_kaggle)
-    assert_one_line(result, "cannot get the GloVe vectors", "kagglehub", "the connection was refused", "GLOVE_PATH", "USE_GLOVE")
+    result = call("LSTM", *options, "--GLOVE_URL", "http://127.0.0.1:9/glove.zip", "--OUTPUT_DIR", tmp_path / "new",
+                  change=no_kaggle)
+    assert_one_line(result, "cannot get the GloVe vectors", "kagglehub", "the connection was refused", "GLOVE_PATH",
+                    "USE_GLOVE")
     assert not list((tmp_path / "new" / "data").iterdir())

@@ -204,7 +204,8 @@ def test_export_as_users_run_it(sources, script, tmp_path):
     assert result.returncode == 0 and b"Traceback" not in result.stderr, result.stderr[-3000:]
     assert result.stdout.startswith(b"written: out/best_MiniLM_tiny_export (")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["best_MiniLM_tiny_export"]
-    assert np.array_equal(*(logits_of_folder(script, path, TEXTS) for path in (folder, tmp_path / "out/best_MiniLM_tiny_export")))
+    assert np.array_equal(*(logits_of_folder(script, path, TEXTS)
+                            for path in (folder, tmp_path / "out/best_MiniLM_tiny_export")))
 
 
 def test_an_export_with_other_predictions_is_refused(call, sources, tmp_path):
@@ -349,14 +350,16 @@ def test_sample_texts_can_be_given_on_a_command_line(loaded, script, name):
 
 
 def test_export_of_byte_level_vocabularies_as_users_run_it(sources, tmp_path):
-    result = run_script(SCRIPT, "--mode", "export", "--weights", sources["CardiffRoBERTa", "small"], "--output", "out", cwd=tmp_path)
+    result = run_script(SCRIPT, "--mode", "export", "--weights", sources["CardiffRoBERTa", "small"], "--output", "out",
+                        cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-1000:]
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
 def test_export_without_a_package_is_one_line(call, sources, tmp_path, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
-    assert_one_line(call("--mode", "export", "--weights", sources["MiniLM", "original"]), sources["MiniLM", "original"], missing)
+    assert_one_line(call("--mode", "export", "--weights", sources["MiniLM", "original"]),
+                    sources["MiniLM", "original"], missing)
     assert not [*(tmp_path / "out").iterdir()]
 
 

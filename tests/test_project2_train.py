@@ -87,7 +87,8 @@ def test_a_saved_model_that_a_fresh_process_loads_otherwise_is_an_error(short, t
     good = run_script(SCRIPT, *short(rows, val), *NAMES, "--output", tmp_path / "good")
     assert good.returncode == 0, good.stderr
     source = SCRIPT.read_text(encoding="utf-8")
-    broken = source.replace("        loaded, tokenizer, _ = load_to_serve(folder)\n", """        loaded, tokenizer, _ = load_to_serve(folder)
+    loading = "        loaded, tokenizer, _ = load_to_serve(folder)\n"
+    broken = source.replace(loading, loading + """\
         weights = load_file(os.path.join(folder, "model.safetensors"))
         save_file({key: value.flip(0) for key, value in weights.items()}, os.path.join(folder, "model.safetensors"))
 """)

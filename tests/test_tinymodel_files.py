@@ -1,4 +1,4 @@
-"""The reader of the tiny scripts: forms of files, bad rows, both sources, splits, downloads with their faults, written files."""
+"""The reader of the tiny scripts: forms of files, bad rows, both sources, splits, downloads that fail, written files."""
 import csv
 import http.server
 import io
@@ -66,7 +66,8 @@ def refused(data, *words, name="f.txt", **constants):
 
 def tweets(number, seed, classes=("0", "1")):
     rng = random.Random(seed)
-    return [(rng.choice(classes), f"@me {seed} {i} {' '.join(rng.choices('love hate the day so'.split(), k=4))}") for i in range(number)]
+    return [(rng.choice(classes), f"@me {seed} {i} {' '.join(rng.choices('love hate the day so'.split(), k=4))}")
+            for i in range(number)]
 
 
 def tabbed(rows):
@@ -99,7 +100,8 @@ def test_a_csv_comes_back_identical_or_is_refused(both, mark, quoting, label_fir
     texts, labels = both
     order = slice(None, None, -1 if label_first else 1)
     pairs = [pair[order] for pair in zip(texts, labels)]
-    data = b"\xef\xbb\xbf" * bom + csv_bytes(pairs, ("text", "label")[order], delimiter=mark, quoting=quoting, lineterminator=end)
+    data = b"\xef\xbb\xbf" * bom + csv_bytes(pairs, ("text", "label")[order], delimiter=mark, quoting=quoting,
+                                             lineterminator=end)
     try:
         found = read(data)
     except plain_reader.InputError:
@@ -198,8 +200,10 @@ def test_the_form_of_today_is_read_as_it_is():
     ('"text";"label"\n"a ""b""";x\n', ['a "b"'], ["x"]),
     ('text,label\n"two\nlines",joy\none,sad\n', ["two\nlines", "one"], ["joy", "sad"]),
     ("joy\tgood day\nsad\tbad day\n\n", ["good day", "bad day"], ["joy", "sad"]),
-    ('{"text": "a", "label": 0.0}\n{"text": "b", "label": "0"}\n{"text": "c", "label": false}\n', ["a", "b", "c"], ["0", "0", "False"]),
-    ('{"text": "a", "label": 1}\n{"text": "b", "label": true}\n{"text": "c", "label": 1.5}\n', ["a", "b", "c"], ["1", "True", "1.5"]),
+    ('{"text": "a", "label": 0.0}\n{"text": "b", "label": "0"}\n{"text": "c", "label": false}\n', ["a", "b", "c"],
+     ["0", "0", "False"]),
+    ('{"text": "a", "label": 1}\n{"text": "b", "label": true}\n{"text": "c", "label": 1.5}\n', ["a", "b", "c"],
+     ["1", "True", "1.5"]),
     ("text,label\na,0.0\nb,0\nc, -0\nd,00\n", ["a", "b", "c", "d"], ["0", "0", "0", "00"]),
 ])
 def test_forms(data, texts, labels):
@@ -219,7 +223,8 @@ REFUSED = {
     "no tab": (b"1\tgood\nbad\n", "row 2", "tab"), "no tab at all": (b"good day\nbad day\n", "row 1", "tab"),
     "no label": (b"1\tgood\n\tbad\n", "row 2", "no label"), "nan": (b"text,label\na,NaN\n", "row 2", "no label"),
     "no text": (b"1\tgood\n0\t\n", "row 2", "no text"), "blank text": (b"1\tgood\n0\t  \n", "row 2", "no text"),
-    "no text csv": (b"text,label\n,joy\n", "row 2", "no text"), "no text json": (b'{"text": " ", "label": 1}\n', "row 1", "no text"),
+    "no text csv": (b"text,label\n,joy\n", "row 2", "no text"),
+    "no text json": (b'{"text": " ", "label": 1}\n', "row 1", "no text"),
     "no label json": (b'{"text": "a", "label": null}\n', "row 1", "no label"),
     "NaN json": (b'{"text": "a", "label": NaN}\n', "row 1", "no label"),
     "no semicolon": (b"a b;joy\nc d joy\n", "row 2", "text;label"),
@@ -251,7 +256,8 @@ REFUSED = {
     "JSON array": (b'[{"text": "a", "label": 1}]\n', "row 1", "JSON Lines"),
     "JSON array of lines": (b'[\n{"text": "a", "label": 1}\n]\n', "row 1", "JSON Lines"),
     "JSON key": (b'{"text": "a", "label": 1}\n{"text": "a"}\n', "row 2", "'label'", "LABEL_COLUMN"),
-    "JSON text": (b'{"text": 7, "label": 1}\n', "row 1", "text"), "JSON label": (b'{"text": "a", "label": [1]}\n', "row 1", "label"),
+    "JSON text": (b'{"text": 7, "label": 1}\n', "row 1", "text"),
+    "JSON label": (b'{"text": "a", "label": [1]}\n', "row 1", "label"),
     "JSON broken": (b'{"text": "a", "label": 1}\n{"text": \n', "row 2", "JSON Lines"),
     "JSON surrogate": (b'{"text": "\\ud800", "label": 1}\n', "row 1"),
     "six columns broken": (b'"0","1","d","q","u","text"\n"0","1","d","q","u"\n', "row 2", '"label"'),
@@ -316,7 +322,8 @@ def test_two_files_make_a_data_set(use, reader):
     assert data.labels == data.names == ("0", "1") and data.note == "" and data.human_texts is None
     assert data.train_texts == [text.encode() for _, text in train] and data.test_texts == [text.encode() for _, text in test]
     assert data.train_targets.dtype == np.float32 and data.train_targets.shape == (60, 2)
-    assert data.train_targets[:, 1].tolist() == [int(label) for label, _ in train] and (data.train_targets.sum(axis=1) == 1).all()
+    assert data.train_targets[:, 1].tolist() == [int(label) for label, _ in train]
+    assert (data.train_targets.sum(axis=1) == 1).all()
     assert data.test_labels.tolist() == [int(label) for label, _ in test] and data.test_labels.dtype == np.int64
     assert data.train_sources.dtype == np.int8 and not data.train_sources.any()
     assert data.name == f"{reader.TRAIN_URL} and {reader.TEST_URL}"
@@ -466,7 +473,8 @@ def dataset(reader, texts, labels, sources, tests=(b"in the test",), human=None,
     targets = np.array(labels, np.float32)
     targets = np.stack([1 - targets, targets], axis=1) if classes == 2 else np.eye(classes, dtype=np.float32)[np.array(labels)]
     names = tuple(map(str, range(classes)))
-    return reader.Dataset("", "", names, names, texts, targets, np.array(sources, np.int8), list(tests), np.zeros(len(tests), int), human)
+    return reader.Dataset("", "", names, names, texts, targets, np.array(sources, np.int8), list(tests),
+                          np.zeros(len(tests), int), human)
 
 
 def test_split_leaves_out_test_texts_repeats_and_contradictions(reader):
@@ -503,10 +511,12 @@ def test_a_class_without_rows_to_train_on_is_named(reader):
 
 
 @quick
-@given(st.lists(st.tuples(st.sampled_from("abcdefghijklmnop"), st.sampled_from([0, 0.5, 1]), st.booleans()), min_size=8, max_size=60),
+@given(st.lists(st.tuples(st.sampled_from("abcdefghijklmnop"), st.sampled_from([0, 0.5, 1]), st.booleans()),
+                min_size=8, max_size=60),
        st.sets(st.sampled_from("abc")), st.sets(st.sampled_from("bcd")))
 def test_split_keeps_sets_apart(rows, test, human):
-    rows = [(f"{text}{label * source if len(text) > 2 else ''}", label if source else round(label), source) for text, label, source in rows]
+    rows = [(f"{text}{label * source if len(text) > 2 else ''}", label if source else round(label), source)
+            for text, label, source in rows]
     data = dataset(plain_reader, [text.encode() for text, _, _ in rows], [label for _, label, _ in rows],
                    [source for _, _, source in rows], [text.encode() for text in test], [text.encode() for text in human])
     try:
@@ -595,7 +605,8 @@ def dead_url():
 
 
 def checked(server, how):
-    return {"train": server.url(how), "test": server.url("ok", "test"), "TRAIN_HASH": blob_id(TRAIN), "TEST_HASH": blob_id(TEST)}
+    return {"train": server.url(how), "test": server.url("ok", "test"), "TRAIN_HASH": blob_id(TRAIN),
+            "TEST_HASH": blob_id(TEST)}
 
 
 def test_a_download_is_checked_cached_and_used_again_without_a_server(use, server, tmp_path):
@@ -709,7 +720,8 @@ def test_a_pair_at_an_address_brings_the_files_beside_it(reader, use, error, ser
     assert use(server.url("ok", "x_text.txt"), "").names == ("0", "1")
     assert server.asked == ["/ok/x_text.txt", "/ok/x_labels.txt", "/ok/mapping.txt"]
     server.files.clear()
-    assert use(server.url("ok", "x_text.txt"), "").names == ("0", "1") and len(server.asked) == 3, "that it is not there is known"
+    assert use(server.url("ok", "x_text.txt"), "").names == ("0", "1")
+    assert len(server.asked) == 3, "that it is not there is known"
     server.files |= {"x_text.txt": TRAIN, "mapping.txt": b"0\tno\n1\tyes\n"}
     for path in (tmp_path / "cache").iterdir():
         path.unlink()
@@ -871,7 +883,8 @@ def test_a_full_disk_loses_nothing_and_leaves_nothing(tmp_path):
 
 def test_a_folder_that_cannot_be_written(reader, tmp_path):
     (tmp_path / "file").write_bytes(b"x")
-    for call in (lambda: reader.check_writable(str(tmp_path / "file" / "out")), lambda: reader.save_all({str(tmp_path / "file" / "a"): b""})):
+    for call in (lambda: reader.check_writable(str(tmp_path / "file" / "out")),
+                 lambda: reader.save_all({str(tmp_path / "file" / "a"): b""})):
         with pytest.raises(reader.InputError, match="cannot write .*OUTPUT_DIR"):
             call()
     (tmp_path / "out" / "results.json").mkdir(parents=True)
@@ -884,7 +897,8 @@ def test_a_folder_that_cannot_be_written(reader, tmp_path):
 
 @pytest.mark.skipif(not (SHARED_DATA / "twitter").is_dir(), reason="no shared data")
 def test_the_real_files_are_read_whole(use):
-    data = use(str(SHARED_DATA / "twitter/train.txt"), str(SHARED_DATA / "twitter/test.txt"), HUMAN_URL=str(SHARED_DATA / "twitter_human"))
+    data = use(str(SHARED_DATA / "twitter/train.txt"), str(SHARED_DATA / "twitter/test.txt"),
+               HUMAN_URL=str(SHARED_DATA / "twitter_human"))
     assert len(data.train_texts) == 69684 + 48564 and len(data.test_texts) == 19922 and data.note == ""
     assert len(use(str(SHARED_DATA / "emotion/train.csv"), "", HUMAN_URL="auto").labels) == 6
     assert use(str(SHARED_DATA / "tweeteval/emotion/train_text.txt"), "").names == ("anger", "joy", "optimism", "sadness")
@@ -914,25 +928,29 @@ def moods(folder, number=300):
         writer.writerow(["id", "tweet", "mood"])
         for i in range(number):
             mood = rng.choice(list(words))
-            writer.writerow([i, f"{rng.choice(words[mood].split())}, “so {rng.choice(words[mood].split())}” day {i}\nand on", mood])
+            one, other = (rng.choice(words[mood].split()) for _ in range(2))
+            writer.writerow([i, f"{one}, “so {other}” day {i}\nand on", mood])
     return folder / "my.csv"
 
 
 def test_a_csv_with_names_of_its_own_is_trained_on_and_names_what_is_predicted(tmp_path):
-    options = ["--TRAIN_URL", moods(tmp_path), "--TEXT_COLUMN", "tweet", "--LABEL_COLUMN", "mood", "--OUTPUT_DIR", tmp_path / "out"]
+    options = ["--TRAIN_URL", moods(tmp_path), "--TEXT_COLUMN", "tweet", "--LABEL_COLUMN", "mood",
+               "--OUTPUT_DIR", tmp_path / "out"]
     process = run_script(SCRIPT, *options)
     assert process.returncode == 0, process.stderr
     results = json.loads((tmp_path / "out" / "results.json").read_bytes())
     assert results["labels"] == ["calm", "grim", "wild"] and results["test_rows"] == 60 and results["test_accuracy"] > 0.9
     assert "held out for testing" in results["note"] and str(tmp_path / "my.csv") in results["dataset"]
-    process = run_script(SCRIPT, "--OUTPUT_DIR", tmp_path / "out", "--predict", "a grave loss", "--predict", "dance at the party")
+    process = run_script(SCRIPT, "--OUTPUT_DIR", tmp_path / "out", "--predict", "a grave loss",
+                         "--predict", "dance at the party")
     assert [row.split(b"\t")[0] for row in process.stdout.splitlines()] == [b"grim", b"wild"]
     header = (tmp_path / "out" / "tinymodel.h").read_text()
     assert "tinymodel_classify" in header and "tinymodel_predict" not in header and '"calm", "grim", "wild"' in header
 
 
 @pytest.mark.parametrize("content, words", [
-    (b"0\tbad day\n1\tgood day\nno tab here\n", ["row 3", "tab"]), (b"Text,Label\nx,1\ny,0\n", ["--TEXT_COLUMN 'Text'", "--LABEL_COLUMN 'Label'"]),
+    (b"0\tbad day\n1\tgood day\nno tab here\n", ["row 3", "tab"]),
+    (b"Text,Label\nx,1\ny,0\n", ["--TEXT_COLUMN 'Text'", "--LABEL_COLUMN 'Label'"]),
     (b"", ["no rows"]), (b"0\tx\n0\ty\n", ["only rows with label 0"]),
 ])
 def test_bad_data_are_one_line_and_lose_nothing(tmp_path, content, words):

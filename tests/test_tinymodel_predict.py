@@ -19,8 +19,8 @@ from tiny import SCRIPTS, assert_equal_models, assert_one_line, both, each_run, 
 pytest_plugins = ["tiny"]
 
 LINES = b"so happy today\r\n\nbad \xff\xfe\x80 bytes\na\tb\n&hearts; caf\xc3\xa9 \xf0\x9f\x98\x80"
-TEXTS = [b"I love you, thanks!", b"so happy today", b"", b"bad \xff\xfe\x80 bytes", b"a\tb", b"&hearts; caf\xc3\xa9 \xf0\x9f\x98\x80",
-         b"so sad, I miss you"]
+TEXTS = [b"I love you, thanks!", b"so happy today", b"", b"bad \xff\xfe\x80 bytes", b"a\tb",
+         b"&hearts; caf\xc3\xa9 \xf0\x9f\x98\x80", b"so sad, I miss you"]
 ODD = [b"", b"x", b"''", b"@a", b"\xff", bytes(600), "…’😀🏻".encode(), b"I love my new phone, thanks!", b"not good, bad :( :(",
        b"so sad :( :( i miss it", b"@bob x\xff\xfe", b"i was scared and angry at once", b"word " * 300]
 
@@ -146,9 +146,9 @@ def test_explain_names_words_pairs_gaps_negations_and_characters(module):
         "<s>", "i", "dont", "not(like)", "not(caf\u00e9s)", "\U0001f600", "</s>",
         "<s> i", "i dont", "not(dont like)", "not(like caf\u00e9s)", "not(caf\u00e9s \U0001f600)", "\U0001f600 </s>",
         "<s> .. dont", "not(i .. like)", "not(dont .. caf\u00e9s)", "not(like .. \U0001f600)", "not(caf\u00e9s .. </s>)",
-        *(f"'{part}'" for part in ["<s> i ", " i d", "i do", " don", "dont", "ont ", "nt l", "t li", " lik", "like", "ike ", "ke c",
-                                   "e ca", " caf", "caf\u00e9", "af\u00e9s", "f\u00e9s ", "\u00e9s \U0001f600", "s \U0001f600 ",
-                                   " \U0001f600 </s>"])}
+        *(f"'{part}'" for part in [
+            "<s> i ", " i d", "i do", " don", "dont", "ont ", "nt l", "t li", " lik", "like", "ike ", "ke c", "e ca", " caf",
+            "caf\u00e9", "af\u00e9s", "f\u00e9s ", "\u00e9s \U0001f600", "s \U0001f600 ", " \U0001f600 </s>"])}
 
 
 def test_negated_words_are_marked_in_the_explanation(module):
@@ -282,8 +282,8 @@ OTHER_FILES = {
     "not finite": described("00000000 2 512 1,2 0 4 3 21 5 4 nan 0\n0\n1"),
 }
 CASES = ("version 1", "empty", "text", "cut", "with a byte more", "of another program", "without a table", "another checksum",
-         "of one label", "of three labels", "of no finite bias", "of no finite scale", "of a later version", "of other value bits",
-         "of other entries")
+         "of one label", "of three labels", "of no finite bias", "of no finite scale", "of a later version",
+         "of other value bits", "of other entries")
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,4 +1,4 @@
-"""As sitecustomize.py of a Python: ends it where it imports one of the packages that REFUSED names, which are apart by commas."""
+"""As sitecustomize.py of a Python: ends it where it imports one of the packages that REFUSED lists, with commas between."""
 import os
 import sys
 

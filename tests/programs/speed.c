@@ -1,4 +1,4 @@
-/* Prints how many texts a second tinymodel.h classifies, the best of RUNS, and how many are positive: FILE, as for classify.c. */
+/* Prints how many texts a second tinymodel.h classifies, the best of RUNS, and how many are positive: FILE of classify.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
