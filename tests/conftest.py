@@ -1,23 +1,39 @@
-"""Helpers that the test files share: the repository, the real data, running and importing scripts."""
+"""Helpers that the test files share: the scripts, running and importing them, files, a server, rows of real and made data."""
+import contextlib
+import csv
 import hashlib
+import http.server
 import importlib.util
+import io
 import os
 import random
 import re
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("notebooks", "project2", "tiny")  # before they are imported: their assertions speak as a test's do
+# Before they are imported: their assertions speak as a test's do
+pytest.register_assert_rewrite("notebooks", "project1", "project2", "tiny")
 
 # One thread: threads that spin for each other make runs many times slower where a core is busy
 os.environ["OMP_NUM_THREADS"] = "1"
 
 REPO = Path(__file__).resolve().parent.parent
+ALL_SCRIPTS = {str(path.relative_to(REPO)): path for path in (
+    *(REPO / f"tinymodel-emotion-classification-{size}.py" for size in ("10kB", "250kB")),
+    REPO / "Project1" / "LSTM.py", REPO / "Project1" / "GRU.py", REPO / "Project2" / "emotion_classifier.py")}
+PROJECT2 = Path(os.environ.get("PROJECT2_SCRIPT") or ALL_SCRIPTS["Project2/emotion_classifier.py"])
+PROGRAMS = REPO / "tests" / "programs"
 SHARED_DATA = REPO.parent / "shared" / "data"
+CONSTANT = re.compile(r"^([A-Z][A-Z0-9_]*): (.*?) = (.*?)(  # .*)$")  # a line of a tiny script: name, type, value, comment
+EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
+FILLERS = "i you the a to my is in on at it me so just now today work home go day we feel".split()
+
+# Running and importing scripts
 
 
 def load_script(path):
@@ -37,6 +53,33 @@ def run_script(path, *arguments, **options):
     """Run a script as users do; returns the CompletedProcess with its output as bytes."""
     command = [sys.executable, str(path), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, timeout=300, **options)
+
+
+def program(name, *arguments, env=os.environ):
+    """Return what subprocess takes to run a Python program of tests/programs, which can import the helpers here."""
+    path = os.pathsep.join(filter(None, [str(REPO / "tests"), env.get("PYTHONPATH")]))
+    return {"args": [sys.executable, str(PROGRAMS / name), *map(str, arguments)], "env": {**env, "PYTHONPATH": path}}
+
+
+def assert_one_line(result, *words, most=300):
+    """A command line ended with status 2, no summary, and one line of at most `most` characters that has these words.
+
+    result: a CompletedProcess, or an object with code, out and err; texts or bytes.
+    """
+    if isinstance(result, subprocess.CompletedProcess):
+        code, out, err = result.returncode, result.stdout or b"", result.stderr
+    else:
+        code, out, err = result.code, result.out, result.err
+    out, err = (text.decode() if isinstance(text, bytes) else text for text in (out, err))
+    assert code == 2, result
+    assert err.startswith("error: ") and err.count("\n") == 1 and err.endswith("\n"), err
+    assert len(err.removesuffix("\n")) <= most, err
+    assert "FINAL SUMMARY" not in out
+    for word in words:
+        assert str(word) in err, (word, err)
+
+
+# Files and ports
 
 
 def tree(folder):
@@ -64,16 +107,83 @@ def free_port():
         return taken.getsockname()[1]
 
 
+@contextlib.contextmanager
+def serving(handler, **state):
+    """Serve on loopback, each request in a thread of its own; gives the server.
+
+    It has an address, a list `asked`, an event `over` that is set at the end, and what is in `state`, for the handler to use.
+    """
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
+        served.daemon_threads, served.block_on_close = True, False
+        served.address = f"http://127.0.0.1:{served.server_port}"
+        vars(served).update({"asked": [], "over": threading.Event(), **state})
+        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield served
+        finally:
+            served.over.set()
+            served.shutdown()
+            thread.join()
+
+
+# Rows
+
+
+def csv_bytes(rows, header=("text", "label"), **options):
+    """Return a CSV of rows below a header; options are csv.writer's."""
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, **{"lineterminator": "\n", **options}).writerows([header, *rows])
+    return buffer.getvalue().encode()
+
+
+def read_csv(data, delimiter=","):
+    """Return the rows of a CSV's bytes: [{column: text}]."""
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=delimiter))
+
+
+def write_pair(folder, part, rows, mapping=None):
+    """Write rows of (text, label) in TweetEval's form, a file of texts and one of labels, and perhaps mapping.txt.
+
+    Returns the path of the texts.
+    """
+    folder.mkdir(exist_ok=True)
+    for kind, lines in zip(("text", "labels"), ([text for text, _ in rows], [label for _, label in rows])):
+        (folder / f"{part}_{kind}.txt").write_text("".join(f"{line}\n" for line in lines))
+    if mapping is not None:
+        (folder / "mapping.txt").write_text(mapping)
+    return folder / f"{part}_text.txt"
+
+
+def made_rows(number, seed, labels="012345"):
+    """Return rows of (text, label), all different, a word in each telling its label; the labels take turns."""
+    rng, rows = random.Random(seed), []
+    moods = ["sad", "happy", "love", "angry", "afraid", "shocked"]
+    for row in range(number):
+        turn = row % len(labels)
+        mood = moods[turn] if turn < len(moods) else f"mood{turn}"
+        words = [mood, *rng.choices(FILLERS, k=rng.randrange(3, 25)), f"word{seed}x{row}"]
+        rows.append((" ".join(words), labels[turn]))
+    return rows
+
+
+def emotion_rows(part, number):
+    """Return the first rows (text, label) of the emotion data's "train" or "validation"; made ones where these are missing."""
+    path = SHARED_DATA / "emotion" / f"{part}.csv"
+    if path.is_file():
+        return [(row["text"], row["label"]) for row in read_csv(path.read_bytes())[:number]]
+    return made_rows(number, ("train", "validation").index(part))
+
+
 def made_tweets(number, seed):
     """Return `number` rows of label<TAB>text, learnable and all different; for want of real data."""
     rng = random.Random(seed)
     words = ["love great happy thanks fun lol best nice", "sad miss hate sick tired ugh lost bad"]
-    fillers = "i you the a to my is in on at it me so just now today work home go day we is".split()
     rows = set()
     while len(rows) < number:
         label = rng.randrange(2)
         mood = words[label ^ (rng.random() < 0.1)].split()
-        text = rng.choices(fillers, k=rng.randrange(3, 15)) + rng.choices(mood, k=2)
+        text = rng.choices(FILLERS, k=rng.randrange(3, 15)) + rng.choices(mood, k=2)
         rng.shuffle(text)
         rows.add(f"{1 - label}\t@friend {' '.join(text)}!".encode())
     return sorted(rows, key=lambda row: rng.random())

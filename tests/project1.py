@@ -1,5 +1,4 @@
 """What the tests of Project1 share: the two scripts, small real data, whole runs, and command lines in this process."""
-import csv
 import gzip
 import io
 import json
@@ -17,35 +16,18 @@ for needed in ("tensorflow", "optuna", "pandas", "sklearn", "matplotlib", "pooch
 
 import numpy as np
 
-from conftest import REPO, SHARED_DATA, load_script
+from conftest import EMOTIONS, REPO, SHARED_DATA, csv_bytes, emotion_rows, load_script, program
 
 SCRIPTS = {name: REPO / "Project1" / f"{name}.py" for name in ("LSTM", "GRU")}
-EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
 NAMES = ["--LABEL_NAMES", ",".join(EMOTIONS)]  # only the files of the default data have these names by themselves
 SMALL = {"LSTM": ["--UNITS", 8, "--NUM_EPOCHS", 2],
-         "GRU": ["--UNITS", 8, "--FINAL_UNITS", 8, "--DENSE_UNITS", 8, "--NUM_EPOCHS", 1, "--WARM_UP_EPOCHS", 1, "--FINAL_EPOCHS", 2]}
-TEXTS = ["i feel so lucky to have you", "im furious", "i was terrified of the dark", "what a  lovely day", "caf\u00e9 \U0001f600"]
+         "GRU": ["--UNITS", 8, "--FINAL_UNITS", 8, "--DENSE_UNITS", 8, "--NUM_EPOCHS", 1, "--WARM_UP_EPOCHS", 1,
+                 "--FINAL_EPOCHS", 2]}
+TEXTS = ["i feel so lucky to have you", "im furious", "i was terrified of the dark", "what a  lovely day",
+         "caf\u00e9 \U0001f600"]
 EXPORTS = {"model.tflite", "model.onnx", "tokenizer.json"}
 
 both = pytest.mark.parametrize("name", SCRIPTS)
-
-
-def csv_bytes(rows):
-    """A CSV of (text, label) rows."""
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerows([("text", "label"), *rows])
-    return buffer.getvalue().encode()
-
-
-def made_rows(number, seed, classes=6):
-    """Rows of (text, label) of all classes, all different."""
-    rng, rows = random.Random(seed), []
-    fillers = "i you the a to my is in on at it me so just now today work home go day we feel".split()
-    moods = ["sad", "happy", "love", "angry", "afraid", "shocked"]
-    for row in range(number):
-        words = [moods[row % classes], *rng.choices(fillers, k=rng.randrange(3, 25)), f"word{seed}x{row}"]
-        rows.append((" ".join(words), str(row % classes)))
-    return rows
 
 
 def vector_bytes(words, size=100):
@@ -54,27 +36,11 @@ def vector_bytes(words, size=100):
     return "".join(" ".join([word, *(f"{rng.uniform(-1, 1):.4f}" for _ in range(size))]) + "\n" for word in words).encode()
 
 
-def assert_one_line(result, *words):
-    """A command line ended with one line that says what is wrong."""
-    assert result.code == 2, result
-    assert result.err.startswith("error: ") and result.err.count("\n") == 1 and result.err.endswith("\n"), result.err
-    assert "FINAL SUMMARY" not in result.out and len(result.err) <= 310
-    for word in words:
-        assert str(word) in result.err, result.err
-
-
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
     """Small files of real rows: 600 training, 200 validation, 200 test; and GloVe Twitter's first words."""
     folder = tmp_path_factory.mktemp("data")
-    real = SHARED_DATA / "emotion"
-    if (real / "train.csv").is_file():
-        with open(real / "train.csv", newline="", encoding="utf-8") as file:
-            rows = [(row["text"], row["label"]) for row in csv.DictReader(file)]
-        with open(real / "validation.csv", newline="", encoding="utf-8") as file:
-            val = [(row["text"], row["label"]) for row in csv.DictReader(file)][:200]
-    else:
-        rows, val = made_rows(800, 0), made_rows(200, 1)
+    rows, val = emotion_rows("train", 800), emotion_rows("validation", 200)
     train, test = rows[:600], rows[600:800]
     assert {label for _, label in train} == set("012345")
     for name, part in (("train", train), ("val", val), ("test", test)):
@@ -150,7 +116,8 @@ def call(monkeypatch, capfd, tmp_path):
 
 def own_lines(err):
     """Standard error without TensorFlow's own lines, which it prints once a process when it looks for a GPU."""
-    return "".join(line for line in err.splitlines(keepends=True) if not line.startswith(("WARNING: All log", "E0000", "W0000", "I0000")))
+    return "".join(line for line in err.splitlines(keepends=True)
+                   if not line.startswith(("WARNING: All log", "E0000", "W0000", "I0000")))
 
 
 def small_model(module, units=8, words=60, classes=6):
@@ -160,7 +127,7 @@ def small_model(module, units=8, words=60, classes=6):
     return matrix, module.build_model(matrix, classes, units, 0.3, *arguments)
 
 
-def fresh_python(code, *arguments, **options):
-    """Run Python code in a process of its own; returns the CompletedProcess, output as text."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=200, env={**os.environ, "PYTHONUTF8": "1"}, **options)
+def run_program(name, *arguments, **options):
+    """Run a program of tests/programs; returns the CompletedProcess, output as text."""
+    command = program(name, *arguments, env={**os.environ, "PYTHONUTF8": "1"})
+    return subprocess.run(**command, capture_output=True, encoding="utf-8", timeout=200, **options)

@@ -1,11 +1,9 @@
 """What the tests of Project2 share: running its script, small models of each family, and what is trained once for all."""
 import contextlib
-import csv
 import io
 import json
 import logging
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -24,10 +22,9 @@ import tokenizers
 import torch
 import transformers
 
-from conftest import REPO, SHARED_DATA, load_script
+from conftest import EMOTIONS, csv_bytes, emotion_rows, load_script, program
+from conftest import PROJECT2 as SCRIPT
 
-SCRIPT = Path(os.environ.get("PROJECT2_SCRIPT") or REPO / "Project2" / "emotion_classifier.py")
-EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
 NAMES = ["--label_names", ",".join(EMOTIONS)]  # the small data are not the default file, which brings them
 FAMILIES = ("BERTweet", "CardiffRoBERTa", "ModernBERT", "MiniLM")
 VARIANTS = ("pruned", "int8", "nf4", "pruned_nf4", "onnx_int8", "small", "tiny", "openvino_int8", "openvino_int4")
@@ -37,32 +34,6 @@ LONG = "i am scared " * 400
 LIMIT = 600  # seconds that a process may take, on a machine that is busy too
 EXACT = ["--precision", "float32"]  # so that batches differ by rounding alone, whatever the processor has
 each = pytest.mark.parametrize("name", FAMILIES)
-
-
-# Rows
-
-
-def csv_bytes(rows, header=("text", "label"), delimiter=","):
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, delimiter=delimiter, lineterminator="\n").writerows([header, *rows])
-    return buffer.getvalue().encode()
-
-
-def read_csv(data, delimiter=","):
-    return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=delimiter))
-
-
-def made_rows(number, seed, labels="012345"):
-    """Rows of (text, label), all different, a word in each telling its label; the labels take turns."""
-    rng, rows = random.Random(seed), []
-    fillers = "i you the a to my is in on at it me so just now today work home go day we feel".split()
-    moods = ["sad", "happy", "love", "angry", "afraid", "shocked"]
-    for row in range(number):
-        turn = row % len(labels)
-        mood = moods[turn] if turn < len(moods) else f"mood{turn}"
-        words = [mood, *rng.choices(fillers, k=rng.randrange(3, 25)), f"word{seed}x{row}"]
-        rows.append((" ".join(words), labels[turn]))
-    return rows
 
 
 # Running the script
@@ -128,16 +99,6 @@ def assert_good(result):
     assert result.code == 0 and "Traceback" not in result.err, result.err[-3000:]
 
 
-def assert_one_line(result, *words):
-    """The script ended with status 2 and one line of at most 300 characters that has these words, and with no summary."""
-    assert result.code == 2, result
-    assert result.err.startswith("error: ") and result.err.count("\n") == 1 and result.err.endswith("\n"), result.err
-    assert len(result.err.removesuffix("\n")) <= 300, result.err
-    assert "FINAL SUMMARY" not in result.out
-    for word in words:
-        assert str(word) in result.err, (word, result.err)
-
-
 def run_forks(*rounds, environment=None):
     """Run command lines, each in a process of its own, those of a round at once; returns a list of results a round.
 
@@ -153,8 +114,8 @@ class Forks:
     """A process that has imported the script in an environment of its own, and runs jobs in forks of itself."""
 
     def __init__(self, environment):
-        self.process = subprocess.Popen([sys.executable, Path(__file__).with_name("forks.py"), str(SCRIPT)], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        self.process = subprocess.Popen(**program("forks.py", SCRIPT, env=environment), text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __enter__(self):
         return self
@@ -270,14 +231,10 @@ def script():
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
     """Small files of real rows, 299 to train on and 120 for validation, all different."""
-    folder, real = tmp_path_factory.mktemp("data"), SHARED_DATA / "emotion"
-    if (real / "train.csv").is_file():
-        rows, val = ([(row["text"], row["label"]) for row in read_csv((real / f"{name}.csv").read_bytes())]
-                     for name in ("train", "validation"))
-    else:
-        rows, val = made_rows(500, 0), made_rows(200, 1)
+    folder = tmp_path_factory.mktemp("data")
+    rows, val = emotion_rows("train", 500), emotion_rows("validation", 2000)
     val = val[:112] + [row for row in val[112:] if row[1] == "5"][:8]  # surprise is rare
-    rows = list({text: (text, label) for text, label in rows[:500] if text not in dict(val)}.values())
+    rows = list({text: (text, label) for text, label in rows if text not in dict(val)}.values())
     train = rows[:299]
     assert {label for _, label in train} == {label for _, label in val} == set("012345")
     for name, part in (("train", train), ("val", val)):
@@ -340,8 +297,8 @@ def fresh(families, variants, tmp_path_factory):
     jobs = {"texts": TEXTS, "long": LONG, "folders": list(folders.values()),
             "pipelines": [str(families[name].best) for name in FAMILIES]}
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(home / "hf")}
-    result = subprocess.run([sys.executable, Path(__file__).with_name("fresh.py"), SCRIPT, home / "logits.npz"],
-                            input=json.dumps(jobs).encode(), capture_output=True, timeout=LIMIT, cwd=home, env=environment)
+    result = subprocess.run(**program("saved_models.py", SCRIPT, home / "logits.npz", env=environment),
+                            input=json.dumps(jobs).encode(), capture_output=True, timeout=LIMIT, cwd=home)
     assert result.returncode == 0, result.stderr.decode()[-3000:]
     answers = [json.loads(line[6:]) for line in result.stdout.decode().splitlines() if line.startswith("RESULT")]
     with np.load(home / "logits.npz") as logits:

@@ -8,18 +8,12 @@ import pytest
 import tensorflow as tf
 
 from conftest import REPO, load_script
-from project1 import EXPORTS, SCRIPTS, TEXTS, both, fresh_python, small_model
+from project1 import EXPORTS, SCRIPTS, TEXTS, both, run_program, small_model
 
 for needed in ("onnxruntime", "tokenizers", "ai_edge_litert", "onnx"):
     pytest.importorskip(needed, reason=f"the exports' tests need {needed}; see Project1/requirements-export.txt")
 
 pytest_plugins = ["project1"]
-
-WITHOUT = """
-import sys
-for name in ("tensorflow", "keras", "torch", "transformers"):
-    sys.modules[name] = None  # an import of it fails
-"""
 
 
 def blocks():
@@ -45,9 +39,8 @@ def test_the_readme_s_lines_run_without_tensorflow(runs, data, name, library, fi
     assert block.count(written) == 1
     lines = block.replace(written, "text").splitlines()
     used = next(number for number, line in enumerate(lines) if "text" in line and ".encode" in line)
-    code = (WITHOUT + "import json\n" + "\n".join(lines[:used]) + "\nfor text in json.loads(sys.argv[1]):\n"
-            + "\n".join(f"    {line}" for line in lines[used:]) + "\n    print('RESULT' + json.dumps(probabilities.tolist()))\n")
-    result = fresh_python(code, json.dumps(texts), cwd=runs[name].out)
+    result = run_program("readme_lines.py", "\n".join(lines[:used]), "\n".join(lines[used:]), json.dumps(texts),
+                         cwd=runs[name].out)
     assert result.returncode == 0, result.stderr[-2000:]
     found = np.array([json.loads(line[6:]) for line in result.stdout.splitlines() if line.startswith("RESULT")])
     expected = keras.models.load_model(runs[name].out / "model.keras").predict(tf.constant(texts), verbose=0)
@@ -68,7 +61,8 @@ def test_what_is_exported_is_compared_and_stated(runs, name):
     assert set(exports) == {"model.keras", "model.onnx", "model.tflite"}
     for file, stated in exports.items():
         assert stated["bytes"] == (runs[name].out / file).stat().st_size and stated["rows"] == 200
-        assert f"{file}, loaded by a fresh process: {stated['bytes']:,} bytes, {stated['same_labels']:,} of 200 labels" in runs[name].stdout
+        line = f"{file}, loaded by a fresh process: {stated['bytes']:,} bytes, {stated['same_labels']:,} of 200 labels"
+        assert line in runs[name].stdout
     assert exports["model.onnx"]["same_labels"] == exports["model.keras"]["same_labels"] == 200
     assert exports["model.onnx"]["largest_difference"] < 1e-5 and exports["model.tflite"]["same_labels"] > 190
     assert exports["model.tflite"]["bytes"] < 0.5 * exports["model.onnx"]["bytes"]

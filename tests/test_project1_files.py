@@ -1,50 +1,27 @@
 """Project1: any labels and any file of rows, as Project2 takes them; what is left out, held out, downloaded."""
-import ast
 import http.server
 import json
 import re
 import shutil
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conftest import REPO, blob_id, load_script, tree
-from project1 import EMOTIONS, SCRIPTS, assert_one_line, both, csv_bytes, made_rows
+from conftest import EMOTIONS, PROJECT2, assert_one_line, blob_id, csv_bytes, load_script, made_rows, serving, tree, write_pair
+from project1 import SCRIPTS, both
 from test_project2_files import BAD, GOOD, ONE_COLUMN
 
 pytest_plugins = ["project1"]
 
-PROJECT2 = REPO / "Project2" / "emotion_classifier.py"
 QUICK = ["--USE_GLOVE", "False", "--UNITS", 4, "--NUM_EPOCHS", 1]
 
 
 # The same files as Project2
 
 
-def definitions(path, first=None, last=None):
-    """{name: source} of the functions and classes of a script, or of those between two of them."""
-    source = path.read_text(encoding="utf-8")
-    nodes = [node for node in ast.parse(source).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
-    names = [node.name for node in nodes]
-    if first:
-        nodes = nodes[names.index(first):names.index(last) + 1]
-    lines = source.split("\n")
-    return {node.name: lines[node.lineno - 1:node.end_lineno] for node in nodes}
-
-
-def test_project2_s_readers_are_here_letter_by_letter():
-    readers = definitions(PROJECT2, "Table", "classes_of")
-    assert len(readers) > 25 and definitions(SCRIPTS["LSTM"], "Table", "classes_of") == readers
-    assert all(definitions(SCRIPTS["LSTM"])[name] == definitions(PROJECT2)[name] for name in ("rows_to_keep", "name_classes", "number_labels"))
-    for first, last in (("cannot_write", "check_writable"), ("partial_name", "save_all"),
-                        ("adapters", "OneLineParser")):
-        assert definitions(SCRIPTS["LSTM"], first, last) == definitions(PROJECT2, first, last)
-
-
 def test_both_projects_take_and_refuse_the_same_files(scripts, tmp_path):
-    ours, theirs = scripts["LSTM"], load_script(PROJECT2)  # GRU.py's readers are LSTM.py's letter by letter
+    ours, theirs = scripts["LSTM"], load_script(PROJECT2)  # GRU.py's readers are LSTM.py's, see test_drift.py
     cases = {**GOOD, **BAD, **ONE_COLUMN}
     seen = set()
     for case, (content, *_) in cases.items():
@@ -83,7 +60,8 @@ def write(path, rows, form=",", names=("text", "label")):
 
 KINDS = {
     "words in a CSV": (["joy", "anger"], ",", ["anger", "joy"]), "-1 to 1 in a TSV": ([1, 0, -1], "\t", ["-1", "0", "1"]),
-    "ten classes in JSON Lines": (list(range(10)), "jsonl", [*"0123456789"]), "0.0 and 1.0 with semicolons": (["0.0", "1.0"], ";", ["0", "1"]),
+    "ten classes in JSON Lines": (list(range(10)), "jsonl", [*"0123456789"]),
+    "0.0 and 1.0 with semicolons": (["0.0", "1.0"], ";", ["0", "1"]),
     "words in Parquet": (["wild", "calm"], "parquet", ["calm", "wild"]),
 }
 
@@ -95,7 +73,8 @@ def test_any_labels_in_any_file_are_trained_stored_and_printed(call, tmp_path, k
     name = "csv" if len(form) == 1 else form
     paths = [f"--{constant}_PATH={write(tmp_path / f'{constant}.{name}', rows, form, ('tweet', 'mood'))}" for constant, rows in
              (("TRAIN", train), ("VAL", val))]
-    result = call("LSTM", *paths, "--TEXT_COLUMN", "tweet", "--LABEL_COLUMN", "mood", *QUICK, "--NUM_EPOCHS", 8, "--LEARNING_RATE", 0.05)
+    result = call("LSTM", *paths, "--TEXT_COLUMN", "tweet", "--LABEL_COLUMN", "mood", *QUICK, "--NUM_EPOCHS", 8,
+                  "--LEARNING_RATE", 0.05)
     assert result.code == 0, result.err
     assert f"classes: {', '.join(classes)}\n" in result.out
     results = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -105,8 +84,9 @@ def test_any_labels_in_any_file_are_trained_stored_and_printed(call, tmp_path, k
     (tmp_path / "elsewhere").mkdir()
     shutil.move(tmp_path / "out" / "model.keras", tmp_path / "elsewhere")
     texts = [f"{label}word and n1" for label in labels]
-    shown = call("LSTM", *(part for text in texts for part in ("--predict", text)), "--OUTPUT_DIR", tmp_path / "elsewhere").out.splitlines()
-    found = [line.split("\t") for line in shown]
+    options = [part for text in texts for part in ("--predict", text)]
+    shown = call("LSTM", *options, "--OUTPUT_DIR", tmp_path / "elsewhere")
+    found = [line.split("\t") for line in shown.out.splitlines()]
     assert [text for *_, text in found] == texts and all(label == name and label in classes for label, name, *_ in found)
     module = load_script(SCRIPTS["LSTM"])
     right = sum(module.as_label(str(label)) == line[0] for label, line in zip(labels, found))
@@ -115,9 +95,7 @@ def test_any_labels_in_any_file_are_trained_stored_and_printed(call, tmp_path, k
 
 def test_tweeteval_s_pairs_with_names_and_label_names(call, tmp_path):
     for kind, rows in zip(("train", "val"), rows_of([1, 0])):
-        (tmp_path / f"{kind}_text.txt").write_text("".join(f"{text}\n" for text, _ in rows))
-        (tmp_path / f"{kind}_labels.txt").write_text("".join(f"{label}\n" for _, label in rows))
-    (tmp_path / "mapping.txt").write_text("0\tcalm\n1\tirony\n")
+        write_pair(tmp_path, kind, rows, "0\tcalm\n1\tirony\n")
     paths = ["--TRAIN_PATH", tmp_path / "train_text.txt", "--VAL_PATH", tmp_path / "val_text.txt"]
     result = call("LSTM", *paths, *QUICK)
     assert result.code == 0 and "classes: 0 calm, 1 irony\n" in result.out, result.err
@@ -136,7 +114,8 @@ def test_without_a_validation_file_a_tenth_of_each_class_is_held_out(call, tmp_p
         results = json.loads((tmp_path / "out" / "results.json").read_text())
         assert results["epoch_chosen_on"] == "a tenth of the training rows, which are not trained on"
         assert [results["validation"]["report"][name]["support"] for name in ("often", "rare")] == [8, 2]
-    assert_one_line(call("LSTM", "--TRAIN_PATH", write(tmp_path / "few.csv", rows_of("ab", 6)[0]), *QUICK), "few.csv", "VAL_PATH")
+    assert_one_line(call("LSTM", "--TRAIN_PATH", write(tmp_path / "few.csv", rows_of("ab", 6)[0]), *QUICK),
+                    "few.csv", "VAL_PATH")
 
 
 def test_training_rows_that_mislead_are_left_out(tmp_path):
@@ -191,7 +170,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif how == "cut":
             body = body[:length // 2]
         elif how == "slow":
-            self.server.stop.wait(5)
+            self.server.over.wait(5)
         self.send_response(int(how) if how.isdigit() else 200)
         self.send_header("Content-Length", str(length))
         self.end_headers()
@@ -203,11 +182,7 @@ def server(direct_network, data):
     """A local server with the three files; options(train=..., ...) are the constants that point to it."""
     test = "".join(f"{text};{EMOTIONS[int(label)]}\n" for text, label in data.test).encode()
     files = {"train": (data.folder / "train.csv").read_bytes(), "val": (data.folder / "val.csv").read_bytes(), "test": test}
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
-        served.daemon_threads, served.asked, served.files, served.stop = True, [], files, threading.Event()
-        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-
+    with serving(Handler, files=files) as served:
         def options(**how):
             arguments = ["--DOWNLOAD_RETRIES", 0, "--GLOVE_PATH", "none.txt", "--LABEL_NAMES", ",".join(EMOTIONS)]
             for name, content in files.items():
@@ -218,12 +193,7 @@ def server(direct_network, data):
             return arguments
 
         served.options = options
-        try:
-            yield served
-        finally:
-            served.stop.set()
-            served.shutdown()
-            thread.join()
+        yield served
 
 
 @both
@@ -266,7 +236,7 @@ def test_a_local_file_goes_before_a_download(call, server, tmp_path):
 
 
 def test_a_local_file_of_other_data_does_not_take_the_default_validation_and_test_files(call, server, tmp_path):
-    (tmp_path / "cwd" / "train.csv").write_bytes(csv_bytes(made_rows(120, 0, classes=3)))
+    (tmp_path / "cwd" / "train.csv").write_bytes(csv_bytes(made_rows(120, 0, "012")))
     result = call("LSTM", *server.options(), "--LABEL_NAMES", "", *QUICK)
     assert result.code == 0 and not server.asked, result.err
     assert "classes: 0, 1, 2\n" in result.out and "108 training, 12 validation, 0 test rows" in result.out

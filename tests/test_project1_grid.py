@@ -7,76 +7,21 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 
 import pytest
 
-for needed in ("tensorflow", "optuna", "pandas", "sklearn", "matplotlib", "pooch", "pydantic"):
-    pytest.importorskip(needed, reason=f"Project1 needs {needed}; see Project1/requirements.txt")
-
 import numpy as np
 import optuna
 
-from conftest import REPO, free_port, load_script, tree
+from conftest import free_port, load_script, program, tree
+from project1 import SCRIPTS
 
-SCRIPTS = {name: REPO / "Project1" / f"{name}.py" for name in ("LSTM", "GRU")}
 GRID = [{"UNITS": units, "DROPOUT": dropout} for units in (16, 32) for dropout in (0.1, 0.2)]
 SEARCHED = {"the data or the vectors": "abc", "SEED": 1}
 STALE = 3  # seconds; less would give up a process for dead that a busy computer holds up
 PASSWORD = "geheim-42"
-
-# Imports the script once, then forks a process for each line of standard input: the import alone takes seconds
-NURSERY = """
-import json, os, random, signal, sys, time, traceback
-from conftest import load_script
-module = load_script(sys.argv[1])
-
-def work(job):
-    def train(setting, report):
-        with open(os.path.join(job["folder"], "log"), "a") as log:
-            log.write(json.dumps([os.getpid(), setting]) + "\\n")
-        for _ in range(200):  # all processes of the test begin before one goes on, however late they start
-            if len({json.loads(line)[0] for line in open(log.name)}) >= job["together"]:
-                break
-            time.sleep(0.1)
-        time.sleep(job["seconds"])
-        score = setting["UNITS"] / 100 + setting["DROPOUT"]
-        report(0, score)
-        return [{"val_macro_f1": score, "val_accuracy": 0.5}]
-
-    def main():
-        study = module.search("test", job["grid"], train, job["searched"])
-        module.report_search(study, job["grid"], job["folder"])
-
-    os.dup2(os.open(os.path.join(job["folder"], f"{os.getpid()}.out"), os.O_WRONLY | os.O_CREAT), 1)
-    os.dup2(1, 2)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests beside it has it ignored
-    random.seed()
-    for name, value in job["constants"].items():
-        setattr(module, name, value)
-    module.OUTPUT_DIR, module.main, module.draw_grid = job["folder"], main, lambda *_: b""
-    module.keras.backend.clear_session = lambda: None  # there is nothing to clear, and it takes a second
-    try:
-        code = module.run_main()
-    except BaseException:
-        code = 70
-        traceback.print_exc()
-    sys.stdout.flush()
-    os._exit(code)
-
-print("ready", flush=True)
-for line in sys.stdin:
-    job = json.loads(line)
-    if "poll" in job:
-        pid, status = os.waitpid(job["poll"], os.WNOHANG)
-        print(os.waitstatus_to_exitcode(status) if pid else "", flush=True)
-    elif child := os.fork():
-        print(child, flush=True)
-    else:
-        work(job)
-"""
 
 
 # Helpers
@@ -124,10 +69,8 @@ class Worker:
 
 @pytest.fixture(scope="module")
 def nursery():
-    paths = os.pathsep.join(path for path in sys.path if path)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    environment = os.environ | {"PYTHONPATH": paths}
-    process = subprocess.Popen([sys.executable, "-c", NURSERY, SCRIPTS["LSTM"]], env=environment, **pipes)
+    process = subprocess.Popen(**program("grid_nursery.py", SCRIPTS["LSTM"]), **pipes)
     assert select.select([process.stdout], [], [], 120)[0] and process.stdout.readline() == "ready\n"
     yield process
     process.kill()

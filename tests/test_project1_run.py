@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import REPO, run_script, tree
-from project1 import EMOTIONS, EXPORTS, NAMES, SCRIPTS, SMALL, TEXTS, assert_one_line, both, csv_bytes, fresh_python
+from conftest import EMOTIONS, assert_one_line, csv_bytes, run_script, tree
+from project1 import EXPORTS, NAMES, SCRIPTS, SMALL, TEXTS, both, run_program
 
 pytest_plugins = ["project1"]
 
@@ -68,7 +68,8 @@ def test_saved_accuracy_is_that_of_the_saved_model_and_of_the_best_epoch(runs, d
         assert accuracy == pytest.approx(results[f"{key}_accuracy"], abs=1e-9)
         assert macro_f1 == pytest.approx(results[f"{key}_macro_f1"], abs=1e-9)
         assert np.trace(np.array(results[key]["confusion_matrix"])) == round(accuracy * len(rows))
-        assert results[key]["expected_calibration_error"] == pytest.approx(scripts[name].calibration_error(labels, probabilities), abs=1e-4)
+        error = scripts[name].calibration_error(labels, probabilities)
+        assert results[key]["expected_calibration_error"] == pytest.approx(error, abs=1e-4)
     history = results["history"][name == "GRU":]  # the best epoch is one of the thawed ones
     best = max(history, key=lambda epoch: epoch["val_macro_f1"])
     assert len(history) == 2
@@ -108,11 +109,8 @@ def test_a_model_that_a_fresh_process_loads_otherwise_is_not_saved(data, tmp_pat
 
 
 def test_model_loads_in_a_fresh_process_in_safe_mode(runs):
-    code = ("import json, sys, keras, tensorflow as tf\n"
-            "for path in sys.argv[2:]:\n"
-            "    model = keras.models.load_model(path)\n"
-            "    print('RESULT' + json.dumps(model(tf.constant(json.loads(sys.argv[1]))).numpy().tolist()))\n")
-    fresh = fresh_python(code, json.dumps(TEXTS), *(runs[name].out / "model.keras" for name in SCRIPTS), cwd=runs["LSTM"].home / "cwd")
+    models = (runs[name].out / "model.keras" for name in SCRIPTS)
+    fresh = run_program("keras_models.py", json.dumps(TEXTS), *models, cwd=runs["LSTM"].home / "cwd")
     assert fresh.returncode == 0, fresh.stderr[-2000:]
     found = [json.loads(line[6:]) for line in fresh.stdout.splitlines() if line.startswith("RESULT")]
     for name, probabilities in zip(SCRIPTS, map(np.array, found), strict=True):
@@ -209,13 +207,14 @@ def test_a_model_saved_before_classes_were_has_the_six_emotions(call, tmp_path):
 
 def test_a_locale_that_is_not_utf_8_trains_saves_and_predicts(tmp_path):
     """Words, class names and texts with emoji and accents, under the locale C, which is like Windows'."""
-    rows = [(f"{word} caf\u00e9 \U0001f600 n{number}", label) for number in range(40) for word, label in (("bon", "\u00e9t\u00e9"), ("mal", "hiver"))]
+    rows = [(f"{word} caf\u00e9 \U0001f600 n{number}", label) for number in range(40)
+            for word, label in (("bon", "\u00e9t\u00e9"), ("mal", "hiver"))]
     for name, part in (("a", rows[:60]), ("b", rows[60:])):
         (tmp_path / f"{name}.csv").write_bytes(csv_bytes(part))
     env = {**os.environ, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
     options = ["--OUTPUT_DIR", tmp_path / "out"]
-    result = run_script(SCRIPTS["LSTM"], "--TRAIN_PATH", tmp_path / "a.csv", "--VAL_PATH", tmp_path / "b.csv", "--USE_GLOVE", "False",
-                        "--UNITS", 4, "--NUM_EPOCHS", 1, *options, env=env)
+    result = run_script(SCRIPTS["LSTM"], "--TRAIN_PATH", tmp_path / "a.csv", "--VAL_PATH", tmp_path / "b.csv",
+                        "--USE_GLOVE", "False", "--UNITS", 4, "--NUM_EPOCHS", 1, *options, env=env)
     assert result.returncode == 0, result.stderr.decode()[-2000:]
     text = "bon caf\u00e9 \U0001f600"
     result = run_script(SCRIPTS["LSTM"], "--predict", text, *options, env=env)
@@ -226,52 +225,21 @@ def test_a_locale_that_is_not_utf_8_trains_saves_and_predicts(tmp_path):
 def test_a_closed_output_ends_quietly(runs):
     command = f"{sys.executable} {SCRIPTS['LSTM']} --OUTPUT_DIR {runs['LSTM'].out} --predict - < /dev/zero | head -c 1"
     texts = b"a word\n" * 200_000
-    process = subprocess.run(["bash", "-o", "pipefail", "-c", command.replace("< /dev/zero", "")], input=texts, capture_output=True, timeout=200)
+    command = ["bash", "-o", "pipefail", "-c", command.replace("< /dev/zero", "")]
+    process = subprocess.run(command, input=texts, capture_output=True, timeout=200)
     assert process.returncode == 141 and b"Traceback" not in process.stderr
-    process = subprocess.run(["bash", "-c", f"{sys.executable} {SCRIPTS['LSTM']} --predict a >&-"], capture_output=True, timeout=200)
+    command = ["bash", "-c", f"{sys.executable} {SCRIPTS['LSTM']} --predict a >&-"]
+    process = subprocess.run(command, capture_output=True, timeout=200)
     assert process.returncode == 2 and b"standard output is closed" in process.stderr and b"Traceback" not in process.stderr
 
 
 # Several devices and mixed precision; for want of GPUs on two logical CPUs, and float16 on the CPU
 
 
-DEVICES = """
-import json, sys
-import conftest, numpy as np
-script = conftest.load_script(sys.argv[1])
-tf, keras = script.tf, script.keras
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-strategy = tf.distribute.get_strategy()
-if sys.argv[2] == "mirrored":
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-if sys.argv[2] == "mixed":
-    keras.mixed_precision.set_global_policy("mixed_float16")
-rng = np.random.default_rng(0)
-labels = rng.integers(0, 6, 300)
-texts = [" ".join(rng.permutation([f"e{label}", *map(str, rng.integers(10, 60, rng.integers(1, 9)))])) for label in labels]
-vocabulary = script.make_vocabulary(texts)
-tokens = vocabulary.encode(texts)
-data = script.Encoded(tokens[:200], labels[:200], tokens[200:], labels[200:], [], [])
-keras.utils.set_random_seed(1)
-with strategy.scope():
-    model = script.build_model(rng.normal(0, 0.5, (70, 100)).astype(np.float32), 6, 16, 0.0)
-history = script.fit(model, data, 0.01, 5, sys.argv[2])
-content = script.model_bytes(script.text_model_of(vocabulary, model), dict.fromkeys("abcdef", ""))
-open(sys.argv[3], "wb").write(content)
-loaded, _ = script.load_model(sys.argv[3])
-policies = [layer.dtype_policy.name for layer in loaded.layers[-1].layers if layer.weights]
-probabilities = script.predict_texts(loaded, texts[200:])
-print(json.dumps([strategy.num_replicas_in_sync, [entry["loss"] for entry in history], policies,
-                  float((probabilities.argmax(1) == labels[200:]).mean()),
-                  max(entry["val_accuracy"] for entry in history)]))
-"""
-
-
 def test_two_devices_and_mixed_precision_train_like_one_device_in_float32(tmp_path):
     found = {}
     for kind in ("single", "mirrored", "mixed"):
-        result = fresh_python(DEVICES, SCRIPTS["GRU"], kind, tmp_path / f"{kind}.keras", cwd=REPO / "tests")
+        result = run_program("devices.py", SCRIPTS["GRU"], kind, tmp_path / f"{kind}.keras")
         assert not result.returncode, result.stderr[-2000:]
         found[kind] = json.loads(result.stdout.splitlines()[-1])
     assert [found[kind][0] for kind in found] == [1, 2, 1]

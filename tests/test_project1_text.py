@@ -12,11 +12,14 @@ from project1 import SCRIPTS
 
 pytest_plugins = ["project1"]
 
-TRAINING = ["i am so happy today!", "caf\u00e9 \U0001f600 wow", "\U0001f600 \U0001f600\u2764\ufe0f", "so \U0001f600 \u65e5\u672c \u0928\u092e\u0938\u094d\u0924\u0947",
-            "what! is it?!", "dont stop! \u0101\u017e", "k\u00f6nig Stra\u00dfe", "zqxa\u2028zqxb happy\u0085day", "\u2764 \u2764", "\u2764"]
-PIECES = [*"abiIKZ09!?().,;:-_#@&'\"\u2019\u2018\u201c\u201d\u2026\u2014\u00a0\u00ad\u200b\u200d\ufe0f\u2028\u0085\x1c\x00\t\n\u00e9\u00c9\u0130\u0131\u00df\u1e9e\u03a3\u03c3\u03c2\u017f\u212a",
-          "\u0301", "e\u0301", "\u65e5", "\u0928\u094d", "\U0001f600", "\U0001f44d\U0001f3fd", "\u2764", "\U0001f9d1\u200d\U0001f4bb", "\uff21", "happy", "Happy", "today", "i'm", "I\u2019M", " "]
-any_text = strategies.one_of(strategies.text(max_size=30), strategies.lists(strategies.sampled_from(PIECES), max_size=25).map("".join))
+TRAINING = ["i am so happy today!", "caf\u00e9 \U0001f600 wow", "\U0001f600 \U0001f600\u2764\ufe0f",
+            "so \U0001f600 \u65e5\u672c \u0928\u092e\u0938\u094d\u0924\u0947", "what! is it?!", "dont stop! \u0101\u017e",
+            "k\u00f6nig Stra\u00dfe", "zqxa\u2028zqxb happy\u0085day", "\u2764 \u2764", "\u2764"]
+PIECES = [*"abiIKZ09!?().,;:-_#@&'\"\u2019\u2018\u201c\u201d\u2026\u2014\u00a0\u00ad\u200b\u200d\ufe0f\u2028\u0085\x1c\x00\t\n",
+          *"\u00e9\u00c9\u0130\u0131\u00df\u1e9e\u03a3\u03c3\u03c2\u017f\u212a", "\u0301", "e\u0301", "\u65e5", "\u0928\u094d",
+          "\U0001f600", "\U0001f44d\U0001f3fd", "\u2764", "\U0001f9d1\u200d\U0001f4bb", "\uff21", "happy", "Happy", "today", "i'm", "I\u2019M", " "]
+any_text = strategies.one_of(strategies.text(max_size=30),
+                             strategies.lists(strategies.sampled_from(PIECES), max_size=25).map("".join))
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +50,10 @@ def test_the_saved_layers_and_the_exported_tokenizer_number_words_as_training_do
 
 SAME = {"curly apostrophe": ("i\u2019m so happy", "im so happy"), "plain apostrophe": ("i'm so happy", "im so happy"),
         "three dots in one": ("happy\u2026 so", "happy so"), "curly quotes": ("\u201chappy\u201d so", "happy so"),
-        "dashes": ("happy\u2014so", "happy so"), "no-break space": ("so\u00a0happy", "so happy"), "no blank after a comma": ("so,happy", "so happy"),
-        "capitals": ("CAF\u00c9 HAPPY", "caf\u00e9 happy"), "an unknown emoji": ("happy \U0001f9a6", "happy"), "skin": ("\U0001f600\U0001f3fd", "\U0001f600"),
+        "dashes": ("happy\u2014so", "happy so"), "no-break space": ("so\u00a0happy", "so happy"),
+        "no blank after a comma": ("so,happy", "so happy"),
+        "capitals": ("CAF\u00c9 HAPPY", "caf\u00e9 happy"), "an unknown emoji": ("happy \U0001f9a6", "happy"),
+        "skin": ("\U0001f600\U0001f3fd", "\U0001f600"),
         "line separator": ("so\u2028happy", "so happy"), "hashtag": ("#happy", "happy"), "full stop": ("so happy.", "so happy")}
 
 
@@ -63,7 +68,8 @@ def test_marks_and_symbols_of_the_training_texts_are_words(words):
     _, vocabulary, _, _ = words
     assert set(vocabulary.marks) == {"!", "\U0001f600", "\u2764"}, "what stands in three texts or more"
     assert vocabulary.split("Happy!! \U0001f600\u2764\ufe0f (so?)") == ["happy", "!", "!", "\U0001f600", "\u2764", "so"]
-    assert vocabulary.split("\u0928\u092e\u0938\u094d\u0924\u0947 \u65e5\u672c") == ["\u0928\u092e\u0938\u094d\u0924\u0947", "\u65e5\u672c"], "marks of other scripts belong to words"
+    others = ["\u0928\u092e\u0938\u094d\u0924\u0947", "\u65e5\u672c"]
+    assert vocabulary.split(" ".join(others)) == others, "marks of other scripts belong to words"
 
 
 def test_numbers_begin_with_the_commonest_word_and_unknown_words_are_1(words):
@@ -87,8 +93,10 @@ def test_a_word_that_keras_would_split_its_vocabulary_file_at_is_kept(tmp_path):
     script = load_script(SCRIPTS["LSTM"])
     texts = ["zqxa\u2028zqxb good", "happy\u0085day \u00e9", "one\x1ctwo three"]
     vocabulary = script.make_vocabulary(texts)
-    model = script.build_model(np.random.default_rng(0).normal(0, 1, (len(vocabulary.words) + 2, 9)).astype(np.float32), 3, 4, 0.0)
-    (tmp_path / "model.keras").write_bytes(script.model_bytes(script.text_model_of(vocabulary, model), {"\u2028": "a", "b": "b", "c": "c"}))
+    matrix = np.random.default_rng(0).normal(0, 1, (len(vocabulary.words) + 2, 9)).astype(np.float32)
+    model = script.build_model(matrix, 3, 4, 0.0)
+    content = script.model_bytes(script.text_model_of(vocabulary, model), {"\u2028": "a", "b": "b", "c": "c"})
+    (tmp_path / "model.keras").write_bytes(content)
     loaded, classes = script.load_model(str(tmp_path / "model.keras"))
     assert list(classes) == ["\u2028", "b", "c"]
     probabilities = script.predict_tokens(model, vocabulary.encode(texts))
@@ -107,6 +115,7 @@ def test_invalid_utf_8_and_giant_texts_are_predicted(words, tmp_path):
 
 def test_model_predict_takes_a_tensor_of_texts(words):
     script, vocabulary, _, _ = words
-    model = script.text_model_of(vocabulary, script.build_model(np.zeros((len(vocabulary.words) + 2, 4), np.float32), 2, 2, 0.0))
+    matrix = np.zeros((len(vocabulary.words) + 2, 4), np.float32)
+    model = script.text_model_of(vocabulary, script.build_model(matrix, 2, 2, 0.0))
     assert model.predict(tf.constant(["happy", "so"]), verbose=0).shape == (2, 2)
     assert isinstance(model, keras.Model)

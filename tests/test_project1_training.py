@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings, strategies
 
-from conftest import load_script, tree
-from project1 import SCRIPTS, SMALL, assert_one_line, both, small_model
+from conftest import assert_one_line, load_script, tree
+from project1 import SCRIPTS, SMALL, both, small_model
 
 pytest_plugins = ["project1"]
 
@@ -126,7 +126,8 @@ def test_r_drop_adds_the_divergence_of_a_text_s_two_predictions():
     assert plain == pytest.approx(-np.log([0.7, 0.5, 0.9, 0.9]), abs=1e-5)
     there = 0.7 * np.log(0.7 / 0.5) + 0.3 * np.log(0.3 / 0.5)
     back = 0.5 * np.log(0.5 / 0.7) + 0.5 * np.log(0.5 / 0.3)
-    assert np.array(module.loss(targets, probabilities, r_drop=2.0)) - plain == pytest.approx([there + back] * 2 + [0, 0], abs=1e-5)
+    added = np.array(module.loss(targets, probabilities, r_drop=2.0)) - plain
+    assert added == pytest.approx([there + back] * 2 + [0, 0], abs=1e-5)
 
 
 def test_calibration_error_by_hand():
@@ -158,11 +159,16 @@ def test_the_temperature_makes_an_overconfident_model_honest_and_changes_no_labe
 
 def test_fine_tuning_rate_and_epochs_reach_the_thawed_fit(monkeypatch):
     module, calls = load_script(SCRIPTS["GRU"]), []
-    monkeypatch.setattr(module, "fit", lambda model, data, rate, epochs, name, report=None, checkpoint=None, r_drop=0:
-                        calls.append((model.get_layer("embedding").trainable, rate, epochs, report, checkpoint, r_drop)) or [{}])
+
+    def fit(model, data, rate, epochs, name, report=None, checkpoint=None, r_drop=0):
+        calls.append((model.get_layer("embedding").trainable, rate, epochs, report, checkpoint, r_drop))
+        return [{}]
+
+    monkeypatch.setattr(module, "fit", fit)
     _, model = small_model(module)
     assert module.freeze_thaw(model, None, 5e-5, 7, "x", print, 9) == [{}, {}]
-    assert calls == [(False, module.LEARNING_RATE, module.WARM_UP_EPOCHS, None, 9, module.R_DROP), (True, 5e-5, 7, print, 9, module.R_DROP)]
+    assert calls == [(False, module.LEARNING_RATE, module.WARM_UP_EPOCHS, None, 9, module.R_DROP),
+                     (True, 5e-5, 7, print, 9, module.R_DROP)]
 
 
 def toy_data(module):
@@ -180,7 +186,8 @@ def test_freeze_thaw_changes_the_embedding_only_when_thawed():
     def watched(model, *arguments, **options):
         kernel = model.get_layer("probabilities").get_weights()[0]
         history = fit(model, *arguments, **options)
-        seen.append((model.get_layer("embedding").get_weights()[0], (model.get_layer("probabilities").get_weights()[0] != kernel).any()))
+        seen.append((model.get_layer("embedding").get_weights()[0],
+                     (model.get_layer("probabilities").get_weights()[0] != kernel).any()))
         return history
 
     module.fit = watched
@@ -229,7 +236,8 @@ def test_a_stopped_training_ends_with_the_weights_of_one_that_was_not(tmp_path, 
 
         checkpoint.save = counted
         history = module.freeze_thaw(model, toy_data(module), 1e-3, 3, "test", checkpoint=checkpoint)
-        return model.get_weights(), [{key: entry[key] for key in ("loss", "val_loss", "val_macro_f1")} for entry in history], calls
+        history = [{key: entry[key] for key in ("loss", "val_loss", "val_macro_f1")} for entry in history]
+        return model.get_weights(), history, calls
 
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -243,7 +251,8 @@ def test_a_stopped_training_ends_with_the_weights_of_one_that_was_not(tmp_path, 
 
 
 def test_a_killed_run_goes_on_and_a_checkpoint_of_other_settings_is_left_alone(data, tmp_path):
-    command = [sys.executable, SCRIPTS["LSTM"], *data.paths, *SMALL["LSTM"], "--NUM_EPOCHS", 3, "--USE_GLOVE", "False", "--OUTPUT_DIR", tmp_path / "out"]
+    command = [sys.executable, SCRIPTS["LSTM"], *data.paths, *SMALL["LSTM"], "--NUM_EPOCHS", 3, "--USE_GLOVE", "False",
+               "--OUTPUT_DIR", tmp_path / "out"]
     process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=tmp_path)
     checkpoint, deadline = tmp_path / "out" / "checkpoint.npz", time.monotonic() + 150
     while not checkpoint.exists():
@@ -279,12 +288,14 @@ def test_checkpoints_that_do_not_fit_or_are_damaged(tmp_path, capsys):
 
 def test_what_a_training_depends_on_is_in_its_identity():
     module = load_script(SCRIPTS["LSTM"])
-    data = module.Data(["a", "b"], np.array([0, 1]), ["c"], np.array([0]), [], np.array([]), {"0": "0", "1": "1"}, {}, "", "", "")
+    data = module.Data(["a", "b"], np.array([0, 1]), ["c"], np.array([0]), [], np.array([]), {"0": "0", "1": "1"},
+                       {}, "", "", "")
     matrix = np.zeros((4, 3), np.float32)
     identity = module.identity_of(data, matrix)
     seen = {identity}
-    for change in (lambda: setattr(module, "SEED", 7), lambda: setattr(module, "LEARNING_RATE", 0.1), lambda: setattr(module, "UNITS", 9),
-                   lambda: setattr(module, "MAX_WORDS", 9), lambda: data.train_labels.__setitem__(0, 1), lambda: matrix.__setitem__((2, 1), 1),
+    for change in (lambda: setattr(module, "SEED", 7), lambda: setattr(module, "LEARNING_RATE", 0.1),
+                   lambda: setattr(module, "UNITS", 9), lambda: setattr(module, "MAX_WORDS", 9),
+                   lambda: data.train_labels.__setitem__(0, 1), lambda: matrix.__setitem__((2, 1), 1),
                    lambda: data.val_texts.append("d"), lambda: data.classes.update({"2": "2"})):
         change()
         identity = module.identity_of(data, matrix)
@@ -301,7 +312,8 @@ def test_interrupting_is_one_line_that_says_what_is_true(call, data, tmp_path):
         module.Checkpoint.save = stop
 
     result = call("LSTM", *data.paths, *SMALL["LSTM"], "--USE_GLOVE", "False", change=interrupt)
-    assert result.code == 130 and result.err == "stopped; what was saved is kept, and the same command goes on after the last whole epoch\n"
+    assert result.code == 130
+    assert result.err == "stopped; what was saved is kept, and the same command goes on after the last whole epoch\n"
 
 
 @both

@@ -1,13 +1,15 @@
 """Project1: files of word vectors of every kind, and where they come from."""
+import functools
 import gzip
+import http.server
 import io
 import zipfile
 
 import numpy as np
 import pytest
 
-from conftest import load_script
-from project1 import SCRIPTS, assert_one_line, both, made_rows, csv_bytes, vector_bytes
+from conftest import assert_one_line, csv_bytes, load_script, made_rows, serving
+from project1 import SCRIPTS, both, vector_bytes
 
 pytest_plugins = ["project1"]
 
@@ -78,8 +80,10 @@ BAD = {
     "no word in common": (vector_bytes(["zzz", "yyy"]), ["no word in common"]),
     "empty": (b"", ["no word in common"]), "no vectors": (b"some,text\nand more\n", ["row 1", "columns"]),
     "fastText's binary": (b"\xba\x16\x4f\x2f" + bytes(50), [".vec"]), "bzip2": (b"BZh91AY", ["bzip2"]),
-    "several texts in a zip": (zipped(a_txt=ROWS, b_txt=ROWS), ["a.txt", "unpack"]), "no text in a zip": (zipped(a_bin=ROWS), ["a.bin", "unpack"]),
-    "a damaged gzip": (gzip.compress(ROWS)[:300], ["get the file anew"]), "a damaged zip": (zipped(a_txt=ROWS)[:300], ["get the file anew"]),
+    "several texts in a zip": (zipped(a_txt=ROWS, b_txt=ROWS), ["a.txt", "unpack"]),
+    "no text in a zip": (zipped(a_bin=ROWS), ["a.bin", "unpack"]),
+    "a damaged gzip": (gzip.compress(ROWS)[:300], ["get the file anew"]),
+    "a damaged zip": (zipped(a_txt=ROWS)[:300], ["get the file anew"]),
     "word2vec's binary": (b"4 100\nthe " + bytes(range(14, 250)) * 9, ["row 2"]),
 }
 
@@ -128,20 +132,17 @@ def test_bad_glove_path_is_one_line(call, data, tmp_path, name):
 
 def test_default_vectors_come_from_the_archive_once_and_only_their_rows_are_kept(call, tmp_path, direct_network):
     """Kaggle is not asked here: nothing answers at its address. The archive is that of a local server."""
-    import functools
-    import http.server
-    import threading
     folder = tmp_path / "served"
     folder.mkdir()
     words = "sad happy love angry afraid shocked i you".split()
-    (folder / "glove.zip").write_bytes(zipped(**{"glove_twitter_27B_25d_txt": vector_bytes(words, 25), "glove_twitter_27B_100d_txt": vector_bytes(words)}))
+    (folder / "glove.zip").write_bytes(zipped(**{"glove_twitter_27B_25d_txt": vector_bytes(words, 25),
+                                                 "glove_twitter_27B_100d_txt": vector_bytes(words)}))
     for name, seed in (("train", 0), ("val", 1)):
         (tmp_path / f"{name}.csv").write_bytes(csv_bytes(made_rows(60, seed)))
-    asked = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
-            asked.append(self.path)
+            self.server.asked.append(self.path)
 
     def no_kaggle(module):
         import kagglehub
@@ -151,20 +152,20 @@ def test_default_vectors_come_from_the_archive_once_and_only_their_rows_are_kept
             raise requests.ConnectionError("[Errno 111] Connection refused")
         kagglehub.dataset_download = refuse
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))) as served:
-        threading.Thread(target=served.serve_forever, daemon=True).start()
+    with serving(functools.partial(Handler, directory=str(folder))) as served:
         options = ["--TRAIN_PATH", tmp_path / "train.csv", "--VAL_PATH", tmp_path / "val.csv", "--UNITS", 4, "--NUM_EPOCHS", 1,
                    "--DOWNLOAD_RETRIES", 0]
-        address = f"http://127.0.0.1:{served.server_port}/glove.zip"
+        address = f"{served.address}/glove.zip"
         result = call("LSTM", *options, "--GLOVE_URL", address, change=no_kaggle)
-        assert result.code == 0 and len(asked) == 1, result.err
+        assert result.code == 0 and len(served.asked) == 1, result.err
         before = result.out.index("vectors: GloVe Twitter is downloaded once, 1.5 GB")
         assert "--USE_GLOVE False" in result.out[before:] and before < result.out.index("embeddings: ")
         kept = [path.name for path in (tmp_path / "out" / "data").iterdir()]
         assert len(kept) == 1 and kept[0].startswith("vectors-"), "neither the archive nor the whole file"
         result = call("LSTM", *options, "--GLOVE_URL", address, "--SEED", 2, change=no_kaggle)
-        assert result.code == 0 and len(asked) == 1 and "downloaded once" not in result.out, "the next run asks nobody"
-        served.shutdown()
-    result = call("LSTM", *options, "--GLOVE_URL", "http://127.0.0.1:9/glove.zip", "--OUTPUT_DIR", tmp_path / "new", change=no_kaggle)
-    assert_one_line(result, "cannot get the GloVe vectors", "kagglehub", "the connection was refused", "GLOVE_PATH", "USE_GLOVE")
+        assert result.code == 0 and len(served.asked) == 1 and "downloaded once" not in result.out, "the next run asks nobody"
+    result = call("LSTM", *options, "--GLOVE_URL", "http://127.0.0.1:9/glove.zip", "--OUTPUT_DIR", tmp_path / "new",
+                  change=no_kaggle)
+    assert_one_line(result, "cannot get the GloVe vectors", "kagglehub", "the connection was refused", "GLOVE_PATH",
+                    "USE_GLOVE")
     assert not list((tmp_path / "new" / "data").iterdir())

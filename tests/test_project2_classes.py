@@ -4,12 +4,11 @@ import re
 
 import pytest
 
-from project2 import (ADDED, EMOTIONS, EXACT, NAMES, assert_good, assert_one_line, csv_bytes, made_rows, quick,
-                      quick_compression, read_csv, run_main)
+from project2 import ADDED, EXACT, NAMES, assert_good, quick, quick_compression, run_main
 
 import pandas as pd
 
-from conftest import SHARED_DATA
+from conftest import EMOTIONS, SHARED_DATA, assert_one_line, csv_bytes, made_rows, read_csv, write_pair
 
 pytest_plugins = ["project2"]
 
@@ -82,13 +81,8 @@ def test_a_variant_keeps_the_classes(call, short, tmp_path):
 def pair(tmp_path):
     """pair(name, rows, names) writes rows in TweetEval's form below tmp_path/pair; returns the path of the texts."""
     def write(part, rows, names=()):
-        folder = tmp_path / "pair"
-        folder.mkdir(exist_ok=True)
-        for kind, lines in (("text", [text for text, _ in rows]), ("labels", [label for _, label in rows])):
-            (folder / f"{part}_{kind}.txt").write_text("".join(f"{line}\n" for line in lines))
-        if names:
-            (folder / "mapping.txt").write_text("".join(f"{number}\t{name}\n" for number, name in enumerate(names)))
-        return folder / f"{part}_text.txt"
+        mapping = "".join(f"{number}\t{name}\n" for number, name in enumerate(names))
+        return write_pair(tmp_path / "pair", part, rows, mapping or None)
 
     return write
 
@@ -146,7 +140,7 @@ def write_form(path, rows):
     else:
         delimiter = {"rows.tsv": "\t", "semicolon.csv": ";", "bar.csv": "|"}.get(path.name.removeprefix("val_"), ",")
         header = ("tweet", "mood", "note") if "other" in path.name else tuple(table.columns)
-        path.write_bytes(csv_bytes(table.to_numpy().tolist(), header, delimiter))
+        path.write_bytes(csv_bytes(table.to_numpy().tolist(), header, delimiter=delimiter))
     return RENAMED if "other" in path.name else []
 
 

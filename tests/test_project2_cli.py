@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from project2 import (EMOTIONS, FAMILIES, SCRIPT, assert_one_line, csv_bytes, run_forks, run_main)
+from project2 import FAMILIES, SCRIPT, run_forks, run_main
 
-from conftest import REPO, load_script, tree
+from conftest import EMOTIONS, REPO, assert_one_line, csv_bytes, load_script, tree
 
 pytest_plugins = ["project2"]
 

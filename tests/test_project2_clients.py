@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from project2 import (EMOTIONS, EXACT, FAMILIES, LONG, SCRIPT, TEXTS, VARIANTS, assert_good, assert_one_line, csv_bytes, each,
-                      logits_of_folder, quick_compression, run_main)
+from project2 import (EXACT, FAMILIES, LONG, SCRIPT, TEXTS, VARIANTS, assert_good, each, logits_of_folder, quick_compression,
+                      run_main)
 
 import numpy as np
 import onnxruntime
@@ -22,7 +22,7 @@ import transformers
 import yaml
 from safetensors.torch import load_file
 
-from conftest import load_script, run_script, tree
+from conftest import EMOTIONS, PROGRAMS, assert_one_line, csv_bytes, load_script, run_script, tree
 
 pytest_plugins = ["project2"]
 CLIENT = "@huggingface/transformers@4.3.1"
@@ -120,7 +120,7 @@ def test_onnxruntime_and_tokenizers_alone_give_the_logits(sources, script, name)
 def test_transformers_js_gives_the_probabilities(sources, exports, script, node, name, variant, dtype):
     """Of LONG it reads no more than fits; it cuts off the last special token with it."""
     folder = (sources if variant == "onnx_int8" else exports)[name, variant]
-    answers = json.loads(node(Path(__file__).with_name("transformersjs.mjs"), str(folder), dtype, texts=[*TEXTS, LONG]))
+    answers = json.loads(node(PROGRAMS / "transformersjs.mjs", str(folder), dtype, texts=[*TEXTS, LONG]))
     found = [{answer["label"]: answer["score"] for answer in row} for row in answers]
     assert all(set(row) == set(EMOTIONS) for row in found)
     found = np.array([[row[emotion] for emotion in EMOTIONS] for row in found])
@@ -204,7 +204,8 @@ def test_export_as_users_run_it(sources, script, tmp_path):
     assert result.returncode == 0 and b"Traceback" not in result.stderr, result.stderr[-3000:]
     assert result.stdout.startswith(b"written: out/best_MiniLM_tiny_export (")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["best_MiniLM_tiny_export"]
-    assert np.array_equal(*(logits_of_folder(script, path, TEXTS) for path in (folder, tmp_path / "out/best_MiniLM_tiny_export")))
+    assert np.array_equal(*(logits_of_folder(script, path, TEXTS)
+                            for path in (folder, tmp_path / "out/best_MiniLM_tiny_export")))
 
 
 def test_an_export_with_other_predictions_is_refused(call, sources, tmp_path):
@@ -349,14 +350,16 @@ def test_sample_texts_can_be_given_on_a_command_line(loaded, script, name):
 
 
 def test_export_of_byte_level_vocabularies_as_users_run_it(sources, tmp_path):
-    result = run_script(SCRIPT, "--mode", "export", "--weights", sources["CardiffRoBERTa", "small"], "--output", "out", cwd=tmp_path)
+    result = run_script(SCRIPT, "--mode", "export", "--weights", sources["CardiffRoBERTa", "small"], "--output", "out",
+                        cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-1000:]
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
 def test_export_without_a_package_is_one_line(call, sources, tmp_path, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
-    assert_one_line(call("--mode", "export", "--weights", sources["MiniLM", "original"]), sources["MiniLM", "original"], missing)
+    assert_one_line(call("--mode", "export", "--weights", sources["MiniLM", "original"]),
+                    sources["MiniLM", "original"], missing)
     assert not [*(tmp_path / "out").iterdir()]
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from project2 import (EMOTIONS, EXACT, FAMILIES, TEXTS, VARIANTS, assert_good, assert_one_line, csv_bytes, each,
-                      logits_of_folder, made_rows, quick, quick_compression, read_csv, run_forks)
+from project2 import EXACT, FAMILIES, TEXTS, VARIANTS, assert_good, each, logits_of_folder, quick, quick_compression, run_forks
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ import transformers
 from hypothesis import given, settings, strategies
 from safetensors.torch import load_file, save_file
 
-from conftest import tree
+from conftest import EMOTIONS, assert_one_line, csv_bytes, made_rows, read_csv, tree
 
 pytest_plugins = ["project2"]
 every = pytest.mark.parametrize("name, variant", [*itertools.product(FAMILIES, VARIANTS)])
@@ -237,8 +236,8 @@ def test_weights_that_layers_share_are_compressed(call, bases, short, tmp_path):
         intermediate_size=512, initializer_range=0.2, pad_token_id=0)).save_pretrained(base)
     rows = made_rows(120, 1)
     assert_good(call(*short(rows, made_rows(60, 2)), "--model_id", base, "--LEARNING_RATE", 0.005, *EXACT, change=quick))
-    assert_good(call("--mode", "compress", "--weights", tmp_path / "out" / "best_MiniLM", *short(rows, made_rows(60, 2)), *EXACT,
-                     change=quick_compression))
+    assert_good(call("--mode", "compress", "--weights", tmp_path / "out" / "best_MiniLM",
+                     *short(rows, made_rows(60, 2)), *EXACT, change=quick_compression))
     found = {row["variant"]: row for row in json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]}
     assert [variant for variant, row in found.items() if row["status"] == "measured"] == ["original", *VARIANTS], found
     for variant in VARIANTS:
@@ -331,7 +330,8 @@ def test_a_killed_compression_goes_on_after_what_it_has_measured(call, variants,
     job = {"home": tmp_path / "killed", "arguments": arguments, "quick": True}
     (killed,), = run_forks([{**job, "watch": str(tmp_path / "out" / "compression" / "*.json"), "changes": 2}])
     assert killed.code == -9
-    done = {path.stem: (tmp_path / "out" / f"best_MiniLM_{path.stem}") for path in (tmp_path / "out" / "compression").glob("*.json")}
+    done = {path.stem: (tmp_path / "out" / f"best_MiniLM_{path.stem}")
+            for path in (tmp_path / "out" / "compression").glob("*.json")}
     assert set(done) == {"pruned", "int8"}
     before = {path: path.stat().st_mtime_ns for folder in done.values() for path in folder.rglob("*")}
     result = call(*arguments[:-2], change=quick_compression)

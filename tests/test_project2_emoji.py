@@ -1,14 +1,13 @@
 """BERTweet's emoji names against those of emoji 0.6.0, and the cut before its normaliser."""
-import os
 import time
 
 import emoji
 import pytest
 import transformers
 
-from conftest import REPO, load_script
+from conftest import PROJECT2, load_script
 
-SCRIPT = load_script(os.environ.get("PROJECT2_SCRIPT") or REPO / "Project2" / "emotion_classifier.py")
+SCRIPT = load_script(PROJECT2)
 cut, pretrained_emoji_names = SCRIPT.cut, SCRIPT.pretrained_emoji_names
 
 # What emoji.demojize of version 0.6.0 gives for a character: all 54 names that differ from emoji 2's, some of the 26 letters

@@ -3,13 +3,13 @@ import json
 
 import pytest
 
-from project2 import (EMOTIONS, EXACT, NAMES, assert_good, assert_one_line, csv_bytes, each, made_rows, quick, read_csv)
+from project2 import EXACT, NAMES, assert_good, each, quick
 
 import numpy as np
 from hypothesis import given, settings, strategies
 from sklearn.metrics import accuracy_score, f1_score
 
-from conftest import tree
+from conftest import EMOTIONS, assert_one_line, csv_bytes, made_rows, read_csv, tree
 
 pytest_plugins = ["project2"]
 
@@ -111,14 +111,16 @@ def test_labels_that_the_model_lacks_are_named(evaluate, data):
 
 
 @settings(max_examples=100, deadline=None)
-@given(rows=strategies.lists(strategies.tuples(strategies.integers(0, 2), *[strategies.floats(-9, 9)] * 3), min_size=1, max_size=30))
+@given(rows=strategies.lists(strategies.tuples(strategies.integers(0, 2), *[strategies.floats(-9, 9)] * 3), min_size=1,
+                             max_size=30))
 def test_calibration_error_is_the_mean_distance_of_confidence_from_accuracy(script, rows):
     labels, logits = np.array([label for label, *_ in rows]), np.array([row for _, *row in rows], np.float32)
     bins = {}
     for label, probabilities in zip(labels, script.softmax(logits)):
         confidence = float(probabilities.max())
         bins.setdefault(min(int(np.float32(confidence) * 15), 14), []).append((confidence, probabilities.argmax() == label))
-    expected = sum(abs(sum(confidence for confidence, _ in texts) - sum(right for _, right in texts)) for texts in bins.values())
+    expected = sum(abs(sum(confidence for confidence, _ in texts) - sum(right for _, right in texts))
+                   for texts in bins.values())
     assert script.calibration_error(labels, logits) == pytest.approx(expected / len(rows), abs=1e-5)
 
 

@@ -2,16 +2,15 @@
 import hashlib
 import http.server
 import json
-import threading
 import time
 
 import pytest
 
-from project2 import assert_good, assert_one_line, csv_bytes, run_forks
+from project2 import assert_good, run_forks
 
 from safetensors.torch import load_file
 
-from conftest import blob_id, tree
+from conftest import assert_one_line, blob_id, csv_bytes, serving, tree
 
 pytest_plugins = ["project2"]
 
@@ -106,12 +105,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(direct_network, data, bases):
     """A local server that stands in for the hub, with MiniLM's small model, and for the data's address."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
-        served.daemon_threads, served.asked, served.over = True, [], threading.Event()
-        served.healed, served.failing = set(), set()
+    with serving(Handler, healed=set(), failing=set()) as served:
         served.files = {**tree(bases["MiniLM"]), "README.md": b"x", "pytorch_model.bin": b"not asked for",
                         "onnx/model.onnx": b"x", "modeling.py": b"raise SystemExit('run')"}
-        served.commit, served.url = "c" * 40, f"http://127.0.0.1:{served.server_port}"
+        served.commit, served.url = "c" * 40, served.address
         served.data = {"train": (data.folder / "train.csv").read_bytes(), "val": data.val_path.read_bytes()}
 
         def etag(name):
@@ -131,14 +128,7 @@ def server(direct_network, data, bases):
                     "private": False, "gated": False, "downloads": 1, "likes": 0}
 
         served.etag, served.listing = etag, listing
-        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield served
-        finally:
-            served.over.set()
-            served.shutdown()
-            thread.join()
+        yield served
 
 
 HUB = {"404": ["no model 404/tiny"], "500": ["500"], "hanging": ["DOWNLOAD_TIMEOUT"], "stalled": [], "cut": [], "partly": [],

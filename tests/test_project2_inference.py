@@ -11,14 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from project2 import (ADDED, EMOTIONS, EXACT, SCRIPT, TEXTS, assert_good, assert_one_line, csv_bytes, read_csv, run_forks,
-                      run_main)
+from project2 import ADDED, EXACT, SCRIPT, TEXTS, assert_good, run_forks, run_main
 
 import numpy as np
 import pandas as pd
 from hypothesis import given, settings, strategies
 
-from conftest import run_script, tree
+from conftest import EMOTIONS, assert_one_line, csv_bytes, read_csv, run_script, tree
 
 pytest_plugins = ["project2"]
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from project2 import EMOTIONS, EXACT, LONG, SCRIPT, TEXTS, assert_good, assert_one_line, each, made_rows, quick
+from project2 import EXACT, LONG, SCRIPT, TEXTS, assert_good, each, quick
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ import transformers
 from hypothesis import given, settings, strategies
 from safetensors.torch import load_file, save_file
 
-from conftest import load_script, tree
+from conftest import EMOTIONS, assert_one_line, load_script, made_rows, tree
 
 pytest_plugins = ["project2"]
 
@@ -122,7 +122,8 @@ def test_a_batch_never_changes_a_prediction(script, loaded, name):
 def test_the_last_layer_computes_the_first_token_alone_and_gives_the_same_logits(script, loaded, families, name):
     model, tokenizer, found = loaded[name]
     plain = transformers.AutoModelForSequenceClassification.from_pretrained(families[name].best)
-    inputs = tokenizer([*TEXTS, "b c " * 30], return_tensors="pt", padding=True, truncation=True, max_length=found["max_length"])
+    inputs = tokenizer([*TEXTS, "b c " * 30], return_tensors="pt", padding=True, truncation=True,
+                       max_length=found["max_length"])
     with torch.no_grad():
         logits, expected = (network(**inputs).logits for network in (model, plain))
         hidden = model.base_model(**inputs).last_hidden_state

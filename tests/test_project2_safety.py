@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +16,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
-from conftest import tree
+from conftest import serving, tree
 from project2 import Forks
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -34,11 +33,9 @@ from transformers import BertConfig as Config, BertForSequenceClassification as 
 @pytest.fixture(scope="module")
 def hub():
     """(address, requests): a hub on loopback that has nothing, and writes down what it is asked for."""
-    requests = []
-
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            requests.append(f"{self.command} {self.path}")
+            self.server.asked.append(f"{self.command} {self.path}")
             self.send_error(404)
 
         do_HEAD = do_POST = do_GET
@@ -46,10 +43,8 @@ def hub():
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", requests
-    server.shutdown()
+    with serving(Handler) as served:
+        yield served.address, served.asked
 
 
 @pytest.fixture(scope="module")

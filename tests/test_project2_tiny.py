@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from project2 import EXACT, assert_good, assert_one_line, csv_bytes, each, made_rows, quick, quick_compression
+from conftest import assert_one_line, csv_bytes, made_rows
+from project2 import EXACT, assert_good, each, quick, quick_compression
 
 import numpy as np
 import tokenizers
@@ -58,9 +59,11 @@ def test_any_vocabulary_of_word_pieces_is_cut_to_the_same_pieces(script, loaded,
         tokenizer.convert_ids_to_tokens(row) for row in script.encode(tokenizer, texts, found)]
 
 
-@pytest.mark.parametrize("number, kept", [(1, [5]), (2, [2, 5]), (3, [1, 3, 5]), (4, [0, 2, 3, 5]), (6, [0, 1, 2, 3, 4, 5]), (9, None)])
+@pytest.mark.parametrize("number, kept", [(1, [5]), (2, [2, 5]), (3, [1, 3, 5]), (4, [0, 2, 3, 5]), (6, [0, 1, 2, 3, 4, 5]),
+                                          (9, None)])
 def test_the_layers_that_are_kept_are_spread_evenly_and_the_last_is_among_them(script, number, kept):
-    config = transformers.BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=6, num_attention_heads=2, intermediate_size=32)
+    config = transformers.BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=6, num_attention_heads=2,
+                                     intermediate_size=32)
     model = script.read_first_token(transformers.BertForSequenceClassification(config))
     for place, layer in enumerate(model.bert.encoder.layer):
         torch.nn.init.constant_(layer.output.dense.bias, place)
@@ -78,7 +81,8 @@ def test_students_ask_for_the_rows_that_the_model_was_trained_on(call, families,
     (tmp_path / "cwd").mkdir()
     (tmp_path / "cwd" / "train.csv").write_bytes(csv_bytes(made_rows(60, 3)))
     result = call("--mode", "compress", "--weights", families["MiniLM"].best, "--val", data.val_path, *EXACT,
-                  change=lambda module: (quick_compression(module), setattr(module, "VARIANTS", {"tiny": "tiny", "pruned": "prune"})))
+                  change=lambda module: (quick_compression(module),
+                                         setattr(module, "VARIANTS", {"tiny": "tiny", "pruned": "prune"})))
     assert_good(result)
     rows = {row["variant"]: row for row in json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]}
     assert rows["tiny"]["status"] == "not run" and "--train" in rows["tiny"]["reason"]
@@ -87,7 +91,7 @@ def test_students_ask_for_the_rows_that_the_model_was_trained_on(call, families,
     assert saved["trained_after_pruning"] == 0
 
 
-def test_a_file_of_the_name_train_csv_is_taken_where_it_is_the_one_that_the_model_was_trained_on(call, families, data, tmp_path):
+def test_a_file_named_train_csv_is_taken_where_it_is_the_one_that_the_model_was_trained_on(call, families, data, tmp_path):
     (tmp_path / "cwd").mkdir()
     (tmp_path / "cwd" / "train.csv").write_bytes((data.folder / "train.csv").read_bytes())
     result = call("--mode", "compress", "--technique", "tiny", "--weights", families["MiniLM"].best, "--val", data.val_path,
@@ -114,7 +118,8 @@ def test_another_file_of_that_name_is_not_taken_for_the_default_one(call, famili
 def test_students_learn_from_no_text_of_the_validation_set(call, families, data, tmp_path):
     both = tmp_path / "both.csv"
     both.write_bytes(csv_bytes(data.train[:40] + data.val))
-    arguments = ["--mode", "compress", "--technique", "tiny", "--weights", families["MiniLM"].best, "--val", data.val_path, *EXACT]
+    arguments = ["--mode", "compress", "--technique", "tiny", "--weights", families["MiniLM"].best,
+                 "--val", data.val_path, *EXACT]
     result = call(*arguments, "--train", both, change=quick_compression)
     assert_good(result)
     assert "learning from 40 texts" in result.out
@@ -127,8 +132,8 @@ def test_a_student_comes_to_say_what_its_teacher_says(call, short, script, tmp_p
     rows, val = made_rows(240, 1), made_rows(120, 2)
     assert_good(call(*short(rows, val), "--LEARNING_RATE", 0.005, "--epochs", 4, *EXACT, change=quick))
     best = tmp_path / "out" / "best_MiniLM"
-    assert_good(call("--mode", "compress", "--technique", "tiny", "--weights", best, *short(rows, val), *EXACT, "--tiny_layers", 1,
-                     "--learning_rate", 0.002, "--tiny_epochs", 8, change=quick_compression))
+    assert_good(call("--mode", "compress", "--technique", "tiny", "--weights", best, *short(rows, val), *EXACT,
+                     "--tiny_layers", 1, "--learning_rate", 0.002, "--tiny_epochs", 8, change=quick_compression))
     teacher, tokenizer, found = script.load_checkpoint(str(best))
     student, pieces, its = script.load_checkpoint(str(tmp_path / "out" / "best_MiniLM_tiny"))
     texts = [text for text, _ in val]
@@ -140,7 +145,8 @@ def test_a_student_comes_to_say_what_its_teacher_says(call, short, script, tmp_p
 
 
 @settings(max_examples=50, deadline=None)
-@given(strategies.lists(strategies.text("abc é", min_size=1).filter(str.strip), min_size=1, max_size=9), strategies.integers(0, 40))
+@given(strategies.lists(strategies.text("abc é", min_size=1).filter(str.strip), min_size=1, max_size=9),
+       strategies.integers(0, 40))
 def test_mixed_texts_are_of_the_words_of_the_others(script, texts, number):
     mixed = script.mixed_texts(texts, number)
     words = {word for text in texts for word in text.split()}
@@ -154,9 +160,10 @@ def test_a_vocabulary_of_sentencepiece_is_cut_too(script, data):
     special = ["<pad>", "<unk>", "<s>", "</s>"]
     unigram = tokenizers.Tokenizer(tokenizers.models.Unigram())
     unigram.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
-    unigram.train_from_iterator(texts, tokenizers.trainers.UnigramTrainer(vocab_size=600, special_tokens=special, unk_token="<unk>",
-                                                                          show_progress=False))
-    unigram.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)])
+    unigram.train_from_iterator(texts, tokenizers.trainers.UnigramTrainer(
+        vocab_size=600, special_tokens=special, unk_token="<unk>", show_progress=False))
+    unigram.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)])
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=unigram, pad_token="<pad>", unk_token="<unk>", cls_token="<s>", sep_token="</s>", model_max_length=128)
     config = transformers.BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,

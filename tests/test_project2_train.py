@@ -9,15 +9,15 @@ import sys
 
 import pytest
 
-from project2 import (EMOTIONS, EXACT, FAMILIES, LIMIT, NAMES, SCRIPT, TEXTS, assert_good, assert_one_line, csv_bytes, each,
-                      logits_of_folder, made_rows, quick, read_csv, run_forks, run_main)
+from project2 import (EXACT, FAMILIES, LIMIT, NAMES, SCRIPT, TEXTS, assert_good, each, logits_of_folder, quick, run_forks,
+                      run_main)
 
 import numpy as np
 import torch
 from hypothesis import given, settings, strategies
 from safetensors.torch import load_file
 
-from conftest import free_port, run_script, tree
+from conftest import EMOTIONS, assert_one_line, csv_bytes, free_port, made_rows, read_csv, run_script, tree
 
 pytest_plugins = ["project2"]
 
@@ -87,7 +87,8 @@ def test_a_saved_model_that_a_fresh_process_loads_otherwise_is_an_error(short, t
     good = run_script(SCRIPT, *short(rows, val), *NAMES, "--output", tmp_path / "good")
     assert good.returncode == 0, good.stderr
     source = SCRIPT.read_text(encoding="utf-8")
-    broken = source.replace("        loaded, tokenizer, _ = load_to_serve(folder)\n", """        loaded, tokenizer, _ = load_to_serve(folder)
+    loading = "        loaded, tokenizer, _ = load_to_serve(folder)\n"
+    broken = source.replace(loading, loading + """\
         weights = load_file(os.path.join(folder, "model.safetensors"))
         save_file({key: value.flip(0) for key, value in weights.items()}, os.path.join(folder, "model.safetensors"))
 """)

@@ -15,17 +15,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny_reference as reference
-from conftest import REPO, SHARED_DATA, load_script
+from conftest import PROGRAMS, REPO, SHARED_DATA, load_script
+from tiny import SCRIPTS, quiet, random_model
 
-DATA = SHARED_DATA
 README = (REPO / "README.md").read_text(encoding="utf-8")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = ("anger", 'j"oy', "sad\\ness", "</script><!--", "😀??=é'\u2028", "export a@TABLE@")
-KINDS = {
+USUAL = dict(labels=("negative", "positive"), entries=21, fingerprint=5, blocks=300, scale=float(np.float32(0.02)))  # a model
+KINDS = {  # what is otherwise
     "two": dict(entries=40, fingerprint=0),  # so that every third n-gram is kept
     "two, no negation": dict(negation=0, entries=40, fingerprint=1),
     "six": dict(labels=HOSTILE, entries=40, fingerprint=1),
@@ -36,11 +37,11 @@ KINDS = {
     "thirty": dict(labels=tuple(f"label {i}" for i in range(30))),
     "pairs and skips": dict(words=(1, 2, 3), skip=True, chars=(3, 5), blocks=500, entries=40, fingerprint=1, value=3),
     "words alone": dict(chars=(), words=(1, 4), max_length=7, fingerprint=8, value=1),
-    "characters alone": dict(labels=HOSTILE, chars=(1, 8), words=(), entries=64, fingerprint=0, value=8, blocks=7, max_length=65535),
+    "characters alone": dict(labels=HOSTILE, chars=(1, 8), words=(), entries=64, fingerprint=0, value=8, blocks=7,
+                             max_length=65535),
     "skips alone": dict(chars=(), words=(), skip=True, entries=1, blocks=1, negation=15, value=8, fingerprint=1),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
-quiet = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, max_examples=100)
 
 
 def needs(*tools):
@@ -52,14 +53,16 @@ def needs(*tools):
 
 NASTY = b"aab@'' !:.A\x00\xff_1&;#"
 PIECES = (
-    "’ ‘ “ ” … – — − \xa0 \xad \u200b \u200d \ufe0f 😀 😀😀😀 👍🏽 ❤️ é É ß Ж ж Σ σ ＡＢ ！ ＠ ａ 中 の 。 « » ´ ʼ \u3000 ‹ › ′ × ÷ • → ☺ \u2060 K Å ı İ "
+    "’ ‘ “ ” … – — − \xa0 \xad \u200b \u200d \ufe0f 😀 😀😀😀 👍🏽 ❤️ é É ß Ж ж Σ σ ＡＢ ！ ＠ ａ 中 の 。 « » ´ ʼ "
+    "\u3000 ‹ › ′ × ÷ • → ☺ \u2060 K Å ı İ "
     "&amp; &lt; &#39; &#x27; &#8217; &hellip; &nbsp; &quot &#; &#x; &#xD800; &#1114112; &#1114111; &#0; &#1; &#2; &#x10FFFF; "
-    "&#x110000; &amp;lt; &#38;lt; &AMP; &#00000039; &#0000039; &#X2019; &apos; &ampx; &mdash; &ndash; &#128512; &#x1F3FD; &#64; &#65; "
-    "&#xC9; not don't don’t never no can't good bad love @bob @ @@ ' '' . ... .. !!! ! :( :) a aa aaa A Z 0 _ & ; # x `amp; "
-    "https://t.co/x \ufeff \uffff \U0010ffff").split(" ") + [
-    " ", "  ", "\t", "\n", "\r", "\x00", "\x01", "\x02", "\x7f", "\x85", "\u1680", "\u2028", "\ud800", "\udc80", "\udfff", "\ud83d"]
-RAW = [bytes.fromhex(h) for h in ("e280 f09f98 c0af eda080 f4908080 f5 c3 80 ff e08080 c2 e28099 f08fbfbf f0908080 ee8080 ed9fbf dfbf c1bf "
-                                  "e09fbf e0a080").split()]
+    "&#x110000; &amp;lt; &#38;lt; &AMP; &#00000039; &#0000039; &#X2019; &apos; &ampx; &mdash; &ndash; &#128512; &#x1F3FD; "
+    "&#64; &#65; &#xC9; not don't don’t never no can't good bad love @bob @ @@ ' '' . ... .. !!! ! :( :) a aa aaa A "
+    "Z 0 _ & ; # x `amp; https://t.co/x \ufeff \uffff \U0010ffff").split(" ") + [
+    " ", "  ", "\t", "\n", "\r", "\x00", "\x01", "\x02", "\x7f", "\x85", "\u1680", "\u2028", "\ud800", "\udc80", "\udfff",
+    "\ud83d"]
+RAW = [bytes.fromhex(h) for h in ("e280 f09f98 c0af eda080 f4908080 f5 c3 80 ff e08080 c2 e28099 f08fbfbf f0908080 ee8080 "
+                                  "ed9fbf dfbf c1bf e09fbf e0a080").split()]
 
 
 def whole(text):
@@ -69,9 +72,11 @@ def whole(text):
 
 def random_texts(number, seed):
     rng, texts = random.Random(seed), [b"", "", b"a" * 10**5, bytes(600), "…" * 300, "😀" * 300, b"@", b"'", "é" * 511]
-    texts += [b"x" * n + "’".encode() for n in range(507, 514)] + ["x" * n + tail for n in range(503, 514) for tail in ("😀y", "&amp;")]
+    texts += [b"x" * n + "’".encode() for n in range(507, 514)]
+    texts += ["x" * n + tail for n in range(503, 514) for tail in ("😀y", "&amp;")]
     while len(texts) < number:
-        parts = [rng.choice(PIECES).encode("utf-8", "replace") if rng.random() < 0.6 else rng.choice(RAW) for _ in range(rng.randrange(25))]
+        parts = [rng.choice(PIECES).encode("utf-8", "replace") if rng.random() < 0.6 else rng.choice(RAW)
+                 for _ in range(rng.randrange(25))]
         data, text = b"".join(parts), "".join(rng.choices(PIECES, k=rng.randrange(30)))
         texts += [rng.randbytes(rng.choice((0, 1, 2, 5, 20, 100, 600))), bytes(rng.choices(NASTY, k=rng.randrange(80))),
                   data[:rng.randrange(len(data) + 1)], whole(text), whole(text[rng.randrange(len(text) + 1):]),
@@ -80,48 +85,33 @@ def random_texts(number, seed):
 
 
 def tweets(number=None):
-    path = DATA / "twitter" / "test.txt"
+    path = SHARED_DATA / "twitter" / "test.txt"
     if not path.exists():
         return []
     return [row.split(b"\t", 1)[1] for row in path.read_bytes().split(b"\n") if b"\t" in row][:number]
 
 
 any_text = st.one_of(
-    st.binary(max_size=60), st.binary(min_size=500, max_size=530), st.text(max_size=60), st.text(st.characters(), max_size=40).map(whole),
+    st.binary(max_size=60), st.binary(min_size=500, max_size=530), st.text(max_size=60),
+    st.text(st.characters(), max_size=40).map(whole),
     st.lists(st.sampled_from(PIECES), max_size=20).map(lambda parts: whole("".join(parts))),
     st.lists(st.sampled_from(RAW + [piece.encode("utf-8", "replace") for piece in PIECES]), max_size=20).map(b"".join),
-    st.tuples(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join), st.integers(0, 40), st.integers(0, 40)).map(
-        lambda cut: whole(cut[0][cut[1]:][:cut[2]])),
+    st.tuples(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join), st.integers(0, 40),
+              st.integers(0, 40)).map(lambda cut: whole(cut[0][cut[1]:][:cut[2]])),
 )
 
 
 # Running them
 
-def random_model(module, seed, labels=("negative", "positive"), max_length=512, words=(1, 2), skip=False, chars=(4,), negation=3,
-                 entries=21, fingerprint=5, value=4, blocks=300, fill=1.0, scale=0.02):
-    """Return a Packed with random tokens: `entries` slots a block (times fill), random steps and biases."""
-    rng = np.random.default_rng(seed)
-    s = module.Settings(max_length, words, skip, chars, negation, entries, fingerprint, value, blocks)
-    columns = 1 if len(labels) == 2 else len(labels)
-    steps = rng.integers(-127, 128, (1 << value, columns)).astype(np.int8)
-    kept, rows = np.zeros(s.buckets, bool), []
-    for block in range(blocks):
-        for slot in np.sort(rng.permutation(64)[:round(entries * fill)]):
-            kept[(block * 64 + int(slot) << fingerprint) + int(rng.integers(1 << fingerprint))] = True
-            rows.append(int(rng.integers(1 << value)))
-    bias = (rng.normal(size=columns) * 0.3).astype(np.float32)
-    return module.Packed(s, tuple(labels), float(np.float32(scale)), bias, steps, module.pack(kept, np.array(rows, np.int64), s))
-
-
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory):
     """{kind: a random model, the folder of its exports, the script}."""
-    made, script = {}, load_script(REPO / "tinymodel-emotion-classification-10kB.py")
+    made, script = {}, load_script(SCRIPTS["10kB"])
 
     def get(kind):
         if kind not in made:
             folder = tmp_path_factory.mktemp("export")
-            model = random_model(script, len(made), **KINDS[kind])
+            model, _ = random_model(script, len(made), **{**USUAL, **KINDS[kind]})
             for name, content in script.export(model).items():
                 (folder / name).write_bytes(content)
             (folder / "package.json").write_text('{"type": "module"}')
@@ -146,33 +136,14 @@ def assert_same(labels, probabilities, expected, exact=1e-6):
     assert (labels == choose(expected)).all()
 
 
-PROGRAM = r"""
-#include <stdio.h>
-#include <stdlib.h>
-#include "tinymodel.h"
-int main(void) {
-  uint32_t n;
-  while (fread(&n, 4, 1, stdin) == 1) {
-    char *text = (char *)malloc(n ? n : 1);
-    float p[TINYMODEL_CLASSES];
-    int32_t label;
-    if (!text || (n && fread(text, 1, n, stdin) != n)) return 1;
-    label = tinymodel_classify(text, n, p);
-    fwrite(&label, 4, 1, stdout);
-    fwrite(p, 4, TINYMODEL_CLASSES, stdout);
-    free(text);
-  }
-  return 0;
-}
-"""
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 
 
 def by_c(made, texts, compiler, runner=(), order="<"):
     """(labels, probabilities) of the header, as this compiler makes it."""
-    (made.folder / "program.c").write_text(PROGRAM)
-    program = made.folder / "program"
-    process = subprocess.run([*compiler, *STRICT, "-o", program, made.folder / "program.c"], capture_output=True, text=True)
+    program = made.folder / "classify"
+    command = [*compiler, *STRICT, "-I", made.folder, "-o", program, PROGRAMS / "classify.c"]
+    process = subprocess.run(command, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr[:2000]
     data = b"".join(struct.pack(order + "I", len(text)) + text for text in map(reference.to_bytes, texts))
     environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
@@ -182,31 +153,18 @@ def by_c(made, texts, compiler, runner=(), order="<"):
     return rows[:, 0], rows[:, 1:].copy().view(np.float32)
 
 
-NODE = r"""
-import { predict, explain, labels } from "./tinymodel.js";
-import { createInterface } from "node:readline";
-for await (const line of createInterface({ input: process.stdin })) {
-  const { units, bytes } = JSON.parse(line);
-  const text = units ? units.reduce((text, unit) => text + String.fromCharCode(unit), "") : Uint8Array.from(bytes);
-  const { label, probability, probabilities } = predict(text);
-  if (probability !== Math.max(...probabilities)) throw new Error("probability");
-  const explained = process.argv[2] ? explain(text, 1e9).map(({ token, weight }) => [token, weight]) : [];
-  console.log(JSON.stringify([labels.indexOf(label), probabilities, explained]));
-}
-"""
-
-
 def as_line(text):
     if isinstance(text, bytes):
         return json.dumps({"bytes": list(text)})
-    return json.dumps({"units": list(struct.unpack(f"<{len(text.encode('utf-16-le', 'surrogatepass')) // 2}H", text.encode("utf-16-le", "surrogatepass")))})
+    units = text.encode("utf-16-le", "surrogatepass")
+    return json.dumps({"units": list(struct.unpack(f"<{len(units) // 2}H", units))})
 
 
 def by_node(made, texts, *explained):
     """[[label, probabilities, tokens if explained]] of tinymodel.js: str as strings, bytes as Uint8Array."""
-    (made.folder / "program.js").write_text(NODE)
     lines = "\n".join(map(as_line, texts)) + "\n"
-    process = subprocess.run(["node", "program.js", *explained], input=lines.encode(), capture_output=True, cwd=made.folder)
+    command = ["node", PROGRAMS / "classify.mjs", made.folder / "tinymodel.js", *explained]
+    process = subprocess.run(command, input=lines.encode(), capture_output=True)
     assert process.returncode == 0, process.stderr.decode()[:2000]
     return [json.loads(line) for line in process.stdout.splitlines()]
 
@@ -277,7 +235,8 @@ def test_plain_python(exports, kind):
     module = load_python(made)
     found = [module.predict(text) for text in texts]
     assert all(p.label == module.labels[p.probabilities.index(p.probability)] for p in found[:1000])
-    assert_same(np.array([module.labels.index(p.label) for p in found]), np.array([p.probabilities for p in found]), by_script(made, texts), 1e-9)
+    labels = np.array([module.labels.index(p.label) for p in found])
+    assert_same(labels, np.array([p.probabilities for p in found]), by_script(made, texts), 1e-9)
 
 
 @pytest.fixture(scope="session")
@@ -290,9 +249,10 @@ def talkers(exports, tmp_path_factory):
             each = exports(kind)
             made[kind] = {"python": lambda text, module=load_python(each): module.predict(text).probabilities}
             if shutil.which("gcc"):
-                (each.folder / "f.c").write_text('#include "tinymodel.h"\nint f(const char *t, size_t n, float *p) { return tinymodel_classify(t, n, p); }\n')
-                subprocess.run(["gcc", "-Os", "-shared", "-fPIC", "-o", each.folder / "f.so", each.folder / "f.c"], check=True)
-                function = ctypes.CDLL(str(each.folder / "f.so")).f
+                library = each.folder / "function.so"
+                subprocess.run(["gcc", "-Os", "-shared", "-fPIC", "-I", each.folder, "-o", library, PROGRAMS / "function.c"],
+                               check=True)
+                function = ctypes.CDLL(str(library)).f
                 function.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.POINTER(ctypes.c_float)]
 
                 def by_header(text):
@@ -303,8 +263,8 @@ def talkers(exports, tmp_path_factory):
 
                 made[kind]["c"] = by_header
             if shutil.which("node"):
-                (each.folder / "program.js").write_text(NODE)
-                node = subprocess.Popen(["node", "program.js"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=each.folder)
+                command = ["node", PROGRAMS / "classify.mjs", each.folder / "tinymodel.js"]
+                node = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
                 nodes.append(node)
 
                 def by_javascript(text):
@@ -343,13 +303,13 @@ def test_explanations_are_those_of_the_script(exports, kind):
     made, texts = exports(kind), [reference.to_bytes(text) for text in random_texts(300, 8)] + tweets(100)
     module, rows = load_python(made), by_node(made, texts, "explained")
     theirs = made.script.explain(made.model, texts, choose(by_script(made, texts)), 10**6)
-    order = lambda pairs: sorted((name, round(weight, 6) + 0.0) for name, weight in pairs)
+    order = lambda pairs, key=str: sorted((key(name), round(weight, 6) + 0.0) for name, weight in pairs)
+    clean = lambda name: name.encode("utf-16-le", "surrogatepass")  # node's JSON writes lone surrogates as they are
     for text, expected, row in zip(texts, theirs, rows):
         assert order(module.explain(text, 10**6)) == order(expected)
         weights = [abs(weight) for _, weight in row[2]]
         assert weights == sorted(weights, reverse=True)
-        clean = lambda name: name.encode("utf-16-le", "surrogatepass")  # node's JSON writes lone surrogates as they are
-        assert sorted((clean(n), round(w, 6) + 0.0) for n, w in row[2]) == sorted((clean(n), round(w, 6) + 0.0) for n, w in expected)
+        assert order(row[2], clean) == order(expected, clean)
 
 
 @needs("node", "gcc")
@@ -359,9 +319,8 @@ def test_labels_of_any_text_arrive_whole(exports):
     code = 'import { labels } from "./tinymodel.js"; console.log(JSON.stringify(labels));'
     process = subprocess.run(["node", "--input-type=module", "-e", code], cwd=made.folder, capture_output=True, check=True)
     assert tuple(json.loads(process.stdout)) == HOSTILE
-    (made.folder / "labels.c").write_text('#include <stdio.h>\n#include "tinymodel.h"\nint main(void) { int i; for (i = 0; i < TINYMODEL_CLASSES; i++) '
-                                          'fwrite(tinymodel_labels[i], 1, sizeof tinymodel_labels[i], stdout); return 0; }\n')
-    subprocess.run(["gcc", "-std=c99", "-o", made.folder / "labels", made.folder / "labels.c"], check=True)
+    command = ["gcc", "-std=c99", "-I", made.folder, "-o", made.folder / "labels", PROGRAMS / "labels.c"]
+    subprocess.run(command, check=True)
     out = subprocess.run([made.folder / "labels"], capture_output=True, check=True).stdout
     width = len(out) // len(HOSTILE)
     assert tuple(out[i:i + width].split(b"\0")[0].decode() for i in range(0, len(out), width)) == HOSTILE
@@ -382,14 +341,19 @@ def test_tinymodel_py_prints_what_predict_of_the_script_prints(exports, kind):
 
 # The page
 
+def shown(page, profile):
+    """Return the HTML that Chromium makes of a page."""
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--virtual-time-budget=2000",
+               "--dump-dom"]
+    return subprocess.run([CHROMIUM, *options, page.as_uri()], capture_output=True, timeout=120).stdout.decode()
+
+
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium installed")
 @pytest.mark.parametrize("kind", ["two", "six"])
 def test_page_opens_from_disk(exports, kind, tmp_path):
     made = exports(kind)
     page = made.folder / "tinymodel.html"
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--virtual-time-budget=2000", "--dump-dom"]
-    process = subprocess.run([CHROMIUM, *options, page.as_uri()], capture_output=True, timeout=120)
-    dom = process.stdout.decode()
+    dom = shown(page, tmp_path)
     text = html.unescape(re.search(r"<textarea[^>]*>(.*?)</textarea>", dom)[1])
     expected = load_python(made).predict(text)
     assert html.unescape(re.search(r'<b id="label">(.*?)</b>', dom)[1]) == expected.label
@@ -404,10 +368,11 @@ def test_page_opens_from_disk(exports, kind, tmp_path):
 def test_page_shows_what_is_typed_as_text(exports, tmp_path):
     made = exports("two")
     text = "<img src=x onerror=alert(1)> don’t &amp; 😀😀 </script> " + "long " * 300
-    page = (made.folder / "tinymodel.html").read_text().replace("\nshow();\n</script>", f"\nelement('text').value = {json.dumps(text).replace('<', chr(92) + 'u003c')}; show();\n</script>")
+    typed = json.dumps(text).replace("<", "\\u003c")
+    page = (made.folder / "tinymodel.html").read_text()
+    page = page.replace("\nshow();\n</script>", f"\nelement('text').value = {typed}; show();\n</script>")
     (tmp_path / "typed.html").write_text(page)
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=2000", "--dump-dom"]
-    dom = subprocess.run([CHROMIUM, *options, (tmp_path / "typed.html").as_uri()], capture_output=True, timeout=120).stdout.decode()
+    dom = shown(tmp_path / "typed.html", tmp_path / "profile")
     words = re.search(r'<p id="words">(.*?)</p>', dom, re.DOTALL)[1]
     assert "<img" not in words and html.unescape(re.sub("<.*?>", "", words)) == text
     assert html.unescape(re.search(r'<b id="label">(.*?)</b>', dom)[1]) == load_python(made).predict(text).label
@@ -415,15 +380,12 @@ def test_page_shows_what_is_typed_as_text(exports, tmp_path):
 
 # What the header costs
 
-FUNCTION = '#include "tinymodel.h"\n#include "tinymodel.h"\nint f(const char *t, size_t n, float *p);\nint f(const char *t, size_t n, float *p) { return tinymodel_classify(t, n, p); }\n'
-
-
 @needs("gcc", "nm", "size")
 @pytest.mark.parametrize("kind", ["two", "six", "pairs and skips"])
 def test_c_object_is_small_and_needs_nothing(exports, kind, tmp_path):
     made = exports(kind)
-    (tmp_path / "f.c").write_text(FUNCTION)
-    command = ["gcc", "-std=c99", *STRICT, "-Os", "-fno-stack-protector", "-fstack-usage", "-c", "-I", made.folder, "-o", tmp_path / "f.o", tmp_path / "f.c"]
+    rest = [*STRICT, "-c", "-I", made.folder, "-o", tmp_path / "f.o", PROGRAMS / "function.c"]
+    command = ["gcc", "-std=c99", "-Os", "-fno-stack-protector", "-fstack-usage", *rest]
     subprocess.run(command, check=True, cwd=tmp_path)
     undefined = subprocess.run(["nm", "-u", tmp_path / "f.o"], capture_output=True, text=True, check=True).stdout.split()
     assert [name for name in undefined if name not in ("U", "_GLOBAL_OFFSET_TABLE_")] == []
@@ -434,72 +396,12 @@ def test_c_object_is_small_and_needs_nothing(exports, kind, tmp_path):
     assert total(".text", ".rodata") - made.model.table.size - made.model.steps.size <= 3072
     stacks = [line.split("\t") for path in tmp_path.glob("*.su") for line in path.read_text().splitlines()]
     assert stacks and all(how == "static" for _, _, how in stacks) and sum(int(number) for _, number, _ in stacks) < 512
-    assert set(re.findall(rb"#include (\S+)", (made.folder / "tinymodel.h").read_bytes())) == {b"<stddef.h>", b"<stdint.h>", b"<avr/pgmspace.h>"}
-    for flags in (["gcc", "-std=c99", "-O0"], ["gcc", "-std=c99", "-O3", "-Wshadow"], ["g++", "-std=c++11", "-O2", "-x", "c++"]):
+    included = re.findall(rb"#include (\S+)", (made.folder / "tinymodel.h").read_bytes())
+    assert set(included) == {b"<stddef.h>", b"<stdint.h>", b"<avr/pgmspace.h>"}
+    for flags in (["gcc", "-std=c99", "-O0"], ["gcc", "-std=c99", "-O3", "-Wshadow"],
+                  ["g++", "-std=c++11", "-O2", "-x", "c++"]):
         if shutil.which(flags[0]):
-            subprocess.run([*flags, *STRICT, "-c", "-I", made.folder, "-o", tmp_path / "f.o", tmp_path / "f.c"], check=True)
-
-
-AVR_PROGRAM = r"""
-#include <avr/io.h>
-#include <avr/interrupt.h>
-#include <avr/pgmspace.h>
-#include <avr/sleep.h>
-#include "tinymodel.h"
-#include "texts.h"
-
-static void send(char c) {
-  while (!(UCSR0A & (1 << UDRE0))) {}
-  UDR0 = c;
-}
-
-static void send_hex(uint32_t value) {
-  int8_t i;
-  for (i = 28; i >= 0; i -= 4) send("0123456789abcdef"[value >> i & 15]);
-}
-
-__attribute__((noinline)) static int run(const char *text, size_t length, float *probabilities) {
-  return tinymodel_classify(text, length, probabilities);
-}
-
-extern uint8_t __heap_start;
-
-int main(void) {
-  static char text[640];
-  static float probabilities[TINYMODEL_CLASSES];
-  uint8_t *byte, *top = (uint8_t *)SP;
-  uint32_t at = 0;
-  uint16_t i, k, n, begin, end, deepest = 0;
-  UCSR0B = 1 << TXEN0;
-  TCCR1B = 1 << CS11 | 1 << CS10; /* a tick is 64 cycles */
-  for (i = 0; i < TEXTS; i++, at += n) {
-    int label;
-    n = pgm_read_word(lengths + i);
-    for (k = 0; k < n; k++) text[k] = (char)pgm_read_byte(texts + at + k);
-    for (byte = &__heap_start; byte < top - 2; byte++) *byte = 0xa5;
-    begin = TCNT1;
-    label = run(text, n, probabilities);
-    end = TCNT1;
-    for (byte = &__heap_start; *byte == 0xa5; byte++) {}
-    if ((uint16_t)(top - byte) > deepest) deepest = (uint16_t)(top - byte);
-    send_hex((uint32_t)label);
-    for (k = 0; k < TINYMODEL_CLASSES; k++) {
-      union { float value; uint32_t bits; } both;
-      both.value = probabilities[k];
-      send_hex(both.bits);
-    }
-    send_hex((uint16_t)(end - begin));
-    send('\n');
-  }
-  send('s');
-  send_hex(deepest);
-  send('\n');
-  while (!(UCSR0A & (1 << UDRE0))) {}
-  cli();
-  sleep_mode();
-  for (;;) {}
-}
-"""
+            subprocess.run([*flags, *rest], check=True)
 
 
 @needs("avr-gcc", "avr-size", "simavr")
@@ -509,20 +411,20 @@ def test_an_emulated_atmega328p(exports, kind, labels_room, tmp_path):
     made = exports(kind)
     texts = [text[:520] for text in map(reference.to_bytes, random_texts(140, 9)[40:] + tweets(10))]
     numbers = ",".join(str(byte - 256 * (byte > 127)) for byte in b"".join(texts))
-    (tmp_path / "texts.h").write_text(f"static const char texts[] PROGMEM = {{{numbers}}};\nstatic const uint16_t lengths[] PROGMEM = "
-                                      f"{{{','.join(str(len(text)) for text in texts)}}};\n#define TEXTS {len(texts)}\n")
-    (tmp_path / "main.c").write_text(AVR_PROGRAM)
-    (tmp_path / "size.c").write_text('#include "tinymodel.h"\nstatic volatile float p[TINYMODEL_CLASSES];\n'
-                                     "int main(void) { return tinymodel_classify((const char *)p, 4, (float *)p); }\n")
-    for name in ("main", "size"):
-        command = ["avr-gcc", "-mmcu=atmega328p", "-std=c99", "-Os", "-Wall", "-Wextra", "-pedantic", "-I", made.folder, "-o", tmp_path / f"{name}.elf",
-                   tmp_path / f"{name}.c", "-lm"]
+    (tmp_path / "texts.h").write_text(
+        f"static const char texts[] PROGMEM = {{{numbers}}};\n"
+        f"static const uint16_t lengths[] PROGMEM = {{{','.join(str(len(text)) for text in texts)}}};\n"
+        f"#define TEXTS {len(texts)}\n")
+    for name in ("avr", "avr_size"):
+        command = ["avr-gcc", "-mmcu=atmega328p", "-std=c99", "-Os", "-Wall", "-Wextra", "-pedantic", "-I", made.folder,
+                   "-I", tmp_path, "-o", tmp_path / f"{name}.elf", PROGRAMS / f"{name}.c", "-lm"]
         process = subprocess.run(command, capture_output=True, text=True)
         assert process.returncode == 0 and not process.stderr, process.stderr[:2000]
-    sizes = subprocess.run(["avr-size", tmp_path / "size.elf"], capture_output=True, text=True, check=True).stdout.split("\n")[1].split()
-    flash, data, bss = map(int, sizes[:3])
+    sizes = subprocess.run(["avr-size", tmp_path / "avr_size.elf"], capture_output=True, text=True, check=True).stdout
+    flash, data, bss = map(int, sizes.split("\n")[1].split()[:3])
     assert flash < 20_000 and data == 0 and bss == labels_room
-    process = subprocess.run(["simavr", "-m", "atmega328p", "-f", "16000000", tmp_path / "main.elf"], capture_output=True, timeout=300)
+    command = ["simavr", "-m", "atmega328p", "-f", "16000000", tmp_path / "avr.elf"]
+    process = subprocess.run(command, capture_output=True, timeout=300)
     printed = (process.stdout + process.stderr).decode(errors="replace")
     words = [[int(row[i:i + 8], 16) for i in range(0, len(row), 8)] for row in re.findall("([0-9a-f]{32,})", printed)]
     assert len(words) == len(texts), printed[-500:]
@@ -536,10 +438,12 @@ def test_sketch_compiles_as_arduino_compiles_it(exports, tmp_path):
     core = Path("/usr/share/arduino/hardware/arduino/avr")
     if not core.exists():
         pytest.skip("no arduino-core-avr installed")
-    (tmp_path / "sketch.cpp").write_text("#include <Arduino.h>\n" + re.search(r"^```cpp\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[1])
+    sketch = re.search(r"^```cpp\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[1]
+    (tmp_path / "sketch.cpp").write_text("#include <Arduino.h>\n" + sketch)
     for kind in ("two", "six"):
-        command = ["avr-g++", "-mmcu=atmega328p", "-DF_CPU=16000000L", "-DARDUINO=10819", "-DARDUINO_ARCH_AVR", "-I", core / "cores/arduino", "-I",
-                   core / "variants/standard", "-I", exports(kind).folder, "-Os", "-std=gnu++11", "-fpermissive", "-fno-exceptions", "-Wall", "-Wextra", "-c",
+        command = ["avr-g++", "-mmcu=atmega328p", "-DF_CPU=16000000L", "-DARDUINO=10819", "-DARDUINO_ARCH_AVR",
+                   "-I", core / "cores/arduino", "-I", core / "variants/standard", "-I", exports(kind).folder, "-Os",
+                   "-std=gnu++11", "-fpermissive", "-fno-exceptions", "-Wall", "-Wextra", "-c",
                    "-o", tmp_path / "sketch.o", tmp_path / "sketch.cpp"]
         process = subprocess.run(command, capture_output=True, text=True)
         assert process.returncode == 0 and "tinymodel.h" not in process.stderr, process.stderr[:2000]

@@ -27,7 +27,8 @@ def test_what_was_packed_comes_out(module, options):
 
 
 @quiet
-@given(options=packings, chars=st.sampled_from([(), (4,), (3, 5)]), words=st.sampled_from([(), (1,), (1, 2, 3)]), skip=st.booleans())
+@given(options=packings, chars=st.sampled_from([(), (4,), (3, 5)]), words=st.sampled_from([(), (1,), (1, 2, 3)]),
+       skip=st.booleans())
 def test_load_gives_what_was_serialised(module, tmp_path_factory, options, chars, words, skip):
     model, _ = random_model(module, chars=chars, words=words, skip=skip, max_length=77, negation=2, **options)
     path = tmp_path_factory.getbasetemp() / "round-trip.safetensors"
@@ -50,7 +51,8 @@ def test_log_count_ratios_are_those_of_the_formula(module, monkeypatch):
 
 
 @quiet
-@given(scores=st.dictionaries(st.integers(0, 2 * 64 * 4 - 1), st.integers(0, 5), min_size=1, max_size=200), entries=st.integers(1, 64))
+@given(scores=st.dictionaries(st.integers(0, 2 * 64 * 4 - 1), st.integers(0, 5), min_size=1, max_size=200),
+       entries=st.integers(1, 64))
 def test_choose_entries_takes_the_best_that_fit(module, scores, entries):
     s = module.Settings(512, (1,), False, (), 0, entries, 2, 4, 2)
     buckets = np.array(sorted(scores))
@@ -78,7 +80,8 @@ def test_choose_codebook_finds_the_clusters(module, centres):
 
 
 @quiet
-@given(weights=st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=80), bits=st.integers(1, 8), seed=st.integers(0, 9))
+@given(weights=st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=80), bits=st.integers(1, 8),
+       seed=st.integers(0, 9))
 def test_levels_of_one_column_ascend_within_the_weights(module, weights, bits, seed):
     counts = np.random.default_rng(seed).integers(1, 50, len(weights))
     steps, step = module.choose_codebook(np.array(weights, np.float32)[:, None], counts, 1 << bits)
@@ -98,11 +101,12 @@ def test_the_forward_pass_is_embedding_pooling_and_linear(module, monkeypatch, c
     texts = [[0, 1, 1], [], [3, 2]]
     counts, sources = torch.tensor([4.0, 2.0, 5.0]), torch.tensor([0, 1, 1])
     model.bias.data.normal_()
-    bags = module.Bags(torch.tensor(sum(texts, []), dtype=torch.int32), torch.tensor([0, 3, 3, 5], dtype=torch.int32), counts, sources,
-                       torch.zeros(3, 2), torch.ones(3))
+    bags = module.Bags(torch.tensor(sum(texts, []), dtype=torch.int32), torch.tensor([0, 3, 3, 5], dtype=torch.int32),
+                       counts, sources, torch.zeros(3, 2), torch.ones(3))
     logits = model(bags)
     for logit, text, count, source in zip(logits, texts, counts, sources):
-        scaled = sum((model.linear(model.embedding.weight[token]) * torch.tensor(ratios[token]) for token in text), torch.zeros(columns))
+        scaled = sum((model.linear(model.embedding.weight[token]) * torch.tensor(ratios[token]) for token in text),
+                     torch.zeros(columns))
         assert logit.detach() == pytest.approx((scaled * 3.0 / count.sqrt() + model.bias[source]).detach(), abs=1e-5)
     logits.sum().backward()
     assert model.embedding.weight.grad.shape == model.embedding.weight.shape
@@ -132,11 +136,13 @@ def test_a_toy_by_hand(module, monkeypatch):
     """
     texts = [b"good", b"good", b"good day", b"bad", b"bad", b"bad day"]
     targets = np.eye(2, dtype=np.float32)[[1, 1, 1, 0, 0, 0]]
-    s = module.Settings(512, (1,), False, (), 0, 2, 1, 1, 1)  # one block: 64 slots, two entries, a bit of fingerprint, a bit of value
+    # One block: 64 slots, two entries, a bit of fingerprint, a bit of value
+    s = module.Settings(512, (1,), False, (), 0, 2, 1, 1, 1)
     assert s.buckets == 128 and s.block_bytes == (64 + 2 * 2 + 7) // 8 == 9
     buckets, offsets = module.encode(texts, s)
     assert np.diff(offsets).tolist() == [3, 3, 4, 3, 3, 4]  # the marks of begin and end are tokens too
-    bucket = {word: int(buckets[offsets[i] + j]) for word, i, j in (("good", 0, 1), ("bad", 3, 1), ("day", 2, 2), ("<s>", 0, 0), ("</s>", 0, 2))}
+    bucket = {word: int(buckets[offsets[i] + j]) for word, i, j in (
+        ("good", 0, 1), ("bad", 3, 1), ("day", 2, 2), ("<s>", 0, 0), ("</s>", 0, 2))}
     assert len(set(bucket.values())) == 5
     counts = module.count_tokens(buckets, offsets, targets, 6, s)
     assert {word: counts[place].tolist() for word, place in bucket.items()} == {

@@ -8,44 +8,37 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from conftest import run_script, tree
-from tiny import SCRIPTS, assert_equal_models, both, each_run, logits_of, random_model
+from conftest import PROGRAMS, run_script, tree
+from tiny import SCRIPTS, assert_equal_models, assert_one_line, both, each_run, logits_of, random_model
 
 pytest_plugins = ["tiny"]
 
 LINES = b"so happy today\r\n\nbad \xff\xfe\x80 bytes\na\tb\n&hearts; caf\xc3\xa9 \xf0\x9f\x98\x80"
-TEXTS = [b"I love you, thanks!", b"so happy today", b"", b"bad \xff\xfe\x80 bytes", b"a\tb", b"&hearts; caf\xc3\xa9 \xf0\x9f\x98\x80",
-         b"so sad, I miss you"]
+TEXTS = [b"I love you, thanks!", b"so happy today", b"", b"bad \xff\xfe\x80 bytes", b"a\tb",
+         b"&hearts; caf\xc3\xa9 \xf0\x9f\x98\x80", b"so sad, I miss you"]
 ODD = [b"", b"x", b"''", b"@a", b"\xff", bytes(600), "…’😀🏻".encode(), b"I love my new phone, thanks!", b"not good, bad :( :(",
        b"so sad :( :( i miss it", b"@bob x\xff\xfe", b"i was scared and angry at once", b"word " * 300]
 
 
 @pytest.fixture
 def call(module, monkeypatch, capfdbinary):
-    """call(*arguments) runs the script's run_main in this process and returns (status, output, errors)."""
+    """call(*arguments) runs the script's run_main in this process and returns code, out and err."""
     values = {name: getattr(module, name) for name in module.adapters()}
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["tiny.py", *map(str, arguments)])
-        status = module.run_main()
-        return status, *capfdbinary.readouterr()
+        code = module.run_main()
+        out, err = capfdbinary.readouterr()
+        return SimpleNamespace(code=code, out=out, err=err)
 
     yield run
     for name, value in values.items():
         setattr(module, name, value)
-
-
-def assert_one_line(process, *words):
-    """A process, or what `call` gave, ended with status 2 and one line of errors that has these words."""
-    status, error = (process.returncode, process.stderr) if hasattr(process, "returncode") else (process[0], process[2])
-    error = error.decode()
-    assert status == 2 and error.startswith("error: ") and error.count("\n") == 1 and error.endswith("\n"), error
-    for word in words:
-        assert str(word) in error, (word, error)
 
 
 # What it prints
@@ -133,9 +126,9 @@ def test_explained_weights_sum_to_the_logit(runs, models, modules, name):
 
 @each_run
 def test_explain_adds_a_column(runs, call, name):
-    status, out, err = call("--OUTPUT_DIR", runs(name).out, "--explain", "--predict", "I love you, I love you", "--predict", "")
-    assert status == 0 and err == b""
-    first, second = (line.split(b"\t") for line in out.splitlines())
+    result = call("--OUTPUT_DIR", runs(name).out, "--explain", "--predict", "I love you, I love you", "--predict", "")
+    assert result.code == 0 and result.err == b""
+    first, second = (line.split(b"\t") for line in result.out.splitlines())
     assert first[2] == b"I love you, I love you" and second[2] == b"" and len(first) == len(second) == 4
     found = re.findall(r"(?:^|, )(.+?) ([+-]\d+\.\d\d)(?=, |$)", first[3].decode())
     assert len(found) == 8 and "love" in dict(found) or "i love" in dict(found)
@@ -153,9 +146,9 @@ def test_explain_names_words_pairs_gaps_negations_and_characters(module):
         "<s>", "i", "dont", "not(like)", "not(caf\u00e9s)", "\U0001f600", "</s>",
         "<s> i", "i dont", "not(dont like)", "not(like caf\u00e9s)", "not(caf\u00e9s \U0001f600)", "\U0001f600 </s>",
         "<s> .. dont", "not(i .. like)", "not(dont .. caf\u00e9s)", "not(like .. \U0001f600)", "not(caf\u00e9s .. </s>)",
-        *(f"'{part}'" for part in ["<s> i ", " i d", "i do", " don", "dont", "ont ", "nt l", "t li", " lik", "like", "ike ", "ke c",
-                                   "e ca", " caf", "caf\u00e9", "af\u00e9s", "f\u00e9s ", "\u00e9s \U0001f600", "s \U0001f600 ",
-                                   " \U0001f600 </s>"])}
+        *(f"'{part}'" for part in [
+            "<s> i ", " i d", "i do", " don", "dont", "ont ", "nt l", "t li", " lik", "like", "ike ", "ke c", "e ca", " caf",
+            "caf\u00e9", "af\u00e9s", "f\u00e9s ", "\u00e9s \U0001f600", "s \U0001f600 ", " \U0001f600 </s>"])}
 
 
 def test_negated_words_are_marked_in_the_explanation(module):
@@ -170,7 +163,7 @@ def test_negated_words_are_marked_in_the_explanation(module):
 def test_a_wrong_command_line_is_one_line(call, arguments):
     result = call(*arguments)
     assert_one_line(result)
-    assert result[1] == b""
+    assert result.out == b""
 
 
 # As a filter
@@ -180,13 +173,9 @@ def test_a_wrong_command_line_is_one_line(call, arguments):
 def test_memory_does_not_grow_with_the_input(runs, tmp_path):
     """300,000 lines of 10 MB take as much as 20,000 do; the list of them would take 30 MB."""
     run, peaks = runs("two"), []
-    watch = ("import re, runpy, sys; sys.argv[:] = sys.argv[1:]\n"
-             "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-             "except SystemExit as ended: assert not ended.code\n"
-             "print(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1], file=sys.stderr)")
     for number in (20_000, 300_000):
         (tmp_path / "lines").write_bytes(b"".join(b"the text %06d is a good line\n" % row for row in range(number)))
-        command = [sys.executable, "-c", watch, run.script, "--OUTPUT_DIR", run.out, "--predict", "-"]
+        command = [sys.executable, PROGRAMS / "watched.py", run.script, "--OUTPUT_DIR", run.out, "--predict", "-"]
         with open(tmp_path / "lines", "rb") as lines, open(tmp_path / "out", "wb") as out:
             process = subprocess.run(command, stdin=lines, stdout=out, stderr=subprocess.PIPE, timeout=300)
         assert process.returncode == 0, process.stderr.decode()
@@ -293,8 +282,8 @@ OTHER_FILES = {
     "not finite": described("00000000 2 512 1,2 0 4 3 21 5 4 nan 0\n0\n1"),
 }
 CASES = ("version 1", "empty", "text", "cut", "with a byte more", "of another program", "without a table", "another checksum",
-         "of one label", "of three labels", "of no finite bias", "of no finite scale", "of a later version", "of other value bits",
-         "of other entries")
+         "of one label", "of three labels", "of no finite bias", "of no finite scale", "of a later version",
+         "of other value bits", "of other entries")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -306,7 +295,7 @@ def test_a_file_that_is_no_model_is_one_line(module, call, tmp_path, case):
     path.write_bytes(content)
     result = call("--OUTPUT_DIR", tmp_path, "--predict", "x")
     assert_one_line(result, path, words, "run `python3 tiny.py --OUTPUT_DIR")
-    assert result[1] == b"" and path.read_bytes() == content
+    assert result.out == b"" and path.read_bytes() == content
 
 
 @pytest.mark.parametrize("kind", OTHER_FILES)

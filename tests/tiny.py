@@ -1,8 +1,7 @@
 """What the tests of the tiny models share: the two scripts, real runs with everything watched, and models of random tokens."""
-import csv
+import functools
 import json
 import os
-import random
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,12 +15,13 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from conftest import REPO, SHARED_DATA, load_script, made_tweets, run_script, tree
+import conftest
+from conftest import (EMOTIONS, PROGRAMS, REPO, SHARED_DATA, csv_bytes, emotion_rows, load_script, made_tweets, run_script,
+                      tree)
 
 SCRIPTS = {size: REPO / f"tinymodel-emotion-classification-{size}.py" for size in ("10kB", "250kB")}
 LIMITS = {"10kB": 10_000, "250kB": 250_000}
 SIZES = {"two": "10kB", "six": "10kB", "twin": "250kB"}  # of each run, the script
-EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
 NOT_NEEDED = ("torch", "requests", "urllib3", "tqdm", "sklearn", "pandas")  # by --predict and --help
 DEAD_PROXY = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
 
@@ -29,10 +29,13 @@ both = pytest.mark.parametrize("size", SCRIPTS)
 each_run = pytest.mark.parametrize("name", SIZES)
 quiet = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
+assert_one_line = functools.partial(conftest.assert_one_line, most=600)  # the limit of the tiny scripts
+
 # Texts of every kind that the tokeniser tells apart, in pieces
 PIECES = [piece.encode() if isinstance(piece, str) else piece for piece in (
-    *"aabzAZ019_'@@!:.- \x00\x01\x02\x7f\t", "not ", "don't ", "good ", "@bob", "...", ":)", "soooo", "&", "&amp;", "&#39;", "&#x2019;",
-    "&#x1F600;", "&hellip;", "&nbsp;", "&Amp;", "&lt", "&#55296;", "&#0;", "&#1114112;", "&#12345678;", "&#8204;", "&#1;", ";",
+    *"aabzAZ019_'@@!:.- \x00\x01\x02\x7f\t", "not ", "don't ", "good ", "@bob", "...", ":)", "soooo", "&", "&amp;",
+    "&#39;", "&#x2019;", "&#x1F600;", "&hellip;", "&nbsp;", "&Amp;", "&lt", "&#55296;", "&#0;", "&#1114112;", "&#12345678;",
+    "&#8204;", "&#1;", ";",
     *"\x80\x9f\xa0\xa1\xab\xad´»¿ÀÉ×ØÞßéÿʹʼΑΡΣΫσЀЏАЯя\u2000\u200b\u200d\u200f‐―‘’“”…\u2028\u202a\u202f′″‹›\u205f\u2060\u2064−",
     *"\u218f\u2190→☺⯿Ⰰ\u3000、〿ぁ漢\ufe0f\ufeff\uff00！０＠Ａ［ａ～\uffff😀🏻🏿👍\U0010ffff", b"\xff", b"\xc3", b"\xe2\x80", b"\xed\xa0\x80",
     b"\xf0\x9f", b"\xc0\x80", b"\xf4\x90\x80\x80")]
@@ -80,17 +83,8 @@ def write_tweets(folder, tweets):
 
 def write_emotions(folder):
     """Write 2,000 rows of six emotions, named by words; return the arguments."""
-    real = SHARED_DATA / "emotion" / "train.csv"
-    if real.is_file():
-        with open(real, newline="", encoding="utf-8") as file:
-            rows = [(row["text"], EMOTIONS[int(row["label"])]) for row in csv.DictReader(file)][:2000]
-    else:
-        rng, fillers = random.Random(0), "i you the a to my is in on at it me so just now today work home go day we feel".split()
-        words = dict(zip(EMOTIONS, ("sad", "happy", "loving", "angry", "afraid", "shocked"), strict=True))
-        rows = [(" ".join([*rng.choices(fillers, k=rng.randrange(3, 20)), words[label], f"row{row}"]), label)
-                for row, label in ((row, EMOTIONS[row % 6]) for row in range(2000))]
-    with open(folder / "emotions.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("text", "label"), *rows])
+    rows = [(text, EMOTIONS[int(label)]) for text, label in emotion_rows("train", 2000)]
+    (folder / "emotions.csv").write_bytes(csv_bytes(rows, lineterminator="\r\n"))
     return ["--TRAIN_URL", folder / "emotions.csv"]
 
 
@@ -136,20 +130,16 @@ def models(runs, modules):
 def bare(tmp_path_factory):
     """The environment of a process in which none of NOT_NEEDED can be imported, nor any address reached."""
     folder = tmp_path_factory.mktemp("bare")
-    (folder / "sitecustomize.py").write_text(
-        "import sys\n\n\nclass Refuse:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name.split('.')[0] in {NOT_NEEDED}:\n"
-        "            raise SystemExit(f'imported {name}')\n\n\n"
-        "sys.meta_path.insert(0, Refuse())\n")
-    return {**os.environ, **DEAD_PROXY, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "1000"}
+    shutil.copy(PROGRAMS / "refuse_imports.py", folder / "sitecustomize.py")
+    return {**os.environ, **DEAD_PROXY, "REFUSED": ",".join(NOT_NEEDED), "PYTHONPATH": str(folder),
+            "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "1000"}
 
 
 # Models of random tokens
 
 
 def random_model(module, seed, labels=("0", "1"), max_length=512, words=(1, 2), skip=False, chars=(4,), negation=3, entries=8,
-                 fingerprint=4, value=4, blocks=3, fill=1.0):
+                 fingerprint=4, value=4, blocks=3, fill=1.0, scale=0.0123):
     """Return a Packed with random tokens, and the row of the codebook that each kept bucket has: {bucket: row}."""
     rng, columns = np.random.default_rng(seed), 1 if len(labels) == 2 else len(labels)
     s = module.Settings(max_length, words, skip, chars, negation, entries, fingerprint, value, blocks)
@@ -161,7 +151,7 @@ def random_model(module, seed, labels=("0", "1"), max_length=512, words=(1, 2), 
             kept[bucket], rows[bucket] = True, int(rng.integers(len(steps)))
     table = module.pack(kept, np.array([rows[bucket] for bucket in sorted(rows)], np.int64), s)
     bias = np.float32([float(f"{value:.5g}") for value in rng.normal(0, 0.3, columns)])  # five digits, as in the file
-    return module.Packed(s, tuple(labels), 0.0123, bias, steps, table), rows
+    return module.Packed(s, tuple(labels), scale, bias, steps, table), rows
 
 
 def assert_equal_models(one, other):

@@ -20,6 +20,7 @@ import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TOOLS = ("avr-gcc", "avr-size", "simavr")
+PROGRAMS = os.path.join(ROOT, "tests", "programs")
 
 
 def load(path, name):
@@ -29,12 +30,6 @@ def load(path, name):
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
-
-
-def program():
-    """Return the C program that the tests run on the chip: a line a text, label, probabilities and ticks in hexadecimal."""
-    with open(os.path.join(ROOT, "tests", "test_tinymodel_exports.py"), encoding="utf-8") as file:
-        return re.search(r'AVR_PROGRAM = r"""\n(.*?)"""', file.read(), re.DOTALL)[1]
 
 
 def main():
@@ -47,38 +42,35 @@ def main():
         sys.exit(f"not run: no model yet; `python3 {script}.py` makes one")
     module = load(os.path.join(ROOT, f"{script}.py"), "tinymodel_script")
     model = module.load_model(os.path.join(made, "model.safetensors"))
-    texts, data = [b"i love this so much!!!", b"not happy at all, it hurts"], os.path.join(ROOT, os.pardir, "shared", "data", "twitter", "test.txt")
+    texts = [b"i love this so much!!!", b"not happy at all, it hurts"]
+    data = os.path.join(ROOT, os.pardir, "shared", "data", "twitter", "test.txt")
     if os.path.exists(data):
         with open(data, "rb") as file:
             texts = [row.split(b"\t", 1)[1] for row in file.read().split(b"\n")[:90]]  # what the flash beside the model holds
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(os.path.join(made, "tinymodel.h"), folder)
         numbers = ",".join(str(byte - 256 * (byte > 127)) for byte in b"".join(texts))
         lengths = ",".join(str(len(text)) for text in texts)
-        sources = {
-            "main.c": program(),
-            "texts.h": f"static const char texts[] PROGMEM = {{{numbers}}};\nstatic const uint16_t lengths[] PROGMEM = {{{lengths}}};\n"
-                       f"#define TEXTS {len(texts)}\n",
-            "size.c": '#include "tinymodel.h"\nstatic volatile float p[TINYMODEL_CLASSES];\n'
-                      "int main(void) { return tinymodel_classify((const char *)p, 4, (float *)p); }\n",
-        }
-        for name, source in sources.items():
-            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-                file.write(source)
-        for name in ("main", "size"):
-            flags = ["-mmcu=atmega328p", "-std=c99", "-Os", "-o", f"{name}.elf", f"{name}.c", "-lm"]
-            subprocess.run(["avr-gcc", *flags], cwd=folder, check=True)
-        sizes = subprocess.run(["avr-size", "size.elf"], cwd=folder, capture_output=True, text=True, check=True).stdout.split("\n")[1].split()
-        run = subprocess.run(["simavr", "-m", "atmega328p", "-f", "16000000", "main.elf"], cwd=folder, capture_output=True, timeout=600)
+        with open(os.path.join(folder, "texts.h"), "w", encoding="utf-8") as file:
+            file.write(f"static const char texts[] PROGMEM = {{{numbers}}};\n"
+                       f"static const uint16_t lengths[] PROGMEM = {{{lengths}}};\n"
+                       f"#define TEXTS {len(texts)}\n")
+        for name in ("avr", "avr_size"):
+            flags = ["-mmcu=atmega328p", "-std=c99", "-Os", "-I", made, "-I", folder, "-o", f"{name}.elf"]
+            subprocess.run(["avr-gcc", *flags, os.path.join(PROGRAMS, f"{name}.c"), "-lm"], cwd=folder, check=True)
+        sizes = subprocess.run(["avr-size", "avr_size.elf"], cwd=folder, capture_output=True, text=True, check=True).stdout
+        command = ["simavr", "-m", "atmega328p", "-f", "16000000", "avr.elf"]
+        run = subprocess.run(command, cwd=folder, capture_output=True, timeout=600)
     printed = (run.stdout + run.stderr).decode(errors="replace")
     rows = re.findall("([0-9a-f]{32,})", printed)
     found = np.array([[int(row[i:i + 8], 16) for i in range(0, len(row), 8)] for row in rows], np.uint32)
     probabilities, ticks = found[:, 1:-1].copy().view(np.float32), (found[:, -1] * 64 / 16000).tolist()
     expected = module.predict(model, texts)
-    flash, ram, room = map(int, sizes[:3])
-    print(f"ATmega328P, avr-gcc -Os, simavr at 16 MHz, {len(rows)} texts: flash {flash:,} bytes, data {ram}, RAM for the caller's "
-          f"probabilities {room}, stack {int(re.search('s([0-9a-f]{8})', printed)[1], 16)}; {statistics.median(ticks):.1f} ms a text "
-          f"({min(ticks):.1f} to {max(ticks):.1f}); {(found[:, 0] != expected.argmax(axis=1)).sum()} other labels than Python, "
+    flash, ram, room = map(int, sizes.split("\n")[1].split()[:3])
+    stack = int(re.search("s([0-9a-f]{8})", printed)[1], 16)
+    print(f"ATmega328P, avr-gcc -Os, simavr at 16 MHz, {len(rows)} texts: flash {flash:,} bytes, data {ram}, "
+          f"RAM for the caller's probabilities {room}, stack {stack}; "
+          f"{statistics.median(ticks):.1f} ms a text ({min(ticks):.1f} to {max(ticks):.1f}); "
+          f"{(found[:, 0] != expected.argmax(axis=1)).sum()} other labels than Python, "
           f"largest difference {np.abs(probabilities - expected).max():.0e}")
 
 

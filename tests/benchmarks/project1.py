@@ -15,7 +15,8 @@ start      a newcomer's first result: LSTM.py --USE_GLOVE False.
 typing     what typographic characters do: a model of `holdout` on the validation rows, changed in eight ways.
 
 Each run is the script's own command line, in a process of its own; what it wrote is kept under outputs/benchmark/project1, and
-is not trained again while what the script has before its evaluation and the options are the same. Data: ../shared/data (--data), its GloVe 6B subset.
+is not trained again while what the script has before its evaluation and the options are the same. Data: ../shared/data
+(--data), its GloVe 6B subset.
 """
 import argparse
 import ast
@@ -142,7 +143,8 @@ def emotion_rows(options):
 
 
 def emotion_options(options, folder, seed):
-    return ("--TRAIN_PATH", os.path.join(folder, "rest.csv"), "--VAL_PATH", os.path.join(options.data, "emotion", "validation.csv"),
+    return ("--TRAIN_PATH", os.path.join(folder, "rest.csv"),
+            "--VAL_PATH", os.path.join(options.data, "emotion", "validation.csv"),
             "--TEST_PATH", os.path.join(folder, "held.csv"), "--LABEL_NAMES", "sadness,joy,love,anger,fear,surprise",
             "--GLOVE_PATH", options.vectors, "--SEED", str(seed), *options.set)
 
@@ -151,23 +153,27 @@ def holdout(options):
     from sklearn.metrics import accuracy_score, f1_score
     folder, rows = emotion_rows(options), []
     for name in options.scripts:
-        found = [run(name, f"holdout_{name}_{seed}", *emotion_options(options, folder, seed), *short_phase_1(name, seed != options.seeds[0]))
+        found = [run(name, f"holdout_{name}_{seed}", *emotion_options(options, folder, seed),
+                     *short_phase_1(name, seed != options.seeds[0]))
                  for seed in options.seeds]
         results = [result for result, _, _ in found]
 
         def get(*keys, results=results):
             return [within(result, keys) for result in results]
 
-        rows.append([f"`{name}.py`", shown(get("test_accuracy")), shown(get("test_macro_f1")), shown(get("validation_accuracy")),
-                     shown(get("validation_macro_f1")), shown(get("training_seconds"), 0), f"{np.mean(get('model_bytes')):,.0f}"])
+        rows.append([f"`{name}.py`", shown(get("test_accuracy")), shown(get("test_macro_f1")),
+                     shown(get("validation_accuracy")), shown(get("validation_macro_f1")), shown(get("training_seconds"), 0),
+                     f"{np.mean(get('model_bytes')):,.0f}"])
         if name == "GRU":
             first = results[0]["phase_1"]
             rows[-1][5] = f"{results[0]['training_seconds']:.0f}, both phases"
             rows.append([f"`GRU.py`, phase 1 (frozen), seed {options.seeds[0]}", "", "", f"{first['validation_accuracy']:.4f}",
                          f"{first['validation_macro_f1']:.4f}", f"{first['training_seconds']:.0f}", ""])
-        print(f"{name}: expected calibration error, held out, {calibration(name, found, read_rows(os.path.join(folder, 'held.csv')))}; "
+        held_out = calibration(name, found, read_rows(os.path.join(folder, "held.csv")))
+        print(f"{name}: expected calibration error, held out, {held_out}; "
               f"validation, which chose the temperature {shown(get('temperature'), 2)}: "
-              f"{shown(get('validation', 'expected_calibration_error_before'))} and {shown(get('validation', 'expected_calibration_error'))}")
+              f"{shown(get('validation', 'expected_calibration_error_before'))} and "
+              f"{shown(get('validation', 'expected_calibration_error'))}")
         speed = [result["profile"] for result in results]
         print(f"{name}: {shown([figures['epoch_seconds'] for figures in speed], 1)} s an epoch, one text "
               f"{1e3 * np.median([figures['latency_seconds_batch_1'] for figures in speed]):.1f} ms, 256 texts "
@@ -189,7 +195,8 @@ def calibration(name, found, rows):
         after = script.predict_texts(model, [text.encode() for text, _ in rows]).astype(float)
         before = after ** result["temperature"]  # the logits times the temperature
         labels = np.array([list(classes).index(label) for _, label in rows])
-        errors.append([script.calibration_error(labels, probabilities) for probabilities in (before / before.sum(1, keepdims=True), after)])
+        errors.append([script.calibration_error(labels, probabilities)
+                       for probabilities in (before / before.sum(1, keepdims=True), after)])
     before, after = zip(*errors)
     return f"{shown(before)} before, {shown(after)} after the temperature"
 
@@ -208,7 +215,8 @@ def within(result, keys):
 
 def task_rows(folder, part):
     """Return (texts, labels) of a TweetEval task: lists of str."""
-    texts, labels = (open(os.path.join(folder, f"{part}_{kind}.txt"), encoding="utf-8").read().split("\n") for kind in ("text", "labels"))
+    texts, labels = (open(os.path.join(folder, f"{part}_{kind}.txt"), encoding="utf-8").read().split("\n")
+                     for kind in ("text", "labels"))
     return [(text, label.strip()) for text, label in zip(texts, labels) if label.strip()]
 
 
@@ -231,11 +239,13 @@ def tweeteval(options):
         labels = [label for _, label in val]
         for name in options.scripts:
             for seed in options.seeds[:3]:
-                result, _, _ = run(name, f"tweeteval_{task}_{name}_{seed}", "--TRAIN_PATH", os.path.join(folder, "train.csv"), "--VAL_PATH", "",
-                                   "--TEST_PATH", os.path.join(folder, "val.csv"), "--GLOVE_PATH", options.vectors, "--SEED", str(seed), *options.set,
-                                   *short_phase_1(name, True))
+                result, _, _ = run(
+                    name, f"tweeteval_{task}_{name}_{seed}", "--TRAIN_PATH", os.path.join(folder, "train.csv"),
+                    "--VAL_PATH", "", "--TEST_PATH", os.path.join(folder, "val.csv"), "--GLOVE_PATH", options.vectors,
+                    "--SEED", str(seed), *options.set, *short_phase_1(name, True))
                 matrix, names = np.array(result["test"]["confusion_matrix"]), list(result["classes"])
-                true, predicted = zip(*[(names[row], names[column]) for (row, column), count in np.ndenumerate(matrix) for _ in range(count)])
+                true, predicted = zip(*[(names[row], names[column]) for (row, column), count in np.ndenumerate(matrix)
+                                        for _ in range(count)])
                 scores.setdefault(f"`{name}.py`", {}).setdefault(task, []).append(task_score(task, true, predicted))
         for name, predictions in peers(train, val, options.seeds[:3]).items():
             scores.setdefault(name, {})[task] = [task_score(task, labels, predicted) for predicted in predictions]
@@ -277,8 +287,8 @@ def speed(options):
             on_train_batch_begin=lambda batch, logs: seconds.append(-time.perf_counter()) if batch == 0 else None,
             on_train_batch_end=lambda batch, logs: last.__setitem__(0, time.perf_counter()),
             on_epoch_end=lambda epoch, logs: seconds.append(seconds.pop() + last[0]))  # without what tf.data waits for
-        model.fit(padded, tf.one_hot(encoded.train_labels, len(data.classes)), batch_size=script.BATCH_SIZE, epochs=4, verbose=0,
-                  callbacks=[times])
+        model.fit(padded, tf.one_hot(encoded.train_labels, len(data.classes)), batch_size=script.BATCH_SIZE,
+                  epochs=4, verbose=0, callbacks=[times])
         plain = np.median(seconds[1:])
         print(f"{name}, {script.UNITS} units, batches of {script.BATCH_SIZE}: {bucketed:.1f} s an epoch; padded to 100 with "
               f"model.fit {plain:.1f} s; {plain / bucketed:.1f} times as fast", flush=True)
@@ -300,8 +310,10 @@ def schedules(options):
             else:
                 model.get_layer("embedding").trainable = True
                 script.fit(model, encoded, script.FINE_TUNING_RATE, epochs, name, r_drop=script.R_DROP)
-            found.setdefault(name, []).append(script.scores(encoded.test_labels, script.predict_tokens(model, encoded.test))[1:])
-    table(["", "held out accuracy", "macro F1"], [[name, *(shown(values) for values in zip(*scores))] for name, scores in found.items()])
+            probabilities = script.predict_tokens(model, encoded.test)
+            found.setdefault(name, []).append(script.scores(encoded.test_labels, probabilities)[1:])
+    table(["", "held out accuracy", "macro F1"],
+          [[name, *(shown(values) for values in zip(*scores))] for name, scores in found.items()])
 
 
 def start(options):
@@ -311,14 +323,18 @@ def start(options):
     for name in options.scripts:
         found = [run(name, f"start_{name}_{seed}", *given[:at], "--USE_GLOVE", "False", *given[at + 2:], "--SEED", str(seed))
                  for seed in options.seeds[:3]]
-        print(f"{name}.py --USE_GLOVE False: held out accuracy {shown([result['test_accuracy'] for result, _, _ in found])}, macro F1 "
-              f"{shown([result['test_macro_f1'] for result, _, _ in found])}, {shown([seconds for _, seconds, _ in found], 0)} s in all", flush=True)
+        accuracies, macro_f1s = ([result[key] for result, _, _ in found] for key in ("test_accuracy", "test_macro_f1"))
+        print(f"{name}.py --USE_GLOVE False: held out accuracy {shown(accuracies)}, macro F1 {shown(macro_f1s)}, "
+              f"{shown([seconds for _, seconds, _ in found], 0)} s in all", flush=True)
 
 
 CHANGES = {
-    "as they are": lambda text: text, "ends with an ellipsis": lambda text: text + "\u2026", "in curly quotes": lambda text: f"\u201c{text}\u201d",
-    "an emoji at the end": lambda text: text + " \U0001f9a6", "every fourth blank a no-break space":
-    lambda text: re.sub(r"((?: [^ ]*){3}) ", "\\1\u00a0", text), "commas without blanks": lambda text: text.replace(" ", ",", 3),
+    "as they are": lambda text: text,
+    "ends with an ellipsis": lambda text: text + "\u2026",
+    "in curly quotes": lambda text: f"\u201c{text}\u201d",
+    "an emoji at the end": lambda text: text + " \U0001f9a6",
+    "every fourth blank a no-break space": lambda text: re.sub(r"((?: [^ ]*){3}) ", "\\1\u00a0", text),
+    "commas without blanks": lambda text: text.replace(" ", ",", 3),
     "i\u2019m for im": lambda text: re.sub(r"\bim\b", "i\u2019m", text), "capitals": str.upper}
 
 
@@ -340,11 +356,13 @@ def typing(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = {"holdout": holdout, "tweeteval": tweeteval, "speed": speed, "schedules": schedules, "start": start, "typing": typing}
+    parts = {"holdout": holdout, "tweeteval": tweeteval, "speed": speed, "schedules": schedules, "start": start,
+             "typing": typing}
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(parts)}; all without one")
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[1, 2, 3, 4, 5])
     parser.add_argument("--scripts", nargs="+", choices=("LSTM", "GRU"), default=("LSTM", "GRU"))
-    parser.add_argument("--set", action="extend", nargs=2, default=[], metavar=("--NAME", "VALUE"), help="a constant of the scripts")
+    parser.add_argument("--set", action="extend", nargs=2, default=[], metavar=("--NAME", "VALUE"),
+                        help="a constant of the scripts")
     parser.add_argument("--data", default=os.path.normpath(os.path.join(ROOT, os.pardir, "shared", "data")))
     parser.add_argument("--vectors", help="a file of word vectors; by default the GloVe 6B subset of --data")
     options = parser.parse_args()

@@ -51,9 +51,12 @@ def describe(layer, thawed):
     """Return (name with size, output shape and parameters, a key of COLOURS) of a layer."""
     kind = type(layer).__name__
     config = layer.get_config()
-    names = {"InputLayer": lambda: "word numbers", "Embedding": lambda: f"{'GloVe' if layer.name == 'embedding' else 'further'} embedding, {config['input_dim']:,} x {config['output_dim']}",
+    vectors = "GloVe" if layer.name == "embedding" else "further"
+    names = {"InputLayer": lambda: "word numbers",
+             "Embedding": lambda: f"{vectors} embedding, {config['input_dim']:,} x {config['output_dim']}",
              "Concatenate": lambda: "both, side by side",
-             "SpatialDropout1D": lambda: f"spatial dropout, {config['rate']:g}", "Dropout": lambda: f"dropout, {config['rate']:g}",
+             "SpatialDropout1D": lambda: f"spatial dropout, {config['rate']:g}",
+             "Dropout": lambda: f"dropout, {config['rate']:g}",
              "Bidirectional": lambda: f"{type(layer.forward_layer).__name__}, 2 x {layer.forward_layer.units}, both directions",
              "Dense": lambda: f"dense, {config['units']}, {config['activation'].replace('relu', 'ReLU')}"}
     shape = [AXES[axis] if size is None else str(size) for axis, size in enumerate(layer.output.shape)]
@@ -83,8 +86,9 @@ def draw(described):
         axes.text(middle, height - 0.44, f"{parameters:,} parameters", ha="center", va="center", fontsize=9.5)
         for row, (name, detail, state) in enumerate(layers):
             top = height - 0.62 - row * step
-            axes.add_patch(FancyBboxPatch((middle - BOX / 2, top - HEIGHT), BOX, HEIGHT, boxstyle="round,pad=0,rounding_size=0.08",
-                                          facecolor=COLOURS[state], edgecolor="#666666", linewidth=0.8))
+            axes.add_patch(FancyBboxPatch((middle - BOX / 2, top - HEIGHT), BOX, HEIGHT,
+                                          boxstyle="round,pad=0,rounding_size=0.08", facecolor=COLOURS[state],
+                                          edgecolor="#666666", linewidth=0.8))
             axes.text(middle, top - 0.2, name, ha="center", va="center", fontsize=10)
             axes.text(middle, top - 0.42, detail, ha="center", va="center", fontsize=8.5, color="#333333")
             if row:

@@ -44,8 +44,8 @@ tweeteval [--seeds 1,2,3] [--tasks emotion,irony,offensive,sentiment]
     figures are those that Barbieri et al. 2020 (arXiv:2010.12421) published, on TweetEval's tests.
 processes [--rows 3000] [--seeds 1,2]
     MiniLM trained for two epochs on the first so many rows of train.csv, on the CPU: by one process
-    (the peer) and by `torchrun --nproc_per_node 2`; validation accuracy and macro F1 of each seed, and the spread over the seeds of one process,
-    against which a difference is to be read.
+    (the peer) and by `torchrun --nproc_per_node 2`; validation accuracy and macro F1 of
+    each seed, and the spread over the seeds of one process, against which a difference is to be read.
 
 Data: train.csv and validation.csv of FOLDER (--data FOLDER, ../shared/data/emotion). Each part takes
 --options "--epochs 1", further options of the script, and each that trains --model_id FOLDER, another
@@ -324,8 +324,8 @@ def holdout(options):
               f"out: accuracy {found[-1][0]:.4f}, macro F1 {found[-1][1]:.4f}; {results['training_seconds']:.0f} s of training",
               flush=True)
     means = [f"{mean:.4f} ({spread:.4f})" for mean, spread in zip(np.mean(found, 0), np.std(found, 0, ddof=len(found) > 1))]
-    print(f"RESULT mean (standard deviation) of {len(found)} seeds: held out accuracy {means[0]}, macro F1 {means[1]}; validation "
-          f"accuracy {means[2]}, macro F1 {means[3]}")
+    print(f"RESULT mean (standard deviation) of {len(found)} seeds: held out accuracy {means[0]}, macro F1 {means[1]}; "
+          f"validation accuracy {means[2]}, macro F1 {means[3]}")
 
 
 def compression(options):
@@ -337,7 +337,8 @@ def compression(options):
         output = os.path.join(OUTPUT, f"compression_{seed}")
         record = os.path.join(output, "compression.json")
         if not os.path.exists(record):
-            run(sys.executable, SCRIPT, "--mode", "compress", "--weights", os.path.join(OUTPUT, f"holdout_{seed}", "best_MiniLM"),
+            run(sys.executable, SCRIPT, "--mode", "compress",
+                "--weights", os.path.join(OUTPUT, f"holdout_{seed}", "best_MiniLM"),
                 *data_options(options), "--train", paths["rest"], "--test", paths["held"], "--technique", options.technique,
                 "--seed", seed, "--output", output, *extra)
         content = read_json(record)

@@ -20,11 +20,13 @@ labels
     twin among the training rows. Measures: accuracy and macro F1 for the six emotions; macro F1, F1 of irony,
     macro F1 and macro recall for TweetEval. Published figures are of TweetEval's tests: other rows, and harder ones.
 speed
-    Texts a second on one core, one at a time, of twitter/test.txt: tinymodel.h (gcc -O2) from memory; tinymodel.js, tinymodel.py, and --predict - from a pipe. Bytes of the header's code (gcc -Os).
+    Texts a second on one core, one at a time, of twitter/test.txt: tinymodel.h (gcc -O2) from memory; tinymodel.js,
+    tinymodel.py, and --predict - from a pipe. Bytes of the header's code (gcc -Os).
 
 Each figure is the mean over the seeds, with the standard deviation in brackets where a seed moves it. What is done is kept in
-outputs/benchmark/tinymodels (remove it to start anew). fastText: dim 20, 25 epochs (5 of more than 50,000 rows), pairs of words, 200,000
-buckets, one thread; quantised with 400 and 10,000 words kept. tf-idf: words, pairs and character 4-grams, sublinear; logistic regression.
+outputs/benchmark/tinymodels (remove it to start anew). fastText: dim 20, 25 epochs (5 of more than 50,000 rows), pairs of
+words, 200,000 buckets, one thread; quantised with 400 and 10,000 words kept. tf-idf: words, pairs and character 4-grams,
+sublinear; logistic regression.
 """
 import argparse
 import hashlib
@@ -56,9 +58,11 @@ from textblob import TextBlob
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PROGRAMS = os.path.join(ROOT, "tests", "programs")
 OUTPUT = os.path.join(ROOT, "outputs", "benchmark", "tinymodels")
 SIZES = ("10kB", "250kB")
-SETS = {"tweets": "tweets", "Amazon": "amazonReviewSnippets", "films": "movieReviewSnippets", "editorials": "nytEditorialSnippets"}
+SETS = {"tweets": "tweets", "Amazon": "amazonReviewSnippets", "films": "movieReviewSnippets",
+        "editorials": "nytEditorialSnippets"}
 SENTENCES = ("what a lovely day", "the film was not bad at all", "i thought i would hate it but it is brilliant",
              "no complaints, no regrets", "yeah right, best monday ever", "the train leaves at nine", "i don’t like it")
 PUBLISHED = {  # on TweetEval's tests, per cent: Barbieri et al. 2020, arXiv:2010.12421
@@ -66,43 +70,6 @@ PUBLISHED = {  # on TweetEval's tests, per cent: Barbieri et al. 2020, arXiv:201
     "published LSTM": (66.0, 62.8, 71.7, 58.3), "published RoBERTa-base": (76.1, 59.7, 79.5, 71.3)}
 TASKS = ("emotion", "irony", "offensive", "sentiment")
 TIMED_RUNS = 5  # of the whole test set; the fastest counts
-
-SPEED = """\
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-#include "tinymodel.h"
-int main(int argc, char **argv) {
-  FILE *file = fopen(argv[1], "rb");
-  uint32_t n = 0, i, length, run, positive = 0;
-  char **texts = NULL; uint32_t *lengths = NULL; double best = 1e9;
-  (void)argc;
-  while (fread(&length, 4, 1, file) == 1) {
-    texts = realloc(texts, (n + 1) * sizeof *texts); lengths = realloc(lengths, (n + 1) * sizeof *lengths);
-    texts[n] = malloc(length + 1); lengths[n] = length;
-    if (fread(texts[n++], 1, length, file) != length) return 1;
-  }
-  for (run = 0; run < RUNS; run++) {
-    struct timespec a, b; double seconds;
-    clock_gettime(CLOCK_MONOTONIC, &a);
-    for (i = 0; i < n; i++) positive += tinymodel_predict(texts[i], lengths[i]) > 0.5f;
-    clock_gettime(CLOCK_MONOTONIC, &b);
-    seconds = (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) * 1e-9;
-    if (seconds < best) best = seconds;
-  }
-  printf("%f %u\\n", n / best, positive);
-  return 0;
-}
-"""
-NODE = """\
-import { readFileSync } from "node:fs";
-import { predict } from "./tinymodel.js";
-const texts = JSON.parse(readFileSync("texts.json", "utf8"));
-for (const text of texts) predict(text);
-const started = performance.now();
-for (const text of texts) predict(text);
-console.log(texts.length / (performance.now() - started) * 1000);
-"""
 
 
 # Data
@@ -117,8 +84,8 @@ def read_tabbed(path):
 
 def read_pair(folder, part):
     """Return (texts, labels) of TweetEval's pair of files: lists of str."""
-    return tuple(open(os.path.join(folder, f"{part}_{what}.txt"), encoding="utf-8", newline="\n").read().removesuffix("\n").split("\n")
-                 for what in ("text", "labels"))
+    paths = [os.path.join(folder, f"{part}_{what}.txt") for what in ("text", "labels")]
+    return tuple(open(path, encoding="utf-8", newline="\n").read().removesuffix("\n").split("\n") for path in paths)
 
 
 def polar(texts, labels):
@@ -142,14 +109,15 @@ def rated_sets():
     path = os.path.join(OUTPUT, "vaderSentiment-0.5.zip")
     if not os.path.exists(path):
         os.makedirs(OUTPUT, exist_ok=True)
-        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", OUTPUT, "vaderSentiment==0.5"], check=True)
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", OUTPUT, "vaderSentiment==0.5"]
+        subprocess.run(command, check=True)
     sets = {}
     with zipfile.ZipFile(path) as outer:
         inner = outer.read("vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz")
     with tarfile.open(fileobj=io.BytesIO(inner)) as archive:
         for name, prefix in SETS.items():
-            lines = archive.extractfile(f"hutto_ICWSM_2014/{prefix}_GroundTruth.txt").read().decode(errors="replace").split("\n")
-            rows = [line.rstrip("\r").split("\t", 2) for line in lines if line.strip()]
+            content = archive.extractfile(f"hutto_ICWSM_2014/{prefix}_GroundTruth.txt").read().decode(errors="replace")
+            rows = [line.rstrip("\r").split("\t", 2) for line in content.split("\n") if line.strip()]
             rows = [(text, "1" if float(rating) > 0 else "0") for _, rating, text in rows if float(rating)]
             sets[name] = tuple(map(list, zip(*rows)))
     return sets
@@ -165,11 +133,13 @@ def tasks(data):
         return tuple(map(list, zip(*rows)))
 
     macro = lambda truth, labels: f1_score(truth, labels, average="macro")
-    measures = {"emotion": macro, "offensive": macro, "sentiment": lambda truth, labels: recall_score(truth, labels, average="macro"),
+    measures = {"emotion": macro, "offensive": macro,
+                "sentiment": lambda truth, labels: recall_score(truth, labels, average="macro"),
                 "irony": lambda truth, labels: f1_score(truth, labels, pos_label="1")}
     folder = os.path.join(data, "emotion")
-    found = {"six emotions": ([os.path.join(folder, "train.csv"), os.path.join(folder, "validation.csv")], *read_csv("train.csv"),
-                              *read_csv("validation.csv"), {"accuracy": accuracy_score, "macro F1": macro})}
+    found = {"six emotions": ([os.path.join(folder, "train.csv"), os.path.join(folder, "validation.csv")],
+                              *read_csv("train.csv"), *read_csv("validation.csv"),
+                              {"accuracy": accuracy_score, "macro F1": macro})}
     for task in TASKS:
         folder = os.path.join(data, "twitter_human") if task == "sentiment" else os.path.join(data, "tweeteval", task)
         files = [os.path.join(folder, f"{part}_text.txt") for part in ("train", "val")]
@@ -236,14 +206,16 @@ def fasttext_model(cutoff):
             with open(path, "w", encoding="utf-8") as file:
                 file.writelines(f"__label__{label} {spaced(text)}\n" for text, label in zip(texts, labels))
             epochs = 25 if len(texts) < 50000 else 5
-            model = fasttext.train_supervised(path, dim=20, epoch=epochs, wordNgrams=2, bucket=200000, minCount=2, thread=1, seed=seed, verbose=0)
+            model = fasttext.train_supervised(path, dim=20, epoch=epochs, wordNgrams=2, bucket=200000, minCount=2, thread=1,
+                                              seed=seed, verbose=0)
             if cutoff:
                 model.quantize(path, cutoff=cutoff, retrain=True, qnorm=True, thread=1, verbose=0)
             model.save_model(saved)
             seconds, size = time.perf_counter() - started, os.path.getsize(saved)
             model = fasttext.load_model(saved)
         def classify(texts):
-            found = [dict((label[9:], p) for p, label in model.f.predict(spaced(text) + "\n", -1, 0.0, "strict")) for text in texts]
+            found = [dict((label[9:], p) for p, label in model.f.predict(spaced(text) + "\n", -1, 0.0, "strict"))
+                     for text in texts]
             return [max(scores, key=scores.get) for scores in found], np.array([scores.get("1", 0.0) for scores in found])
         return classify, size, seconds
     return train
@@ -313,7 +285,8 @@ def over_seeds(store, part, models, seeds, work):
     table = {}
     for name, train in models.items():
         runs = [store.get(part, name, seed, lambda: work(train, seed)) for seed in (seeds[:1] if name in NO_SEED else seeds)]
-        table[name] = {key: (statistics.mean(run[key] for run in runs), statistics.stdev(run[key] for run in runs) if len(runs) > 1 else None)
+        table[name] = {key: (statistics.mean(run[key] for run in runs),
+                             statistics.stdev(run[key] for run in runs) if len(runs) > 1 else None)
                        for key in runs[0] if runs[0][key] is not None}
     return table
 
@@ -335,7 +308,8 @@ def sentiment(store, data, seeds):
                    "people's balanced accuracy": balanced_accuracy_score(people[1], found),
                    "people's area": roc_auc_score(np.array(people[1]) == "1", scores)}
         accuracies = {name: accuracy_score(labels, classify(texts)[0]) for name, (texts, labels) in sets.items()}
-        return {**figures, **accuracies, "mean of four": statistics.mean(accuracies.values()), "bytes": size, "seconds": seconds}
+        return {**figures, **accuracies, "mean of four": statistics.mean(accuracies.values()), "bytes": size,
+                "seconds": seconds}
 
     print(f"\nsentiment: {len(texts):,} and {len(people_train[0]):,} training rows; {len(test[0]):,}, {len(people[0]):,}, "
           f"{', '.join(f'{len(rows[0]):,} ({name})' for name, rows in sets.items())} rows scored; seeds {seeds}\n")
@@ -356,7 +330,8 @@ def labels_part(store, data, seeds):
         def work(train, seed):
             classify, size, seconds = train(seed, ["--TRAIN_URL", files[0], "--TEST_URL", files[1]], texts, labels)
             found, _ = classify(val_texts)
-            return {**{name: measure(val_labels, found) for name, measure in measures.items()}, "bytes": size, "seconds": seconds}
+            return {**{name: measure(val_labels, found) for name, measure in measures.items()}, "bytes": size,
+                    "seconds": seconds}
         tables[task] = over_seeds(store, task, TRAINED, seeds, work)
     print(f"\nother labels, validation rows, seeds {seeds}\n")
     merged = {}
@@ -367,7 +342,8 @@ def labels_part(store, data, seeds):
         row["mean"] = (statistics.mean(row[task][0] for task in TASKS), None)
         merged[name] = {key: row[key] for key in ("accuracy", "macro F1", *TASKS, "mean", "bytes", "seconds")}
     for name, figures in PUBLISHED.items():
-        merged[name] = {**{task: (figure, None) for task, figure in zip(TASKS, figures)}, "mean": (statistics.mean(figures), None)}
+        merged[name] = {**{task: (figure, None) for task, figure in zip(TASKS, figures)},
+                        "mean": (statistics.mean(figures), None)}
     print_table(merged)
     return merged
 
@@ -375,28 +351,28 @@ def labels_part(store, data, seeds):
 def speed(data, seeds):
     """Print texts a second of the exports, and the code's bytes."""
     texts, _ = read_tabbed(os.path.join(data, "twitter", "test.txt"))
-    arguments = ["--TRAIN_URL", os.path.join(data, "twitter", "train.txt"), "--TEST_URL", os.path.join(data, "twitter", "test.txt"),
-                 "--HUMAN_URL", os.path.join(data, "twitter_human")]
-    print("\n| | C, texts a second | JavaScript | tinymodel.py | --predict - | C code, bytes (-Os) |\n|---|---|---|---|---|---|")
+    arguments = ["--TRAIN_URL", os.path.join(data, "twitter", "train.txt"),
+                 "--TEST_URL", os.path.join(data, "twitter", "test.txt"), "--HUMAN_URL", os.path.join(data, "twitter_human")]
+    print("\n| | C, texts a second | JavaScript | tinymodel.py | --predict - | C code, bytes (-Os) |\n" + "|---" * 6 + "|")
     for size in SIZES:
         made, _ = tiny(size, seeds[0], *arguments)
         with tempfile.TemporaryDirectory() as folder:
-            for name in ("tinymodel.h", "tinymodel.js", "tinymodel.py"):
+            for name in ("tinymodel.js", "tinymodel.py"):
                 shutil.copy(os.path.join(made, name), folder)
-            write(folder, "speed.c", SPEED.replace("RUNS", str(TIMED_RUNS)))
-            write(folder, "size.c", '#include "tinymodel.h"\nfloat f(const char *t, size_t n) { return tinymodel_predict(t, n); }\n')
-            write(folder, "speed.mjs", NODE)
-            write(folder, "package.json", '{"type": "module"}')
-            write(folder, "texts.json", json.dumps(texts))
+            write(folder, "package.json", '{"type": "module"}')  # else Node reads tinymodel.js as CommonJS
             write(folder, "lines", "\n".join(texts) + "\n")
             with open(os.path.join(folder, "texts"), "wb") as file:
                 for text in texts:
                     file.write(len(text.encode()).to_bytes(4, sys.byteorder) + text.encode())
-            subprocess.run(["gcc", "-O2", "-o", "speed", "speed.c"], cwd=folder, check=True)
-            subprocess.run(["gcc", "-Os", "-c", "size.c"], cwd=folder, check=True)
-            code = int(subprocess.run(["size", "-A", "size.o"], cwd=folder, check=True, capture_output=True, text=True).stdout.split(".text")[1].split()[0])
+            source, runs = os.path.join(PROGRAMS, "speed.c"), f"-DRUNS={TIMED_RUNS}"
+            subprocess.run(["gcc", "-O2", runs, "-I", made, "-o", "speed", source], cwd=folder, check=True)
+            source = os.path.join(PROGRAMS, "predict.c")
+            subprocess.run(["gcc", "-Os", "-c", "-I", made, "-o", "predict.o", source], cwd=folder, check=True)
+            code = int(output(["size", "-A", "predict.o"], folder).split(".text")[1].split()[0])
             c = float(output(["./speed", "texts"], folder).split()[0])
-            javascript = float(output(["node", "speed.mjs"], folder)) if shutil.which("node") else float("nan")
+            command, javascript = ["node", os.path.join(PROGRAMS, "speed.mjs"), "tinymodel.js"], float("nan")
+            if shutil.which("node"):
+                javascript = float(output(command, folder, input=json.dumps(texts)))
             python = len(texts) / seconds_of([sys.executable, "tinymodel.py", "-"], folder)
             script = os.path.join(ROOT, f"tinymodel-emotion-classification-{size}.py")
             piped = len(texts) / seconds_of([sys.executable, script, "--OUTPUT_DIR", made, "--predict", "-"], folder)
@@ -408,9 +384,9 @@ def write(folder, name, text):
         file.write(text)
 
 
-def output(command, folder):
+def output(command, folder, **options):
     """Return what a command prints."""
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, **options).stdout
 
 
 def seconds_of(command, folder):
@@ -439,8 +415,9 @@ def draw(people, other, path):
     """Draw balanced accuracy on people's rows and the mean of TweetEval's tasks over bytes, logarithmic."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), dpi=120)
     looks = {"tinymodel": ("#c8102e", "o"), "fastText": ("#3a6ea5", "s"), "tf-idf": ("#5f8a3b", "^")}
-    for axis, table, column, title in ((axes[0], people, "people's balanced accuracy", "positive or negative, people's labels: balanced accuracy"),
-                                       (axes[1], other, "mean", "TweetEval, mean of four tasks (validation)")):
+    for axis, table, column, title in (
+            (axes[0], people, "people's balanced accuracy", "positive or negative, people's labels: balanced accuracy"),
+            (axes[1], other, "mean", "TweetEval, mean of four tasks (validation)")):
         for name, row in table.items():
             look = next((look for start, look in looks.items() if name.startswith(start)), None)
             if look and "bytes" in row:
@@ -450,7 +427,8 @@ def draw(people, other, path):
         for name in ("VADER", "TextBlob"):
             if name in table:
                 axis.axhline(table[name][column][0], color="#888888", linewidth=0.8, linestyle="--")
-                axis.annotate(f"{name}, no training", (5.5e3, table[name][column][0]), textcoords="offset points", xytext=(0, 3), fontsize=8)
+                axis.annotate(f"{name}, no training", (5.5e3, table[name][column][0]), textcoords="offset points",
+                              xytext=(0, 3), fontsize=8)
         axis.set(xscale="log", xlim=(5e3, 3e8), xlabel="bytes on disk", title=title)
         axis.title.set_fontsize(9)
         axis.margins(y=0.15)
@@ -462,7 +440,8 @@ def draw(people, other, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="part", help="sentiment, labels, speed (now all)")
-    parser.add_argument("--data", default=os.path.join(ROOT, os.pardir, "shared", "data"), help="folder with twitter, emotion, ...")
+    parser.add_argument("--data", default=os.path.join(ROOT, os.pardir, "shared", "data"),
+                        help="folder with twitter, emotion, ...")
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--picture", help="also draw the figures over bytes into this PNG (needs sentiment and labels)")
     options = parser.parse_args()

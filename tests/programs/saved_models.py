@@ -1,4 +1,4 @@
-"""Says what saved models make of texts, as a process that never saw their training: python3 fresh.py SCRIPT NPZ < jobs.
+"""Says what saved models make of texts, as a process that never saw their training: python3 saved_models.py SCRIPT NPZ < jobs.
 
 Standard input is JSON: texts, long (one more text), pipelines (folders, whose answers are printed a line each, after
 RESULT), folders (whose logits are saved).
