@@ -438,7 +438,7 @@ def test_sketch_compiles_as_arduino_compiles_it(exports, tmp_path):
     core = Path("/usr/share/arduino/hardware/arduino/avr")
     if not core.exists():
         pytest.skip("no arduino-core-avr installed")
-    sketch = re.search(r"^```cpp\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[1]
+    sketch = (PROGRAMS / "sketch.ino").read_text(encoding="utf-8")
     (tmp_path / "sketch.cpp").write_text("#include <Arduino.h>\n" + sketch)
     for kind in ("two", "six"):
         command = ["avr-g++", "-mmcu=atmega328p", "-DF_CPU=16000000L", "-DARDUINO=10819", "-DARDUINO_ARCH_AVR",

@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""Rows a second through Ray Data, with one and two workers: the README's program as it is but for the number of workers.
+
+Usage: python3 tests/benchmarks/many.py --weights FOLDER [--weights FOLDER] [--tiny FOLDER] [--rows 24000] [--workers 1,2]
+
+--weights  a folder that Project2 wrote: MiniLM, or a variant such as best_MiniLM_small
+--tiny     a folder that a tiny script wrote, with tinymodel.py
+The rows are validation texts of the six emotions over and over, in twelve Parquet files, in parts of 64 kB. Seconds are those of the whole
+command, the start of Ray and the loading of the models included; rows a second without the start are the further rows over the further seconds of
+a run of all rows, against one of half of them. A tiny model gets twenty times the rows. No seed: nothing is drawn. Each row is checked to have come
+out once. The peer is one worker.
+"""
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def program_of(tiny, workers):
+    """Return the README's program for so many workers; for a tiny model with the line that the README's table gives."""
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+        text = file.read()
+    program = next(block for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL) if "map_batches(" in block)
+    program = program.replace('int(ray.cluster_resources()["CPU"])', str(workers)).replace("4 * 2**20", "64 * 2**10")
+    if tiny:
+        line = re.search(r"`(rows\.map\(lambda.*?)` \|", text)[1]
+        call = re.search(r"rows = rows\.map_batches\(.*?\n\n|rows = rows\.map_batches\(.*?\)\)\n", program, re.DOTALL)[0]
+        program = program.replace(call, f"rows = {line[:-1]}, concurrency=cores)\n")
+        program = program.replace('"working_dir": "Project2"', '"working_dir": weights').replace('sys.path.insert(0, "Project2")', "sys.path.insert(0, weights)")
+        program = program.replace("from emotion_classifier import Classifier", "import tinymodel")
+    return program
+
+
+def seconds_of(program, weights, rows, folder):
+    """Return the seconds that a program takes for so many rows, which it reads from twelve files."""
+    import pandas as pd
+    with open(os.path.join(ROOT, os.pardir, "shared", "data", "emotion", "validation.csv"), encoding="utf-8") as file:
+        texts = pd.read_csv(file)["text"].tolist()
+    source, target = os.path.join(folder, f"rows_{rows}"), os.path.join(folder, f"out_{time.time_ns()}")
+    if not os.path.isdir(source):
+        os.mkdir(source)
+        table = pd.DataFrame({"number": range(rows), "text": [texts[row % len(texts)] for row in range(rows)]})
+        for part in range(12):
+            table[part * rows // 12:(part + 1) * rows // 12].to_parquet(os.path.join(source, f"{part:02}.parquet"))
+    path = os.path.join(folder, "many.py")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(program)
+    env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, path, weights, source, target], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        sys.exit(done.stdout[-3000:])
+    found = pd.read_parquet(target)
+    if sorted(found["number"]) != list(range(rows)):
+        sys.exit(f"{len(found)} rows came out of {rows}")
+    return seconds
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", action="append", default=[])
+    parser.add_argument("--tiny", action="append", default=[])
+    parser.add_argument("--rows", type=int, default=24000)
+    parser.add_argument("--workers", type=lambda text: [int(number) for number in text.split(",")], default=[1, 2])
+    options = parser.parse_args()
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for weights in map(os.path.abspath, options.weights + options.tiny):
+            rows = options.rows * (20 if weights in map(os.path.abspath, options.tiny) else 1)
+            for workers in options.workers:
+                program = program_of(weights in map(os.path.abspath, options.tiny), workers)
+                whole, half = (seconds_of(program, weights, number, folder) for number in (rows, rows // 2))
+                name = os.path.basename(weights)
+                found.setdefault(name, {})[workers] = {"rows": rows, "rows_per_second": rows / whole, "without_start": (rows - rows // 2) / (whole - half)}
+                print(f"{name}, {workers} workers: {rows:,} rows in {whole:.1f} s, {rows / whole:,.0f} a second; without the start "
+                      f"{(rows - rows // 2) / (whole - half):,.0f}", flush=True)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
