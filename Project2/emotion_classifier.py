@@ -281,6 +281,24 @@ def encode(tokenizer, texts, settings):
     return encoded["input_ids"]
 
 
+REPEATED = re.compile(r"([^a-zA-Z0-9])\1{3,}")
+LONG_WORD = re.compile(r"(?<!\S)(\S{400,500}[a-zA-Z0-9]|\S{500})\S+")
+
+
+def cut(text, max_length):
+    """Return the text without what is too far back to be among BERTweet's first max_length tokens.
+
+    The tokenizer's expressions for links take a time that grows with the square of a word's length (56 s for "a." 8,000
+    times), so a word is held to 500 characters, ending in a letter or digit since a link does not end in a full stop, and
+    the text to 32 a token and 1,000 more. Runs of one sign become three, as the tokenizer itself makes them, so that they
+    use nothing up. A text of up to 500 characters stays as it is.
+    """
+    if len(text) <= 500:
+        return text
+    text = LONG_WORD.sub(r"\1", REPEATED.sub(r"\1\1\1", text[:10**6]))
+    return text[:1000 + 32 * max_length]
+
+
 def pad(sequences, rows, padding, device):
     """Return the model's inputs for these rows, padded to one length: int64 tensors (rows, length) by name.
 
@@ -347,6 +365,26 @@ def load_base(name, model_id, folder, classes):
     return model, tokenizer, settings
 
 
+def settle_head(model, report, old_labels, folder):
+    """Keep the head that a base folder brings only where it is of the very same classes; else put a new one there.
+
+    old_labels: the names of the folder's own classes. Raises InputError where the encoder's weights do not fit.
+    """
+    encoder = f"{model.base_model_prefix}."
+    mismatched = {key for key, *_ in report["mismatched_keys"]}
+    inside = sorted(key for key in mismatched if key.startswith(encoder))
+    if inside:
+        raise InputError(f"{folder} has weights of other sizes than its config.json says: {', '.join(inside[:3])}")
+    brought = {key for key in model.state_dict() if not key.startswith(encoder)} - report["missing_keys"]
+    if not brought or (not mismatched and old_labels == list(model.config.id2label.values())):
+        return
+    print(f"note: {folder} is a classifier of other classes ({shown(', '.join(old_labels))}); its head is not kept")
+    fresh = AutoModelForSequenceClassification.from_config(model.config)
+    for name, part in fresh.named_children():
+        if name != model.base_model_prefix:
+            setattr(model, name, part)
+
+
 def new_head(config, classes):
     """Give a configuration the classes of a new head, in place of those that another task left."""
     config.id2label = dict(enumerate(classes.values()))  # num_labels follows it
@@ -361,6 +399,21 @@ def describe_family(config, tokenizer):
     if "Bertweet" in type(tokenizer).__name__:
         return "bertweet", "bertweet"
     return config.model_type, "user_http" if config.model_type == "roberta" else "none"
+
+
+def most_tokens(model, limit):
+    """Return how many tokens of a text a model is given: `limit`, or what it has positions for."""
+    tables = [part for name, part in model.named_modules() if name.endswith("position_embeddings")]
+    if not tables or not hasattr(tables[0], "num_embeddings"):
+        positions = getattr(model.config, "max_position_embeddings", -1)
+        return min(limit, positions) if positions > 0 else limit  # XLNet has -1: its positions are relative
+    padding = tables[0].padding_idx  # RoBERTa's positions begin after that of padding
+    return min(limit, tables[0].num_embeddings - (0 if padding is None else padding + 1))
+
+
+def linear_layers(model):
+    """Return {name: module} of a network's linear layers, quantised or not."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
 
 
 def read_first_token(model):
@@ -391,6 +444,17 @@ def first_token(layer, hidden_states, attention_mask=None, *_, **__):
     return layer.feed_forward_chunk(layer.attention.output(context.transpose(1, 2).flatten(2), first))
 
 
+def precision_of(device, family):
+    """Return the torch dtype that PRECISION means on this device; ModernBERT has no float16, where it gives NaN."""
+    if PRECISION == "float16" and (family == "modernbert" or device.type != "cuda"):
+        raise InputError("PRECISION float16 is for a GPU, and not for ModernBERT; take bfloat16 or float32")
+    if PRECISION != "auto":
+        return getattr(torch, PRECISION)
+    if device_has_bfloat16(device):
+        return torch.bfloat16
+    return torch.float16 if device.type == "cuda" and family != "modernbert" else torch.float32
+
+
 def device_has_bfloat16(device):
     """Return whether the device computes faster in bfloat16 than in float32; AVX-512 without its BF16 takes twice the time."""
     if device.type == "cuda":
@@ -410,17 +474,6 @@ def bfloat16_is_faster():
         F.linear(*made[dtype])
         seconds[dtype] = min(seconds[dtype], time.perf_counter() - started)
     return seconds[torch.bfloat16] < 0.75 * seconds[torch.float32]
-
-
-def precision_of(device, family):
-    """Return the torch dtype that PRECISION means on this device; ModernBERT has no float16, where it gives NaN."""
-    if PRECISION == "float16" and (family == "modernbert" or device.type != "cuda"):
-        raise InputError("PRECISION float16 is for a GPU, and not for ModernBERT; take bfloat16 or float32")
-    if PRECISION != "auto":
-        return getattr(torch, PRECISION)
-    if device_has_bfloat16(device):
-        return torch.bfloat16
-    return torch.float16 if device.type == "cuda" and family != "modernbert" else torch.float32
 
 
 # Training
@@ -637,6 +690,25 @@ def class_weights(labels, classes):
     return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
 
 
+def start_processes():
+    """Return the Accelerator of this process, one of several where torchrun or `accelerate launch` started them.
+
+    Raises InputError where `accelerate launch` was asked for several processes on a CPU and started this one alone
+    (accelerate's issue 2741): it names an address for them then, and no number.
+    """
+    if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys() and "WORLD_SIZE" not in os.environ:
+        raise InputError(f"accelerate launch starts one process where there is no GPU; take torchrun --nproc_per_node 2 {SCRIPT}")
+    alone = "WORLD_SIZE" in os.environ and not torch.accelerator.is_available()  # torchrun without a GPU
+    accelerator = Accelerator(cpu=alone, mixed_precision="no")  # PRECISION rules it, here
+    if not accelerator.is_main_process:
+        sys.stdout = open(os.devnull, "w")
+    if BATCH_SIZE < accelerator.num_processes:
+        raise InputError(f"BATCH_SIZE is {BATCH_SIZE}; each of {accelerator.num_processes} processes needs a text")
+    if accelerator.device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return accelerator
+
+
 def train_model(accelerator, name, model_id, folder, data):
     """Train one model, save it, and return its results, or those of a run that was killed after it."""
     path, identity = checkpoint_path(name), identity_of(accelerator, name, folder, data)
@@ -661,23 +733,50 @@ def train_model(accelerator, name, model_id, folder, data):
     return results
 
 
-def start_processes():
-    """Return the Accelerator of this process, one of several where torchrun or `accelerate launch` started them.
+def checkpoint_path(name):
+    """Return where the training of a model keeps its checkpoint."""
+    return os.path.join(OUTPUT_DIR, name, "checkpoint.pt")
 
-    Raises InputError where `accelerate launch` was asked for several processes on a CPU and started this one alone
-    (accelerate's issue 2741): it names an address for them then, and no number.
-    """
-    if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys() and "WORLD_SIZE" not in os.environ:
-        raise InputError(f"accelerate launch starts one process where there is no GPU; take torchrun --nproc_per_node 2 {SCRIPT}")
-    alone = "WORLD_SIZE" in os.environ and not torch.accelerator.is_available()  # torchrun without a GPU
-    accelerator = Accelerator(cpu=alone, mixed_precision="no")  # PRECISION rules it, here
-    if not accelerator.is_main_process:
-        sys.stdout = open(os.devnull, "w")
-    if BATCH_SIZE < accelerator.num_processes:
-        raise InputError(f"BATCH_SIZE is {BATCH_SIZE}; each of {accelerator.num_processes} processes needs a text")
-    if accelerator.device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    return accelerator
+
+def save_checkpoint(path, state):
+    """Write the state of a training to `path`, whole or not at all."""
+    try:
+        with whole_file(path) as file:
+            torch.save(state, file)
+    except RuntimeError as error:  # torch's own for a full disk
+        raise cannot_write(path, OSError("the disk is full")) from error
+
+
+def read_checkpoint(path, identity):
+    """Return the state in a checkpoint of this very training, or None where there is none that can be used."""
+    if not RESUME or not os.path.isfile(path):
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a zip, a pickle, or neither
+        raise InputError(f"{path} is damaged ({one_line(error)}); set RESUME to False to start anew") from error
+    if state["identity"] != identity:
+        print(f"note: {path} is of a training with other data or settings; this one starts anew")
+        return None
+    return state
+
+
+def identity_of(accelerator, name, folder, data):
+    """Return what a training's result depends on, as a hash: data, settings, the model to start from, the devices."""
+    digest = hashlib.sha256(json.dumps(data.classes).encode())
+    for texts, labels in ((data.train_texts, data.train_labels), (data.val_texts, data.val_labels)):
+        digest.update(json.dumps([texts, labels.tolist()]).encode())
+    files = sorted((entry.name, entry.stat().st_size) for entry in os.scandir(folder) if entry.is_file())
+    digest.update(json.dumps([name, files, training_settings(), accelerator.num_processes,
+                              accelerator.device.type]).encode())
+    return digest.hexdigest()
+
+
+def training_settings():
+    """Return {name: value} of the constants that a training's result depends on."""
+    passing = ("RESUME", "CHECKPOINT_SECONDS")
+    return {name: constant.value for name, constant in read_constants().items()
+            if constant.group in ("Text", "Training") and name not in passing}
 
 
 # Evaluation
@@ -716,65 +815,6 @@ def scores(labels, logits):
     loss = F.cross_entropy(torch.tensor(logits), torch.tensor(labels)).item()
     macro_f1 = f1_score(labels, predicted, average="macro", zero_division=0)
     return float(loss), float(accuracy_score(labels, predicted)), float(macro_f1)
-
-
-def as_trained(logits, settings):
-    """Return what a calibrated model's logits (texts, classes) were before `calibrate`."""
-    return (logits - np.array(settings["biases"], np.float32)) * np.float32(settings["temperature"])
-
-
-def calibration_error(labels, logits, bins=15):
-    """Return the expected calibration error of logits (texts, classes): how far confidence is from accuracy, 0 to 1.
-
-    The mean over bins of confidence of equal width, each weighted by its texts (Guo et al. 2017, arXiv:1706.04599).
-    """
-    probabilities = softmax(logits)
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
-    places = np.minimum((confidence * bins).astype(int), bins - 1)
-    return float(np.abs(np.bincount(places, confidence - right, bins)).sum() / len(labels))
-
-
-def fit_calibration(labels, logits):
-    """Return (temperature, biases (classes,)) for which the probabilities of logits / temperature + biases fit the labels best.
-
-    Bias-corrected temperature scaling (Alexandari et al. 2020, arXiv:1901.06852): least cross-entropy, with normal priors
-    on the log of the temperature (standard deviation 0.5) and on the biases (0.22), which count where texts are few.
-    """
-    given, labels = torch.tensor(logits, dtype=torch.float64), torch.tensor(labels)
-    log_temperature, biases = torch.zeros((), dtype=torch.float64), torch.zeros(given.shape[1], dtype=torch.float64)
-    parameters = [log_temperature.requires_grad_(), biases.requires_grad_()]
-    optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
-
-    def cost():
-        optimizer.zero_grad()
-        fit = F.cross_entropy(given / log_temperature.exp() + biases, labels, reduction="sum")
-        total = fit + 2 * log_temperature**2 + 10 * (biases**2).sum()
-        total.backward()
-        return total
-
-    optimizer.step(cost)
-    return math.exp(log_temperature.item()), biases.detach().numpy().astype(np.float32)
-
-
-def calibrate(model, tokenizer, texts, labels, settings):
-    """Change a classifier's head so that its confidence fits these texts; return the settings with what was changed.
-
-    Temperature and biases are in the weights, so that every reader of the model sees them.
-    """
-    logits = predict_logits(model, tokenizer, texts, settings)
-    temperature, biases = fit_calibration(labels, logits)
-    inside = f"{model.base_model_prefix}."
-    head = [module for name, module in linear_layers(model).items()
-            if not name.startswith(inside) and module.out_features == model.config.num_labels][-1]
-    with torch.no_grad():
-        head.weight.div_(temperature)
-        if head.bias is None:
-            head.bias = torch.nn.Parameter(torch.zeros_like(head.weight[:, 0]))
-        head.bias.div_(temperature).add_(torch.from_numpy(biases).to(head.bias.device))
-    after = predict_logits(model, tokenizer, texts[:8], settings)
-    if not np.allclose(after, logits[:8] / temperature + biases, rtol=0.02, atol=0.02):
-        raise RuntimeError(f"the head of {type(model).__name__} does not end with a linear layer")
-    return {**settings, "temperature": temperature, "biases": biases.tolist()}
 
 
 def measure(model, tokenizer, texts, labels, settings, folder, logits=None):
@@ -851,6 +891,78 @@ def print_figures(name, figures):
               f"{figures[f'latency_{size}_p95'] * 1e3:.1f} ms")
     print(f"on disk: {figures['bytes']:,} bytes; peak memory: {f'{memory / 2**20:.0f} MiB' if memory else 'not known'}",
           flush=True)
+
+
+def save_evaluation(folder, settings, figures, labels, logits):
+    """Write evaluation.json and the pictures of --mode evaluate to OUTPUT_DIR."""
+    result = {"weights": folder, "variant": settings["variant"], "data": VAL_PATH, **figures, "versions": versions()}
+    files = {"evaluation.json": json.dumps(result, indent=2).encode(),
+             "confusion.png": draw_confusion(figures, os.path.basename(folder)),
+             "precision_recall.png": draw_precision_recall(labels, softmax(logits), settings["names"])}
+    save_all({os.path.join(OUTPUT_DIR, name): data for name, data in files.items()})
+    print(f"written: {', '.join(files)} in {OUTPUT_DIR}")
+
+
+# Calibration
+
+
+def calibrate(model, tokenizer, texts, labels, settings):
+    """Change a classifier's head so that its confidence fits these texts; return the settings with what was changed.
+
+    Temperature and biases are in the weights, so that every reader of the model sees them.
+    """
+    logits = predict_logits(model, tokenizer, texts, settings)
+    temperature, biases = fit_calibration(labels, logits)
+    inside = f"{model.base_model_prefix}."
+    head = [module for name, module in linear_layers(model).items()
+            if not name.startswith(inside) and module.out_features == model.config.num_labels][-1]
+    with torch.no_grad():
+        head.weight.div_(temperature)
+        if head.bias is None:
+            head.bias = torch.nn.Parameter(torch.zeros_like(head.weight[:, 0]))
+        head.bias.div_(temperature).add_(torch.from_numpy(biases).to(head.bias.device))
+    after = predict_logits(model, tokenizer, texts[:8], settings)
+    if not np.allclose(after, logits[:8] / temperature + biases, rtol=0.02, atol=0.02):
+        raise RuntimeError(f"the head of {type(model).__name__} does not end with a linear layer")
+    return {**settings, "temperature": temperature, "biases": biases.tolist()}
+
+
+def fit_calibration(labels, logits):
+    """Return (temperature, biases (classes,)) for which the probabilities of logits / temperature + biases fit the labels best.
+
+    Bias-corrected temperature scaling (Alexandari et al. 2020, arXiv:1901.06852): least cross-entropy, with normal priors
+    on the log of the temperature (standard deviation 0.5) and on the biases (0.22), which count where texts are few.
+    """
+    given, labels = torch.tensor(logits, dtype=torch.float64), torch.tensor(labels)
+    log_temperature, biases = torch.zeros((), dtype=torch.float64), torch.zeros(given.shape[1], dtype=torch.float64)
+    parameters = [log_temperature.requires_grad_(), biases.requires_grad_()]
+    optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
+
+    def cost():
+        optimizer.zero_grad()
+        fit = F.cross_entropy(given / log_temperature.exp() + biases, labels, reduction="sum")
+        total = fit + 2 * log_temperature**2 + 10 * (biases**2).sum()
+        total.backward()
+        return total
+
+    optimizer.step(cost)
+    return math.exp(log_temperature.item()), biases.detach().numpy().astype(np.float32)
+
+
+def as_trained(logits, settings):
+    """Return what a calibrated model's logits (texts, classes) were before `calibrate`."""
+    return (logits - np.array(settings["biases"], np.float32)) * np.float32(settings["temperature"])
+
+
+def calibration_error(labels, logits, bins=15):
+    """Return the expected calibration error of logits (texts, classes): how far confidence is from accuracy, 0 to 1.
+
+    The mean over bins of confidence of equal width, each weighted by its texts (Guo et al. 2017, arXiv:1706.04599).
+    """
+    probabilities = softmax(logits)
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    places = np.minimum((confidence * bins).astype(int), bins - 1)
+    return float(np.abs(np.bincount(places, confidence - right, bins)).sum() / len(labels))
 
 
 # Prediction
@@ -1092,6 +1204,48 @@ def write_variant(original, variant, folder):
     return model, tokenizer, settings
 
 
+# Pruning
+
+
+def prune(model, sparsity):
+    """Return a copy whose linear layers each have the `sparsity` share of their smallest weights set to zero.
+
+    L1 unstructured pruning (Han et al. 2015, arXiv:1506.02626).
+    """
+    pruned = copy.deepcopy(model)
+    for module in linear_layers(pruned).values():
+        weights = module.weight.data.view(-1)
+        weights[weights.abs().topk(round(sparsity * len(weights)), largest=False).indices] = 0
+    return pruned
+
+
+def save_pruned(model, folder):
+    """Write pruned.safetensors: of each linear layer's weights a mask, a bit each, and the float32 values left."""
+    tensors = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    for name in linear_layers(model):
+        weights = tensors.pop(f"{name}.weight").view(-1)
+        tensors[f"{name}.mask"] = torch.from_numpy(np.packbits(weights.numpy() != 0))
+        tensors[f"{name}.kept"] = weights[weights != 0]
+    save_file(tensors, os.path.join(folder, "pruned.safetensors"))
+    model.config.save_pretrained(folder)
+
+
+def load_pruned(folder, config):
+    """Return the model that `save_pruned` wrote, its weights the very same; raises ValueError where they do not fit."""
+    tensors = load_file(os.path.join(folder, "pruned.safetensors"))
+    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    for name, module in linear_layers(model).items():
+        mask, kept = tensors.pop(f"{name}.mask").numpy(), tensors.pop(f"{name}.kept")
+        weights = torch.zeros(module.weight.numel())
+        places = torch.from_numpy(np.unpackbits(mask)[:len(weights)].astype(bool))
+        if len(mask) != -(-len(weights) // 8) or int(places.sum()) != len(kept):
+            raise ValueError(f"the mask and the values of {name} do not fit")
+        weights[places] = kept
+        tensors[f"{name}.weight"] = weights.view_as(module.weight)
+    model.load_state_dict(tensors, strict=True)
+    return read_first_token(model).to(PartialState().device).eval()
+
+
 # Students
 
 
@@ -1161,18 +1315,6 @@ def mixed_texts(texts, number):
             words = [word if generator.random() > 0.2 else second[generator.integers(len(second))] for word in first]
         mixed.append(" ".join(words or first))
     return mixed
-
-
-def prune(model, sparsity):
-    """Return a copy whose linear layers each have the `sparsity` share of their smallest weights set to zero.
-
-    L1 unstructured pruning (Han et al. 2015, arXiv:1506.02626).
-    """
-    pruned = copy.deepcopy(model)
-    for module in linear_layers(pruned).values():
-        weights = module.weight.data.view(-1)
-        weights[weights.abs().topk(round(sparsity * len(weights)), largest=False).indices] = 0
-    return pruned
 
 
 def make_tiny(original):
@@ -1313,65 +1455,7 @@ def renumber(part, numbers):
     return part
 
 
-# Quantisation and packing
-
-
-def linear_layers(model):
-    """Return {name: module} of a network's linear layers, quantised or not."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-
-
-def zero_share(model):
-    """Return the share of zeros among the weights of the linear layers; those of NF4, which has a zero, are decoded."""
-    zeros = total = 0
-    for module in linear_layers(model).values():
-        weights = module.weight
-        if hasattr(weights, "quant_state"):
-            from bitsandbytes.functional import dequantize_4bit
-            weights = dequantize_4bit(weights.data, weights.quant_state)
-        zeros, total = zeros + int((weights == 0).sum()), total + weights.numel()
-    return zeros / total
-
-
-def save_pruned(model, folder):
-    """Write pruned.safetensors: of each linear layer's weights a mask, a bit each, and the float32 values left."""
-    tensors = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-    for name in linear_layers(model):
-        weights = tensors.pop(f"{name}.weight").view(-1)
-        tensors[f"{name}.mask"] = torch.from_numpy(np.packbits(weights.numpy() != 0))
-        tensors[f"{name}.kept"] = weights[weights != 0]
-    save_file(tensors, os.path.join(folder, "pruned.safetensors"))
-    model.config.save_pretrained(folder)
-
-
-def load_pruned(folder, config):
-    """Return the model that `save_pruned` wrote, its weights the very same; raises ValueError where they do not fit."""
-    tensors = load_file(os.path.join(folder, "pruned.safetensors"))
-    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-    for name, module in linear_layers(model).items():
-        mask, kept = tensors.pop(f"{name}.mask").numpy(), tensors.pop(f"{name}.kept")
-        weights = torch.zeros(module.weight.numel())
-        places = torch.from_numpy(np.unpackbits(mask)[:len(weights)].astype(bool))
-        if len(mask) != -(-len(weights) // 8) or int(places.sum()) != len(kept):
-            raise ValueError(f"the mask and the values of {name} do not fit")
-        weights[places] = kept
-        tensors[f"{name}.weight"] = weights.view_as(module.weight)
-    model.load_state_dict(tensors, strict=True)
-    return read_first_token(model).to(PartialState().device).eval()
-
-
-def quantization_recipe(model, variant):
-    """Return the BitsAndBytesConfig of int8 or nf4; what stands above the encoder, the classifier head, is left alone.
-
-    LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339), without its search for outliers: that looks at the columns of a whole
-    batch, so that a text's label would depend on its neighbours. NF4 with double
-    quantisation (QLoRA, Dettmers et al. 2023, arXiv:2305.14314).
-    """
-    head = [name for name, _ in model.named_children() if name != model.base_model_prefix]
-    if variant == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0, llm_int8_skip_modules=head)
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                              bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=head)
+# Quantisation by bitsandbytes
 
 
 def load_quantized(view, config, variant, saved=True):
@@ -1395,6 +1479,20 @@ def load_quantized(view, config, variant, saved=True):
     return model.eval()
 
 
+def quantization_recipe(model, variant):
+    """Return the BitsAndBytesConfig of int8 or nf4; what stands above the encoder, the classifier head, is left alone.
+
+    LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339), without its search for outliers: that looks at the columns of a whole
+    batch, so that a text's label would depend on its neighbours. NF4 with double
+    quantisation (QLoRA, Dettmers et al. 2023, arXiv:2305.14314).
+    """
+    head = [name for name, _ in model.named_children() if name != model.base_model_prefix]
+    if variant == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0, llm_int8_skip_modules=head)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                              bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=head)
+
+
 def check_quantized(model, path):
     """Raise ValueError unless a quantised model has every tensor of its file, each of the size it computes with."""
     with safe_open(path, "pt") as file:
@@ -1416,24 +1514,7 @@ def check_quantized(model, path):
             raise ValueError(f"the weights of {name} are of the wrong size")
 
 
-class LogitsOnly(torch.nn.Module):
-    """A classifier as the exporter wants it: two tensors in, one out."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, input_ids, attention_mask):
-        return self.network(input_ids=input_ids, attention_mask=attention_mask).logits
-
-
-def example(network, texts, tokens):
-    """Return a batch as `pad` makes them, the last text padded: (input_ids, attention_mask), int64 (texts, tokens)."""
-    input_ids = torch.arange(texts * tokens).view(texts, tokens) % network.config.vocab_size
-    attention_mask = torch.ones_like(input_ids)
-    if texts > 1:
-        input_ids[-1, -2:], attention_mask[-1, -2:] = network.config.pad_token_id or 0, 0
-    return input_ids, attention_mask
+# ONNX
 
 
 def export_onnx(model, path):
@@ -1462,43 +1543,56 @@ def export_onnx(model, path):
                 raise ValueError(f"the ONNX graph of {type(model).__name__} gives other logits than the network")
 
 
-class OnnxClassifier:
-    """An ONNX Runtime session that is called as a transformers classifier is; it runs on the CPU."""
+class LogitsOnly(torch.nn.Module):
+    """A classifier as the exporter wants it: two tensors in, one out."""
 
-    device = torch.device("cpu")
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
 
-    def __init__(self, graph, config):
-        """graph: the path of an .onnx file, or its bytes; config: of the network."""
-        import onnxruntime
-        self.config = config
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4  # what goes wrong is raised too
-        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        self.inputs = [given.name for given in self.session.get_inputs()]
-        if not TENSORS.issuperset(self.inputs) or self.session.get_outputs()[0].shape[-1] != config.num_labels:
-            raise ValueError(f"the graph is not one from tokens to {config.num_labels} logits")
-
-    def __call__(self, **inputs):
-        """Return an object with logits, float32 (texts, classes), for int64 tensors (texts, length)."""
-        inputs.setdefault("token_type_ids", torch.zeros_like(inputs["input_ids"]))
-        logits = self.session.run(None, {name: inputs[name].numpy() for name in self.inputs})[0]
-        return SimpleNamespace(logits=torch.from_numpy(logits))
+    def forward(self, input_ids, attention_mask):
+        return self.network(input_ids=input_ids, attention_mask=attention_mask).logits
 
 
-def quantize_weights(weights, axis, levels, bits=8.0):
-    """Return (int8 weights, float32 scales) whose product is near to float weights; scales are along `axis`, or one for None.
+def example(network, texts, tokens):
+    """Return a batch as `pad` makes them, the last text padded: (input_ids, attention_mask), int64 (texts, tokens)."""
+    input_ids = torch.arange(texts * tokens).view(texts, tokens) % network.config.vocab_size
+    attention_mask = torch.ones_like(input_ids)
+    if texts > 1:
+        input_ids[-1, -2:], attention_mask[-1, -2:] = network.config.pad_token_id or 0, 0
+    return input_ids, attention_mask
 
-    levels: most steps from 0 either way; fewer where the entropy would be over `bits` bits a weight, to which a packer
-    brings them. Quantise, then code by frequency: Deep Compression (Han et al. 2016, arXiv:1510.00149).
+
+def write_onnx(model, variant, folder):
+    """Write a network to `folder` as onnx_int8, small or tiny; return it as it will be loaded.
+
+    onnx_int8 lies where the hub and transformers.js look for it. The weights of the other two have fewer values, word
+    embeddings the fewest, and are packed with xz; the kernels are those of INT8, so that what is saved costs no speed.
     """
-    peak = np.maximum(np.abs(weights).max(axis, keepdims=axis is not None), np.float32(1e-12))
-    while True:
-        values = np.round(weights / peak * np.float32(levels)).astype(np.int8)
-        shares = np.bincount(values.ravel().view(np.uint8)) / values.size
-        if -(shares * np.log2(np.maximum(shares, 1e-12))).sum() <= bits:
-            return values, np.squeeze(peak / np.float32(levels)).astype(np.float32)
-        levels *= 0.97
+    path = os.path.join(folder, ONNX_FILES["onnx_int8"])
+    os.makedirs(os.path.dirname(path))
+    most = {"onnx_int8": 8.0, "small": SMALL_BITS, "tiny": TINY_BITS}[variant]
+    quantize_onnx(model, path, lambda name: most - EMBEDDING_BITS * ("embedding" in name and most < 8))
+    if variant == "onnx_int8":
+        return OnnxClassifier(path, model.config)
+    graph = read_file(path)
+    shutil.rmtree(os.path.dirname(path))
+    with lzma.open(os.path.join(folder, "model.onnx.xz"), "wb", filters=XZ_FILTERS) as file:
+        file.write(graph)
+    return OnnxClassifier(graph, model.config)
+
+
+def quantize_onnx(model, path, bits=lambda name: 8.0):
+    """Write a network to `path` as an ONNX graph with INT8 weights; bits: as `quantize_in_rows` takes it."""
+    import onnx
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+    with tempfile.TemporaryDirectory() as folder:
+        whole, plain = (os.path.join(folder, f"{name}.onnx") for name in ("whole", "plain"))
+        export_onnx(model, whole)
+        quant_pre_process(whole, plain, skip_symbolic_shape=True)  # else weights that layers share are not seen as such
+        graph = onnx.load(plain)
+    quantize_in_rows(graph, bits)
+    onnx.save(graph, path)
 
 
 def quantize_in_rows(graph, bits):
@@ -1557,36 +1651,70 @@ def quantize_in_rows(graph, bits):
         graph.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 
-def quantize_onnx(model, path, bits=lambda name: 8.0):
-    """Write a network to `path` as an ONNX graph with INT8 weights; bits: as `quantize_in_rows` takes it."""
-    import onnx
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-    with tempfile.TemporaryDirectory() as folder:
-        whole, plain = (os.path.join(folder, f"{name}.onnx") for name in ("whole", "plain"))
-        export_onnx(model, whole)
-        quant_pre_process(whole, plain, skip_symbolic_shape=True)  # else weights that layers share are not seen as such
-        graph = onnx.load(plain)
-    quantize_in_rows(graph, bits)
-    onnx.save(graph, path)
+def quantize_weights(weights, axis, levels, bits=8.0):
+    """Return (int8 weights, float32 scales) whose product is near to float weights; scales are along `axis`, or one for None.
 
-
-def write_onnx(model, variant, folder):
-    """Write a network to `folder` as onnx_int8, small or tiny; return it as it will be loaded.
-
-    onnx_int8 lies where the hub and transformers.js look for it. The weights of the other two have fewer values, word
-    embeddings the fewest, and are packed with xz; the kernels are those of INT8, so that what is saved costs no speed.
+    levels: most steps from 0 either way; fewer where the entropy would be over `bits` bits a weight, to which a packer
+    brings them. Quantise, then code by frequency: Deep Compression (Han et al. 2016, arXiv:1510.00149).
     """
-    path = os.path.join(folder, ONNX_FILES["onnx_int8"])
-    os.makedirs(os.path.dirname(path))
-    most = {"onnx_int8": 8.0, "small": SMALL_BITS, "tiny": TINY_BITS}[variant]
-    quantize_onnx(model, path, lambda name: most - EMBEDDING_BITS * ("embedding" in name and most < 8))
-    if variant == "onnx_int8":
-        return OnnxClassifier(path, model.config)
-    graph = read_file(path)
-    shutil.rmtree(os.path.dirname(path))
-    with lzma.open(os.path.join(folder, "model.onnx.xz"), "wb", filters=XZ_FILTERS) as file:
-        file.write(graph)
-    return OnnxClassifier(graph, model.config)
+    peak = np.maximum(np.abs(weights).max(axis, keepdims=axis is not None), np.float32(1e-12))
+    while True:
+        values = np.round(weights / peak * np.float32(levels)).astype(np.int8)
+        shares = np.bincount(values.ravel().view(np.uint8)) / values.size
+        if -(shares * np.log2(np.maximum(shares, 1e-12))).sum() <= bits:
+            return values, np.squeeze(peak / np.float32(levels)).astype(np.float32)
+        levels *= 0.97
+
+
+class OnnxClassifier:
+    """An ONNX Runtime session that is called as a transformers classifier is; it runs on the CPU."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, graph, config):
+        """graph: the path of an .onnx file, or its bytes; config: of the network."""
+        import onnxruntime
+        self.config = config
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 4  # what goes wrong is raised too
+        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self.inputs = [given.name for given in self.session.get_inputs()]
+        if not TENSORS.issuperset(self.inputs) or self.session.get_outputs()[0].shape[-1] != config.num_labels:
+            raise ValueError(f"the graph is not one from tokens to {config.num_labels} logits")
+
+    def __call__(self, **inputs):
+        """Return an object with logits, float32 (texts, classes), for int64 tensors (texts, length)."""
+        inputs.setdefault("token_type_ids", torch.zeros_like(inputs["input_ids"]))
+        logits = self.session.run(None, {name: inputs[name].numpy() for name in self.inputs})[0]
+        return SimpleNamespace(logits=torch.from_numpy(logits))
+
+
+# OpenVINO
+
+
+def write_openvino(model, variant, folder):
+    """Write a float32 network to `folder` as an OpenVINO graph whose weights are quantised: openvino_int8, openvino_int4.
+
+    Weights only (NNCF, "Weight Compression"): INT8 with a scale and an offset a channel, or INT4 with these for each 32
+    weights, the word embeddings too. Raises ImportError where OpenVINO or NNCF is missing.
+    """
+    openvino = import_openvino()
+    try:
+        import nncf
+    except ImportError as error:
+        raise ImportError(f"{OPENVINO_INSTALL} ({one_line(error)})") from error
+    nncf.set_log_level(logging.ERROR)
+    recipe = {"openvino_int8": {"mode": nncf.CompressWeightsMode.INT8_ASYM},
+              "openvino_int4": {"mode": nncf.CompressWeightsMode.INT4_ASYM, "group_size": 32, "all_layers": True,
+                                "advanced_parameters": nncf.AdvancedCompressionParameters(
+                                    group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST)}}[variant]
+    with tempfile.TemporaryDirectory() as dense, contextlib.redirect_stdout(io.StringIO()):
+        path = os.path.join(dense, "model.onnx")
+        export_onnx(model, path)
+        graph = nncf.compress_weights(openvino.Core().read_model(path), **recipe)
+        openvino.save_model(graph, os.path.join(folder, "openvino_model.xml"))
+    return OpenVinoClassifier(folder, model.config)
 
 
 def import_openvino():
@@ -1626,57 +1754,39 @@ class OpenVinoClassifier:
         return SimpleNamespace(logits=torch.from_numpy(logits.copy()))  # the next call writes to the same memory
 
 
-def write_openvino(model, variant, folder):
-    """Write a float32 network to `folder` as an OpenVINO graph whose weights are quantised: openvino_int8, openvino_int4.
-
-    Weights only (NNCF, "Weight Compression"): INT8 with a scale and an offset a channel, or INT4 with these for each 32
-    weights, the word embeddings too. Raises ImportError where OpenVINO or NNCF is missing.
-    """
-    openvino = import_openvino()
-    try:
-        import nncf
-    except ImportError as error:
-        raise ImportError(f"{OPENVINO_INSTALL} ({one_line(error)})") from error
-    nncf.set_log_level(logging.ERROR)
-    recipe = {"openvino_int8": {"mode": nncf.CompressWeightsMode.INT8_ASYM},
-              "openvino_int4": {"mode": nncf.CompressWeightsMode.INT4_ASYM, "group_size": 32, "all_layers": True,
-                                "advanced_parameters": nncf.AdvancedCompressionParameters(
-                                    group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST)}}[variant]
-    with tempfile.TemporaryDirectory() as dense, contextlib.redirect_stdout(io.StringIO()):
-        path = os.path.join(dense, "model.onnx")
-        export_onnx(model, path)
-        graph = nncf.compress_weights(openvino.Core().read_model(path), **recipe)
-        openvino.save_model(graph, os.path.join(folder, "openvino_model.xml"))
-    return OpenVinoClassifier(folder, model.config)
-
-
-def load_variant(folder, view, config, variant):
-    """Return the model of a folder (and its view) that compress wrote, ready to predict; nothing is quantised or pruned anew.
-
-    Raises InputError where it is damaged, or a package that it needs is missing.
-    """
-    try:
-        if variant == "pruned":
-            return load_pruned(view, config)
-        if variant in ("int8", "nf4", "pruned_nf4"):
-            return load_quantized(view, config, variant)
-        if variant in ONNX_FILES:
-            path = os.path.join(view, ONNX_FILES[variant])
-            older = os.path.join(view, "model.onnx")  # where onnx_int8 was written once
-            return OnnxClassifier(path if os.path.isfile(path) else older, config)
-        if variant in ("small", "tiny"):
-            with lzma.open(os.path.join(view, "model.onnx.xz")) as file:
-                return OnnxClassifier(file.read(), config)
-        if variant in ("openvino_int8", "openvino_int4"):
-            return OpenVinoClassifier(view, config)
-    except ImportError as error:
-        raise InputError(f"{folder} needs a package that is missing: {one_line(error)}") from error
-    except Exception as error:  # safetensors, lzma, ONNX Runtime and bitsandbytes raise their own
-        raise InputError(f"{folder} is damaged ({one_line(error)}); compress the model anew") from error
-    raise InputError(f"{folder} has the variant {shown(variant)}; known are {', '.join(VARIANTS)}")
-
-
 # Comparison
+
+
+def measure_originals(original):
+    """Return the rows of the report of the original in float32, and in the precision in which it is served here."""
+    try:
+        original.measured = measure_in_fresh_process(original.folder, "float32")
+        rows = [compare("original", original.measured, original)]
+        served = str(precision_of(original.model.device, original.settings["family"])).removeprefix("torch.")
+        if served != "float32":
+            rows.append(compare(f"original_{served}", measure_in_fresh_process(original.folder, served), original, rows[0]))
+        return rows
+    except RuntimeError as error:
+        raise InputError(f"{original.folder} cannot be measured: {error}") from error
+
+
+def measure_in_fresh_process(folder, precision):
+    """Return the figures of a saved model, its logits, test_logits and first (the first texts'), from a process of its own.
+
+    Raises RuntimeError with what that process said last where it fails.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        path = os.path.join(temporary, "measured.npz")
+        constants = {name: constant.value for name, constant in read_constants().items()} | {"PRECISION": precision}
+        command = [sys.executable, os.path.abspath(__file__), "--mode", "compress", "--weights", folder,
+                   "--measured", path, *(f"--{name}={value}" for name, value in constants.items())]
+        process = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if process.returncode:
+            said = process.stderr.strip().splitlines() or [f"the process ended with status {process.returncode}"]
+            raise RuntimeError(said[-1].removeprefix("error: "))
+        with np.load(path, allow_pickle=False) as content:
+            return SimpleNamespace(figures=json.loads(str(content["figures"])),
+                                   **{name: content[name] for name in ("logits", "test_logits", "first")})
 
 
 def measure_alone(options):
@@ -1700,36 +1810,16 @@ def measure_alone(options):
     np.savez(options.measured, logits=logits, test_logits=test, first=first, figures=json.dumps(figures))
 
 
-def measure_in_fresh_process(folder, precision):
-    """Return the figures of a saved model, its logits, test_logits and first (the first texts'), from a process of its own.
-
-    Raises RuntimeError with what that process said last where it fails.
-    """
-    with tempfile.TemporaryDirectory() as temporary:
-        path = os.path.join(temporary, "measured.npz")
-        constants = {name: constant.value for name, constant in read_constants().items()} | {"PRECISION": precision}
-        command = [sys.executable, os.path.abspath(__file__), "--mode", "compress", "--weights", folder,
-                   "--measured", path, *(f"--{name}={value}" for name, value in constants.items())]
-        process = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if process.returncode:
-            said = process.stderr.strip().splitlines() or [f"the process ended with status {process.returncode}"]
-            raise RuntimeError(said[-1].removeprefix("error: "))
-        with np.load(path, allow_pickle=False) as content:
-            return SimpleNamespace(figures=json.loads(str(content["figures"])),
-                                   **{name: content[name] for name in ("logits", "test_logits", "first")})
-
-
-def measure_originals(original):
-    """Return the rows of the report of the original in float32, and in the precision in which it is served here."""
-    try:
-        original.measured = measure_in_fresh_process(original.folder, "float32")
-        rows = [compare("original", original.measured, original)]
-        served = str(precision_of(original.model.device, original.settings["family"])).removeprefix("torch.")
-        if served != "float32":
-            rows.append(compare(f"original_{served}", measure_in_fresh_process(original.folder, served), original, rows[0]))
-        return rows
-    except RuntimeError as error:
-        raise InputError(f"{original.folder} cannot be measured: {error}") from error
+def zero_share(model):
+    """Return the share of zeros among the weights of the linear layers; those of NF4, which has a zero, are decoded."""
+    zeros = total = 0
+    for module in linear_layers(model).values():
+        weights = module.weight
+        if hasattr(weights, "quant_state"):
+            from bitsandbytes.functional import dequantize_4bit
+            weights = dequantize_4bit(weights.data, weights.quant_state)
+        zeros, total = zeros + int((weights == 0).sum()), total + weights.numel()
+    return zeros / total
 
 
 def compare(variant, measured, original, first_row=None):
@@ -1919,14 +2009,12 @@ def save_settings(folder, settings):
         json.dump(settings, file, indent=2)
 
 
-def save_evaluation(folder, settings, figures, labels, logits):
-    """Write evaluation.json and the pictures of --mode evaluate to OUTPUT_DIR."""
-    result = {"weights": folder, "variant": settings["variant"], "data": VAL_PATH, **figures, "versions": versions()}
-    files = {"evaluation.json": json.dumps(result, indent=2).encode(),
-             "confusion.png": draw_confusion(figures, os.path.basename(folder)),
-             "precision_recall.png": draw_precision_recall(labels, softmax(logits), settings["names"])}
-    save_all({os.path.join(OUTPUT_DIR, name): data for name, data in files.items()})
-    print(f"written: {', '.join(files)} in {OUTPUT_DIR}")
+def save_tokenizer(tokenizer, folder):
+    """Write a tokenizer to a model folder, BERTweet's merges with the counts that its reader in transformers expects."""
+    tokenizer.save_pretrained(folder)
+    if "Bertweet" in type(tokenizer).__name__:
+        with open(os.path.join(folder, "bpe.codes"), "w", encoding="utf-8") as file:
+            file.writelines(f"{' '.join(pair)} 0\n" for pair in tokenizer.bpe_ranks)
 
 
 def versions():
@@ -1935,11 +2023,29 @@ def versions():
             "accelerate": accelerate.__version__}
 
 
-def training_settings():
-    """Return {name: value} of the constants that a training's result depends on."""
-    passing = ("RESUME", "CHECKPOINT_SECONDS")
-    return {name: constant.value for name, constant in read_constants().items()
-            if constant.group in ("Text", "Training") and name not in passing}
+def report(results, data):
+    """Write and print the report over all models, name the best by macro F1, and last print the summary."""
+    columns = ("validation_macro_f1", "validation_accuracy", "epochs", "training_seconds", "training_texts_per_second",
+               "parameters", "model_bytes")
+    table = pd.DataFrame({name: {column: row[column] for column in columns} for name, row in results.items()}).T
+    table = table.astype(dict.fromkeys(("epochs", "parameters", "model_bytes"), int))
+    table = table.sort_values("validation_macro_f1", ascending=False).rename_axis("model")
+    best = results[table.index[0]]
+    content = {"best": best["model"], "weights": best["folder"], "models": results}
+    save_all({os.path.join(OUTPUT_DIR, "report.json"): json.dumps(content, indent=2).encode(),
+              os.path.join(OUTPUT_DIR, "report.csv"): table.to_csv().encode(),
+              os.path.join(OUTPUT_DIR, "class_distribution.png"): draw_distribution(data)})
+    print(table.to_string(float_format="{:.4f}".format))
+    print("================ FINAL SUMMARY ================")
+    print(f"Best Model: {best['model']} ({best['folder']})")
+    print(f"Validation Accuracy: {best['validation_accuracy']:.4f}")
+    print(f"Validation Macro F1: {best['validation_macro_f1']:.4f}")
+    print(f"Total Training Time: {sum(row['training_seconds'] for row in results.values()):.1f} seconds")
+    print(f"Model Size: {best['model_bytes']} bytes")
+    print("===============================================")
+
+
+# Model cards
 
 
 def model_card(settings, figures):
@@ -2040,67 +2146,6 @@ or: python3 {SCRIPT} --weights "PATH OF THIS FOLDER" --text "i feel so lucky to 
 {figures}"""
 
 
-def report(results, data):
-    """Write and print the report over all models, name the best by macro F1, and last print the summary."""
-    columns = ("validation_macro_f1", "validation_accuracy", "epochs", "training_seconds", "training_texts_per_second",
-               "parameters", "model_bytes")
-    table = pd.DataFrame({name: {column: row[column] for column in columns} for name, row in results.items()}).T
-    table = table.astype(dict.fromkeys(("epochs", "parameters", "model_bytes"), int))
-    table = table.sort_values("validation_macro_f1", ascending=False).rename_axis("model")
-    best = results[table.index[0]]
-    content = {"best": best["model"], "weights": best["folder"], "models": results}
-    save_all({os.path.join(OUTPUT_DIR, "report.json"): json.dumps(content, indent=2).encode(),
-              os.path.join(OUTPUT_DIR, "report.csv"): table.to_csv().encode(),
-              os.path.join(OUTPUT_DIR, "class_distribution.png"): draw_distribution(data)})
-    print(table.to_string(float_format="{:.4f}".format))
-    print("================ FINAL SUMMARY ================")
-    print(f"Best Model: {best['model']} ({best['folder']})")
-    print(f"Validation Accuracy: {best['validation_accuracy']:.4f}")
-    print(f"Validation Macro F1: {best['validation_macro_f1']:.4f}")
-    print(f"Total Training Time: {sum(row['training_seconds'] for row in results.values()):.1f} seconds")
-    print(f"Model Size: {best['model_bytes']} bytes")
-    print("===============================================")
-
-
-def checkpoint_path(name):
-    """Return where the training of a model keeps its checkpoint."""
-    return os.path.join(OUTPUT_DIR, name, "checkpoint.pt")
-
-
-def save_checkpoint(path, state):
-    """Write the state of a training to `path`, whole or not at all."""
-    try:
-        with whole_file(path) as file:
-            torch.save(state, file)
-    except RuntimeError as error:  # torch's own for a full disk
-        raise cannot_write(path, OSError("the disk is full")) from error
-
-
-def read_checkpoint(path, identity):
-    """Return the state in a checkpoint of this very training, or None where there is none that can be used."""
-    if not RESUME or not os.path.isfile(path):
-        return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a zip, a pickle, or neither
-        raise InputError(f"{path} is damaged ({one_line(error)}); set RESUME to False to start anew") from error
-    if state["identity"] != identity:
-        print(f"note: {path} is of a training with other data or settings; this one starts anew")
-        return None
-    return state
-
-
-def identity_of(accelerator, name, folder, data):
-    """Return what a training's result depends on, as a hash: data, settings, the model to start from, the devices."""
-    digest = hashlib.sha256(json.dumps(data.classes).encode())
-    for texts, labels in ((data.train_texts, data.train_labels), (data.val_texts, data.val_labels)):
-        digest.update(json.dumps([texts, labels.tolist()]).encode())
-    files = sorted((entry.name, entry.stat().st_size) for entry in os.scandir(folder) if entry.is_file())
-    digest.update(json.dumps([name, files, training_settings(), accelerator.num_processes,
-                              accelerator.device.type]).encode())
-    return digest.hexdigest()
-
-
 # Loading
 
 
@@ -2185,6 +2230,32 @@ def check_settings(folder, settings, config):
     return settings
 
 
+def load_variant(folder, view, config, variant):
+    """Return the model of a folder (and its view) that compress wrote, ready to predict; nothing is quantised or pruned anew.
+
+    Raises InputError where it is damaged, or a package that it needs is missing.
+    """
+    try:
+        if variant == "pruned":
+            return load_pruned(view, config)
+        if variant in ("int8", "nf4", "pruned_nf4"):
+            return load_quantized(view, config, variant)
+        if variant in ONNX_FILES:
+            path = os.path.join(view, ONNX_FILES[variant])
+            older = os.path.join(view, "model.onnx")  # where onnx_int8 was written once
+            return OnnxClassifier(path if os.path.isfile(path) else older, config)
+        if variant in ("small", "tiny"):
+            with lzma.open(os.path.join(view, "model.onnx.xz")) as file:
+                return OnnxClassifier(file.read(), config)
+        if variant in ("openvino_int8", "openvino_int4"):
+            return OpenVinoClassifier(view, config)
+    except ImportError as error:
+        raise InputError(f"{folder} needs a package that is missing: {one_line(error)}") from error
+    except Exception as error:  # safetensors, lzma, ONNX Runtime and bitsandbytes raise their own
+        raise InputError(f"{folder} is damaged ({one_line(error)}); compress the model anew") from error
+    raise InputError(f"{folder} has the variant {shown(variant)}; known are {', '.join(VARIANTS)}")
+
+
 def load_older(path):
     """Return (model, tokenizer, settings) of an older .pt file: a dict with model_state_dict, model_id and config.
 
@@ -2221,6 +2292,78 @@ def load_older(path):
                 "names": names, "normalisation": normalisation, "max_length": longest, "variant": "original",
                 "temperature": 1.0, "biases": [0.0] * classes}
     return read_first_token(model).to(PartialState().device).eval(), tokenizer, settings
+
+
+def load_network(view, config, **options):
+    """Return (model, report) of a classifier in float32; the report names missing, unexpected, mismatched weights."""
+    model, report = AutoModelForSequenceClassification.from_pretrained(
+        view, config=config, **{"dtype": torch.float32, "local_files_only": True, "trust_remote_code": False,
+                                "output_loading_info": True, "ignore_mismatched_sizes": True, **options})
+    return read_first_token(model), report
+
+
+def load_tokenizer(view, config):
+    """Return the tokenizer of a view; BERTweet's with its own tweet normalisation switched on.
+
+    Raises InputError where there is no vocabulary, or one of more tokens than the model has embeddings.
+    """
+    if not VOCABULARIES & set(os.listdir(view)):
+        raise InputError(f"it has no tokenizer; one of {', '.join(sorted(VOCABULARIES))} is needed")
+    name = read_json(view, "tokenizer_config.json").get("tokenizer_class", "")
+    options = {"local_files_only": True, "trust_remote_code": False}
+    if "Bertweet" in name:
+        if importlib.util.find_spec("emoji") is None:
+            raise InputError("BERTweet's normalisation needs the package emoji; run python3 -m pip install emoji")
+        tokenizer = transformers.BertweetTokenizer.from_pretrained(view, normalization=True, **options)
+        with open(os.path.join(view, "bpe.codes"), encoding="utf-8") as file:  # transformers 5.24 writes pairs, and reads
+            merges = [tuple(line.split()[:2]) for line in file]  # pairs with a count: it would lose the second halves
+        tokenizer.bpe_ranks = {pair: rank for rank, pair in enumerate(merges)}
+        tokenizer.demojizer = pretrained_emoji_names(tokenizer.get_vocab())
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(view, config=config, **options)
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= config.vocab_size:
+        raise InputError(f"its tokenizer gives token numbers up to {largest}, its model has embeddings for "
+                         f"{config.vocab_size}; they are not of one model")
+    return tokenizer
+
+
+# What BERTweet's pretraining called these emoji (emoji 0.6.0 did) and emoji 2 calls otherwise. Its aliases will not do:
+# 31 of these names are no alias, and 21 aliases were the name of another emoji, as :pouting_face: that it gives 🙎 for 😡.
+EMOJI_06 = """
+☑ballot_box_with_check ✅white_heavy_check_mark ✔heavy_check_mark ✖heavy_multiplication_x ❓question_mark
+❗exclamation_mark ❣heavy_heart_exclamation ➕heavy_plus_sign ➖heavy_minus_sign ➗heavy_division_sign ⭐white_medium_star
+⭕heavy_large_circle 🎒school_backpack 🎯direct_hit 🏼medium_light_skin_tone 🏾medium_dark_skin_tone 🐸frog_face
+🐹hamster_face 🐺wolf_face 🐻bear_face 🐼panda_face 👫man_and_woman_holding_hands 👬two_men_holding_hands
+👭two_women_holding_hands 👰bride_with_veil 👱blond-haired_person 👲man_with_Chinese_cap 💤zzz 💻laptop_computer 🔫pistol
+🕴man_in_suit_levitating 😡pouting_face 😵dizzy_face 😸grinning_cat_face_with_smiling_eyes 😹cat_face_with_tears_of_joy
+😺grinning_cat_face 😻smiling_cat_face_with_heart-eyes 😼cat_face_with_wry_smile 😽kissing_cat_face 😾pouting_cat_face
+😿crying_cat_face 🙀weary_cat_face 🤖robot_face 🤗hugging_face 🤵man_in_tuxedo 🥰smiling_face_with_3_hearts 🦁lion_face
+🦄unicorn_face 🦊fox_face 🦯probing_cane 🧑adult 🧓older_adult 🧔bearded_person 🧩jigsaw
+""".split()
+
+
+def pretrained_emoji_names(vocabulary):
+    """Return a function from a character to what BERTweet's pretraining put in its place: an emoji's :name:, or itself.
+
+    vocabulary holds the words of the tokenizer. Of the names that emoji 0.6 and the installed version give, and the
+    character itself, the first that is a word is taken. Where none is, it is emoji 0.6's, in pieces; an emoji of after 2019,
+    which 0.6 would leave for an unknown token, has its new name in pieces, which say more. Flags are two letters here, and
+    skin tones and joined emoji their parts, since the tokenizer asks for one character at a time.
+    """
+    names = {entry[0]: f":{entry[1:]}:" for entry in EMOJI_06}
+    names |= {chr(0x1F1E6 + row): f":regional_indicator_symbol_letter_{letter}:"
+              for row, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}
+
+    import emoji  # needed for BERTweet alone
+
+    @functools.cache
+    def name(character):
+        new = emoji.demojize(character)
+        candidates = names.get(character, new), new, character
+        return next((candidate for candidate in candidates if candidate in vocabulary), candidates[0])
+
+    return name
 
 
 # Pictures
@@ -3288,135 +3431,6 @@ def link(source, target):
         os.symlink(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def load_tokenizer(view, config):
-    """Return the tokenizer of a view; BERTweet's with its own tweet normalisation switched on.
-
-    Raises InputError where there is no vocabulary, or one of more tokens than the model has embeddings.
-    """
-    if not VOCABULARIES & set(os.listdir(view)):
-        raise InputError(f"it has no tokenizer; one of {', '.join(sorted(VOCABULARIES))} is needed")
-    name = read_json(view, "tokenizer_config.json").get("tokenizer_class", "")
-    options = {"local_files_only": True, "trust_remote_code": False}
-    if "Bertweet" in name:
-        if importlib.util.find_spec("emoji") is None:
-            raise InputError("BERTweet's normalisation needs the package emoji; run python3 -m pip install emoji")
-        tokenizer = transformers.BertweetTokenizer.from_pretrained(view, normalization=True, **options)
-        with open(os.path.join(view, "bpe.codes"), encoding="utf-8") as file:  # transformers 5.24 writes pairs, and reads
-            merges = [tuple(line.split()[:2]) for line in file]  # pairs with a count: it would lose the second halves
-        tokenizer.bpe_ranks = {pair: rank for rank, pair in enumerate(merges)}
-        tokenizer.demojizer = pretrained_emoji_names(tokenizer.get_vocab())
-    else:
-        tokenizer = AutoTokenizer.from_pretrained(view, config=config, **options)
-    largest = max(tokenizer.get_vocab().values())
-    if largest >= config.vocab_size:
-        raise InputError(f"its tokenizer gives token numbers up to {largest}, its model has embeddings for "
-                         f"{config.vocab_size}; they are not of one model")
-    return tokenizer
-
-
-def load_network(view, config, **options):
-    """Return (model, report) of a classifier in float32; the report names missing, unexpected, mismatched weights."""
-    model, report = AutoModelForSequenceClassification.from_pretrained(
-        view, config=config, **{"dtype": torch.float32, "local_files_only": True, "trust_remote_code": False,
-                                "output_loading_info": True, "ignore_mismatched_sizes": True, **options})
-    return read_first_token(model), report
-
-
-def save_tokenizer(tokenizer, folder):
-    """Write a tokenizer to a model folder, BERTweet's merges with the counts that its reader in transformers expects."""
-    tokenizer.save_pretrained(folder)
-    if "Bertweet" in type(tokenizer).__name__:
-        with open(os.path.join(folder, "bpe.codes"), "w", encoding="utf-8") as file:
-            file.writelines(f"{' '.join(pair)} 0\n" for pair in tokenizer.bpe_ranks)
-
-
-def settle_head(model, report, old_labels, folder):
-    """Keep the head that a base folder brings only where it is of the very same classes; else put a new one there.
-
-    old_labels: the names of the folder's own classes. Raises InputError where the encoder's weights do not fit.
-    """
-    encoder = f"{model.base_model_prefix}."
-    mismatched = {key for key, *_ in report["mismatched_keys"]}
-    inside = sorted(key for key in mismatched if key.startswith(encoder))
-    if inside:
-        raise InputError(f"{folder} has weights of other sizes than its config.json says: {', '.join(inside[:3])}")
-    brought = {key for key in model.state_dict() if not key.startswith(encoder)} - report["missing_keys"]
-    if not brought or (not mismatched and old_labels == list(model.config.id2label.values())):
-        return
-    print(f"note: {folder} is a classifier of other classes ({shown(', '.join(old_labels))}); its head is not kept")
-    fresh = AutoModelForSequenceClassification.from_config(model.config)
-    for name, part in fresh.named_children():
-        if name != model.base_model_prefix:
-            setattr(model, name, part)
-
-
-def most_tokens(model, limit):
-    """Return how many tokens of a text a model is given: `limit`, or what it has positions for."""
-    tables = [part for name, part in model.named_modules() if name.endswith("position_embeddings")]
-    if not tables or not hasattr(tables[0], "num_embeddings"):
-        positions = getattr(model.config, "max_position_embeddings", -1)
-        return min(limit, positions) if positions > 0 else limit  # XLNet has -1: its positions are relative
-    padding = tables[0].padding_idx  # RoBERTa's positions begin after that of padding
-    return min(limit, tables[0].num_embeddings - (0 if padding is None else padding + 1))
-
-
-# BERTweet's texts
-
-
-# What BERTweet's pretraining called these emoji (emoji 0.6.0 did) and emoji 2 calls otherwise. Its aliases will not do:
-# 31 of these names are no alias, and 21 aliases were the name of another emoji, as :pouting_face: that it gives 🙎 for 😡.
-EMOJI_06 = """
-☑ballot_box_with_check ✅white_heavy_check_mark ✔heavy_check_mark ✖heavy_multiplication_x ❓question_mark
-❗exclamation_mark ❣heavy_heart_exclamation ➕heavy_plus_sign ➖heavy_minus_sign ➗heavy_division_sign ⭐white_medium_star
-⭕heavy_large_circle 🎒school_backpack 🎯direct_hit 🏼medium_light_skin_tone 🏾medium_dark_skin_tone 🐸frog_face
-🐹hamster_face 🐺wolf_face 🐻bear_face 🐼panda_face 👫man_and_woman_holding_hands 👬two_men_holding_hands
-👭two_women_holding_hands 👰bride_with_veil 👱blond-haired_person 👲man_with_Chinese_cap 💤zzz 💻laptop_computer 🔫pistol
-🕴man_in_suit_levitating 😡pouting_face 😵dizzy_face 😸grinning_cat_face_with_smiling_eyes 😹cat_face_with_tears_of_joy
-😺grinning_cat_face 😻smiling_cat_face_with_heart-eyes 😼cat_face_with_wry_smile 😽kissing_cat_face 😾pouting_cat_face
-😿crying_cat_face 🙀weary_cat_face 🤖robot_face 🤗hugging_face 🤵man_in_tuxedo 🥰smiling_face_with_3_hearts 🦁lion_face
-🦄unicorn_face 🦊fox_face 🦯probing_cane 🧑adult 🧓older_adult 🧔bearded_person 🧩jigsaw
-""".split()
-REPEATED = re.compile(r"([^a-zA-Z0-9])\1{3,}")
-LONG_WORD = re.compile(r"(?<!\S)(\S{400,500}[a-zA-Z0-9]|\S{500})\S+")
-
-
-def pretrained_emoji_names(vocabulary):
-    """Return a function from a character to what BERTweet's pretraining put in its place: an emoji's :name:, or itself.
-
-    vocabulary holds the words of the tokenizer. Of the names that emoji 0.6 and the installed version give, and the
-    character itself, the first that is a word is taken. Where none is, it is emoji 0.6's, in pieces; an emoji of after 2019,
-    which 0.6 would leave for an unknown token, has its new name in pieces, which say more. Flags are two letters here, and
-    skin tones and joined emoji their parts, since the tokenizer asks for one character at a time.
-    """
-    names = {entry[0]: f":{entry[1:]}:" for entry in EMOJI_06}
-    names |= {chr(0x1F1E6 + row): f":regional_indicator_symbol_letter_{letter}:"
-              for row, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}
-
-    import emoji  # needed for BERTweet alone
-
-    @functools.cache
-    def name(character):
-        new = emoji.demojize(character)
-        candidates = names.get(character, new), new, character
-        return next((candidate for candidate in candidates if candidate in vocabulary), candidates[0])
-
-    return name
-
-
-def cut(text, max_length):
-    """Return the text without what is too far back to be among BERTweet's first max_length tokens.
-
-    The tokenizer's expressions for links take a time that grows with the square of a word's length (56 s for "a." 8,000
-    times), so a word is held to 500 characters, ending in a letter or digit since a link does not end in a full stop, and
-    the text to 32 a token and 1,000 more. Runs of one sign become three, as the tokenizer itself makes them, so that they
-    use nothing up. A text of up to 500 characters stays as it is.
-    """
-    if len(text) <= 500:
-        return text
-    text = LONG_WORD.sub(r"\1", REPEATED.sub(r"\1\1\1", text[:10**6]))
-    return text[:1000 + 32 * max_length]
 
 
 # Files
