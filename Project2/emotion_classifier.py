@@ -367,6 +367,12 @@ def load_base(name, model_id, folder, classes):
     return model, tokenizer, settings
 
 
+def new_head(config, classes):
+    """Give a configuration the classes of a new head, in place of those that another task left."""
+    config.id2label = dict(enumerate(classes.values()))  # num_labels follows it
+    config.label2id = {name: number for number, name in config.id2label.items()}
+
+
 def settle_head(model, report, old_labels, folder):
     """Keep the head that a base folder brings only where it is of the very same classes; else put a new one there.
 
@@ -387,22 +393,6 @@ def settle_head(model, report, old_labels, folder):
             setattr(model, name, part)
 
 
-def new_head(config, classes):
-    """Give a configuration the classes of a new head, in place of those that another task left."""
-    config.id2label = dict(enumerate(classes.values()))  # num_labels follows it
-    config.label2id = {name: number for number, name in config.id2label.items()}
-
-
-def describe_family(config, tokenizer):
-    """Return (family, normalisation) of a model, known by its architecture and its tokenizer.
-
-    Of the RoBERTa models, CardiffRoBERTa is the one for tweets; the others do not mind its @user and http.
-    """
-    if "Bertweet" in type(tokenizer).__name__:
-        return "bertweet", "bertweet"
-    return config.model_type, "user_http" if config.model_type == "roberta" else "none"
-
-
 def most_tokens(model, limit):
     """Return how many tokens of a text a model is given: `limit`, or what it has positions for."""
     tables = [part for name, part in model.named_modules() if name.endswith("position_embeddings")]
@@ -413,9 +403,14 @@ def most_tokens(model, limit):
     return min(limit, tables[0].num_embeddings - (0 if padding is None else padding + 1))
 
 
-def linear_layers(model):
-    """Return {name: module} of a network's linear layers, quantised or not."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+def describe_family(config, tokenizer):
+    """Return (family, normalisation) of a model, known by its architecture and its tokenizer.
+
+    Of the RoBERTa models, CardiffRoBERTa is the one for tweets; the others do not mind its @user and http.
+    """
+    if "Bertweet" in type(tokenizer).__name__:
+        return "bertweet", "bertweet"
+    return config.model_type, "user_http" if config.model_type == "roberta" else "none"
 
 
 def read_first_token(model):
@@ -444,6 +439,11 @@ def first_token(layer, hidden_states, attention_mask=None, *_, **__):
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min) if mask.dtype == torch.bool else scores + mask
     context = attention.dropout(scores.softmax(3)).to(value.dtype) @ value
     return layer.feed_forward_chunk(layer.attention.output(context.transpose(1, 2).flatten(2), first))
+
+
+def linear_layers(model):
+    """Return {name: module} of a network's linear layers, quantised or not."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
 
 
 def precision_of(device, family):
@@ -827,14 +827,12 @@ def scores(labels, logits):
     return float(loss), float(accuracy_score(labels, predicted)), float(macro_f1)
 
 
-def measure(model, tokenizer, texts, labels, settings, folder, logits=None):
+def measure(model, tokenizer, texts, labels, settings, folder, logits):
     """Return what a model does on labelled texts, and what it costs: a dict that JSON takes.
 
-    logits: those of `texts`, if they are known. Latencies are seconds from raw texts to logits,
+    logits: those of `texts`, float32 (texts, classes). Latencies are seconds from raw texts to logits,
     bytes those of the folder on disk, peak memory that of this process so far.
     """
-    if logits is None:
-        logits = predict_logits(model, tokenizer, texts, settings)
     _, accuracy, macro_f1 = scores(labels, logits)
     predicted, numbers = logits.argmax(1), range(len(settings["names"]))
     report = classification_report(labels, predicted, labels=numbers, output_dict=True, zero_division=0)
@@ -1526,6 +1524,38 @@ def check_quantized(model, path):
 # ONNX
 
 
+def write_onnx(model, variant, folder):
+    """Write a network to `folder` as onnx_int8, small or tiny; return it as it will be loaded.
+
+    onnx_int8 lies where the hub and transformers.js look for it. The weights of the other two have fewer values, word
+    embeddings the fewest, and are packed with xz; the kernels are those of INT8, so that what is saved costs no speed.
+    """
+    path = os.path.join(folder, ONNX_FILES["onnx_int8"])
+    os.makedirs(os.path.dirname(path))
+    most = {"onnx_int8": 8.0, "small": SMALL_BITS, "tiny": TINY_BITS}[variant]
+    quantize_onnx(model, path, lambda name: most - EMBEDDING_BITS * ("embedding" in name and most < 8))
+    if variant == "onnx_int8":
+        return OnnxClassifier(path, model.config)
+    graph = read_file(path)
+    shutil.rmtree(os.path.dirname(path))
+    with lzma.open(os.path.join(folder, "model.onnx.xz"), "wb", filters=XZ_FILTERS) as file:
+        file.write(graph)
+    return OnnxClassifier(graph, model.config)
+
+
+def quantize_onnx(model, path, bits=lambda name: 8.0):
+    """Write a network to `path` as an ONNX graph with INT8 weights; bits: as `quantize_in_rows` takes it."""
+    import onnx
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+    with tempfile.TemporaryDirectory() as folder:
+        whole, plain = (os.path.join(folder, f"{name}.onnx") for name in ("whole", "plain"))
+        export_onnx(model, whole)
+        quant_pre_process(whole, plain, skip_symbolic_shape=True)  # else weights that layers share are not seen as such
+        graph = onnx.load(plain)
+    quantize_in_rows(graph, bits)
+    onnx.save(graph, path)
+
+
 def export_onnx(model, path):
     """Write a float32 classifier to `path` as an ONNX graph: input_ids, attention_mask (texts, tokens) to logits.
 
@@ -1570,38 +1600,6 @@ def example(network, texts, tokens):
     if texts > 1:
         input_ids[-1, -2:], attention_mask[-1, -2:] = network.config.pad_token_id or 0, 0
     return input_ids, attention_mask
-
-
-def write_onnx(model, variant, folder):
-    """Write a network to `folder` as onnx_int8, small or tiny; return it as it will be loaded.
-
-    onnx_int8 lies where the hub and transformers.js look for it. The weights of the other two have fewer values, word
-    embeddings the fewest, and are packed with xz; the kernels are those of INT8, so that what is saved costs no speed.
-    """
-    path = os.path.join(folder, ONNX_FILES["onnx_int8"])
-    os.makedirs(os.path.dirname(path))
-    most = {"onnx_int8": 8.0, "small": SMALL_BITS, "tiny": TINY_BITS}[variant]
-    quantize_onnx(model, path, lambda name: most - EMBEDDING_BITS * ("embedding" in name and most < 8))
-    if variant == "onnx_int8":
-        return OnnxClassifier(path, model.config)
-    graph = read_file(path)
-    shutil.rmtree(os.path.dirname(path))
-    with lzma.open(os.path.join(folder, "model.onnx.xz"), "wb", filters=XZ_FILTERS) as file:
-        file.write(graph)
-    return OnnxClassifier(graph, model.config)
-
-
-def quantize_onnx(model, path, bits=lambda name: 8.0):
-    """Write a network to `path` as an ONNX graph with INT8 weights; bits: as `quantize_in_rows` takes it."""
-    import onnx
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-    with tempfile.TemporaryDirectory() as folder:
-        whole, plain = (os.path.join(folder, f"{name}.onnx") for name in ("whole", "plain"))
-        export_onnx(model, whole)
-        quant_pre_process(whole, plain, skip_symbolic_shape=True)  # else weights that layers share are not seen as such
-        graph = onnx.load(plain)
-    quantize_in_rows(graph, bits)
-    onnx.save(graph, path)
 
 
 def quantize_in_rows(graph, bits):
@@ -1975,7 +1973,8 @@ def save_model(model, tokenizer, settings, data, history):
         save_settings(folder, settings)
         loaded, tokenizer, _ = load_to_serve(folder)
         check_in_fresh_process(folder, loaded, tokenizer, settings, data.val_texts)
-        figures = measure(loaded, tokenizer, data.val_texts, data.val_labels, settings, folder)
+        logits = predict_logits(loaded, tokenizer, data.val_texts, settings)
+        figures = measure(loaded, tokenizer, data.val_texts, data.val_labels, settings, folder, logits)
         kept = {key: figures[key] for key in ("rows", "accuracy", "macro_f1", "precision")}
         save_settings(folder, {**settings, "metrics": kept})
         pathlib.Path(folder, "README.md").write_text(model_card(settings, figures), encoding="utf-8")
@@ -2236,6 +2235,71 @@ def check_settings(folder, settings, config):
     return settings
 
 
+def load_tokenizer(view, config):
+    """Return the tokenizer of a view; BERTweet's with its own tweet normalisation switched on.
+
+    Raises InputError where there is no vocabulary, or one of more tokens than the model has embeddings.
+    """
+    if not VOCABULARIES & set(os.listdir(view)):
+        raise InputError(f"it has no tokenizer; one of {', '.join(sorted(VOCABULARIES))} is needed")
+    name = read_json(view, "tokenizer_config.json").get("tokenizer_class", "")
+    options = {"local_files_only": True, "trust_remote_code": False}
+    if "Bertweet" in name:
+        if importlib.util.find_spec("emoji") is None:
+            raise InputError("BERTweet's normalisation needs the package emoji; run python3 -m pip install emoji")
+        tokenizer = transformers.BertweetTokenizer.from_pretrained(view, normalization=True, **options)
+        with open(os.path.join(view, "bpe.codes"), encoding="utf-8") as file:  # transformers 5.24 writes pairs, and reads
+            merges = [tuple(line.split()[:2]) for line in file]  # pairs with a count: it would lose the second halves
+        tokenizer.bpe_ranks = {pair: rank for rank, pair in enumerate(merges)}
+        tokenizer.demojizer = pretrained_emoji_names(tokenizer.get_vocab())
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(view, config=config, **options)
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= config.vocab_size:
+        raise InputError(f"its tokenizer gives token numbers up to {largest}, its model has embeddings for "
+                         f"{config.vocab_size}; they are not of one model")
+    return tokenizer
+
+
+# What BERTweet's pretraining called these emoji (emoji 0.6.0 did) and emoji 2 calls otherwise. Its aliases will not do:
+# 31 of these names are no alias, and 21 aliases were the name of another emoji, as :pouting_face: that it gives 🙎 for 😡.
+EMOJI_06 = {sign: unicodedata.name(sign).lower().replace(" ", "_") for sign in (  # these names are Unicode's too
+    *"☑✅✔✖➕➖➗⭐⭕🎯🐸🐹🐺🐻🐼👫👬👭👰🔫😡😵😸😹😼😾😿🙀🤖🤗🤵🦁🦄🦊🦯🧑🧓🧔", *map(chr, range(0x1F1E6, 0x1F200)))}
+EMOJI_06 |= {entry[0]: entry[1:] for entry in """
+❓question_mark ❗exclamation_mark ❣heavy_heart_exclamation 🎒school_backpack 🏼medium_light_skin_tone
+🏾medium_dark_skin_tone 👱blond-haired_person 👲man_with_Chinese_cap 💤zzz 💻laptop_computer 🕴man_in_suit_levitating
+😺grinning_cat_face 😻smiling_cat_face_with_heart-eyes 😽kissing_cat_face 🥰smiling_face_with_3_hearts 🧩jigsaw
+""".split()}
+
+
+def pretrained_emoji_names(vocabulary):
+    """Return a function from a character to what BERTweet's pretraining put in its place: an emoji's :name:, or itself.
+
+    vocabulary holds the words of the tokenizer. Of the names that emoji 0.6 and the installed version give, and the
+    character itself, the first that is a word is taken. Where none is, it is emoji 0.6's, in pieces; an emoji of after 2019,
+    which 0.6 would leave for an unknown token, has its new name in pieces, which say more. Flags are two letters here, and
+    skin tones and joined emoji their parts, since the tokenizer asks for one character at a time.
+    """
+    import emoji  # needed for BERTweet alone
+
+    @functools.cache
+    def name(character):
+        new = emoji.demojize(character)
+        old = f":{EMOJI_06[character]}:" if character in EMOJI_06 else new
+        candidates = old, new, character
+        return next((candidate for candidate in candidates if candidate in vocabulary), candidates[0])
+
+    return name
+
+
+def load_network(view, config, **options):
+    """Return (model, report) of a classifier in float32; the report names missing, unexpected, mismatched weights."""
+    model, report = AutoModelForSequenceClassification.from_pretrained(
+        view, config=config, **{"dtype": torch.float32, "local_files_only": True, "trust_remote_code": False,
+                                "output_loading_info": True, "ignore_mismatched_sizes": True, **options})
+    return read_first_token(model), report
+
+
 def load_variant(folder, view, config, variant):
     """Return the model of a folder (and its view) that compress wrote, ready to predict; nothing is quantised or pruned anew.
 
@@ -2298,71 +2362,6 @@ def load_older(path):
                 "names": names, "normalisation": normalisation, "max_length": longest, "variant": "original",
                 "temperature": 1.0, "biases": [0.0] * classes}
     return read_first_token(model).to(PartialState().device).eval(), tokenizer, settings
-
-
-def load_network(view, config, **options):
-    """Return (model, report) of a classifier in float32; the report names missing, unexpected, mismatched weights."""
-    model, report = AutoModelForSequenceClassification.from_pretrained(
-        view, config=config, **{"dtype": torch.float32, "local_files_only": True, "trust_remote_code": False,
-                                "output_loading_info": True, "ignore_mismatched_sizes": True, **options})
-    return read_first_token(model), report
-
-
-def load_tokenizer(view, config):
-    """Return the tokenizer of a view; BERTweet's with its own tweet normalisation switched on.
-
-    Raises InputError where there is no vocabulary, or one of more tokens than the model has embeddings.
-    """
-    if not VOCABULARIES & set(os.listdir(view)):
-        raise InputError(f"it has no tokenizer; one of {', '.join(sorted(VOCABULARIES))} is needed")
-    name = read_json(view, "tokenizer_config.json").get("tokenizer_class", "")
-    options = {"local_files_only": True, "trust_remote_code": False}
-    if "Bertweet" in name:
-        if importlib.util.find_spec("emoji") is None:
-            raise InputError("BERTweet's normalisation needs the package emoji; run python3 -m pip install emoji")
-        tokenizer = transformers.BertweetTokenizer.from_pretrained(view, normalization=True, **options)
-        with open(os.path.join(view, "bpe.codes"), encoding="utf-8") as file:  # transformers 5.24 writes pairs, and reads
-            merges = [tuple(line.split()[:2]) for line in file]  # pairs with a count: it would lose the second halves
-        tokenizer.bpe_ranks = {pair: rank for rank, pair in enumerate(merges)}
-        tokenizer.demojizer = pretrained_emoji_names(tokenizer.get_vocab())
-    else:
-        tokenizer = AutoTokenizer.from_pretrained(view, config=config, **options)
-    largest = max(tokenizer.get_vocab().values())
-    if largest >= config.vocab_size:
-        raise InputError(f"its tokenizer gives token numbers up to {largest}, its model has embeddings for "
-                         f"{config.vocab_size}; they are not of one model")
-    return tokenizer
-
-
-# What BERTweet's pretraining called these emoji (emoji 0.6.0 did) and emoji 2 calls otherwise. Its aliases will not do:
-# 31 of these names are no alias, and 21 aliases were the name of another emoji, as :pouting_face: that it gives 🙎 for 😡.
-EMOJI_06 = {sign: unicodedata.name(sign).lower().replace(" ", "_") for sign in (  # these names are Unicode's too
-    *"☑✅✔✖➕➖➗⭐⭕🎯🐸🐹🐺🐻🐼👫👬👭👰🔫😡😵😸😹😼😾😿🙀🤖🤗🤵🦁🦄🦊🦯🧑🧓🧔", *map(chr, range(0x1F1E6, 0x1F200)))}
-EMOJI_06 |= {entry[0]: entry[1:] for entry in """
-❓question_mark ❗exclamation_mark ❣heavy_heart_exclamation 🎒school_backpack 🏼medium_light_skin_tone
-🏾medium_dark_skin_tone 👱blond-haired_person 👲man_with_Chinese_cap 💤zzz 💻laptop_computer 🕴man_in_suit_levitating
-😺grinning_cat_face 😻smiling_cat_face_with_heart-eyes 😽kissing_cat_face 🥰smiling_face_with_3_hearts 🧩jigsaw
-""".split()}
-
-
-def pretrained_emoji_names(vocabulary):
-    """Return a function from a character to what BERTweet's pretraining put in its place: an emoji's :name:, or itself.
-
-    vocabulary holds the words of the tokenizer. Of the names that emoji 0.6 and the installed version give, and the
-    character itself, the first that is a word is taken. Where none is, it is emoji 0.6's, in pieces; an emoji of after 2019,
-    which 0.6 would leave for an unknown token, has its new name in pieces, which say more. Flags are two letters here, and
-    skin tones and joined emoji their parts, since the tokenizer asks for one character at a time.
-    """
-    import emoji  # needed for BERTweet alone
-
-    @functools.cache
-    def name(character):
-        new = emoji.demojize(character)
-        old = f":{EMOJI_06[character]}:" if character in EMOJI_06 else new
-        candidates = old, new, character
-        return next((candidate for candidate in candidates if candidate in vocabulary), candidates[0])
-
-    return name
 
 
 # Pictures
