@@ -228,25 +228,12 @@ def grid_settings():
             for units in (128, 256) for dropout in (0.2, 0.3) for rate in (1e-3, 5e-4, 1e-4, 5e-5)]
 
 
-def set_up_devices():
-    """Return the strategy for the devices that are there; mixed precision on a GPU that has it."""
-    keras.utils.set_random_seed(SEED)
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    capable = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) >= (7, 0) for gpu in gpus]
-    if gpus and all(capable):
-        keras.mixed_precision.set_global_policy("mixed_float16")
-    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
-
-
 # Text
 
 # Characters that are left out: i'm and i’m are im, a joined emoji its parts
 JOINERS = "'’‘‛ʼ′`´\u00ad\u200b\u200c\u200d\u2060\ufe0e\ufe0f🏻🏼🏽🏾🏿"
 MARKS = "!?()"  # are words of their own where they stand in training texts, as symbols (emoji) are
 ALPHABET = "".join(filter(str.isalnum, map(chr, range(0x530))))  # Latin, Greek, Cyrillic: letters without any training
-FACTOR, INVERSE, BITS = 0x9E3779B97F4A7C15, pow(0x9E3779B97F4A7C15, -1, 2**64), 2**64  # of `fingerprint`
 
 
 class Characters(dict):
@@ -311,55 +298,6 @@ def is_letter(character):
     return character.isalnum() or unicodedata.category(character)[0] == "M" and not "\u0300" <= character <= "\u036f"
 
 
-def fingerprint(word, characters):
-    """Return the int64 that stands for a word in the saved model: its polynomial in FACTOR, modulo 2**64.
-
-    characters: {character: its number}. Keras's own layers cannot put a word together from characters, but sums and products
-    can (rolling hash; Karp and Rabin 1987).
-    """
-    total = 0
-    for character in reversed(word):
-        total = (total + characters[character]) * FACTOR % BITS
-    return total - BITS * (total >= BITS // 2)
-
-
-def text_layers(vocabulary):
-    """Return a Keras model of strings (texts,) to word numbers int64 (texts, words), as Vocabulary.encode gives them.
-
-    It holds Keras's own layers and operations alone, with all words in its configuration, so that Keras loads it in safe mode
-    without this script. The characters of all texts are one row here, with -1 before each text.
-    """
-    numbers = {character: number for number, character in enumerate(vocabulary.characters, 2)}
-    capital, small = 2 + len(JOINERS), 2 + len(JOINERS) + len(vocabulary.capitals)
-    mark = small + len(vocabulary.letters)
-    factor, inverse = (number - BITS * (number >= BITS // 2) for number in (FACTOR, INVERSE))
-    text = keras.Input((), dtype="string", name="text")
-    split = layers.TextVectorization(standardize=None, split="character", vocabulary=vocabulary.characters, name="characters")
-    grid = ops.pad(ops.cast(split(text), "int64"), ((0, 0), (1, 0)), constant_values=-1)
-    flat = ops.reshape(grid, (-1,))
-    flat = ops.take(flat, ops.nonzero((flat < 0) | ops.equal(flat, 1) | (flat >= capital))[0])  # no padding, no joiners
-    row = ops.cumsum(ops.cast(flat < 0, "int64")) - 1
-    flat = ops.where((flat >= capital) & (flat < small), flat + len(vocabulary.capitals), flat)
-    in_word, is_mark = flat >= small, flat >= mark
-    letter = in_word & ops.logical_not(is_mark)
-    after_letter, before_letter = ops.pad(letter, ((1, 0),))[:-1, ...], ops.pad(letter, ((0, 1),))[1:, ...]
-    first = ops.nonzero(in_word & (is_mark | ops.logical_not(after_letter)))[0]  # of each word
-    last = ops.nonzero(in_word & (is_mark | ops.logical_not(before_letter)))[0]
-    ones = ops.ones_like(flat)
-    power = ops.cumprod(ops.where(in_word, ones * factor, ones))  # int64, which wraps around
-    back = ops.cumprod(ops.where(in_word, ones * inverse, ones))
-    sums = ops.cumsum(flat * power)
-    sums = ops.take(sums, last) - ops.take(sums, first) + ops.take(flat * power, first)
-    words = sums * ops.take(back, first) * factor  # as if each word had begun at power 1
-    known = [fingerprint(word, numbers) for word in vocabulary.words]
-    lookup = layers.IntegerLookup(vocabulary=known, mask_token=None, oov_token=-1, name="words")
-    row = ops.take(row, first)
-    column = ops.cumsum(ops.ones_like(row)) - 1 - ops.cast(ops.searchsorted(row, row), "int64")
-    grid = ops.scatter_update(grid * 0, ops.stack([row, column], axis=1), ops.cast(lookup(words), "int64") + 1)[:, :MAX_WORDS]
-    used = ops.nonzero(ops.any(grid > 0, axis=0))[0]
-    return keras.Model(text, ops.take(grid, used, axis=1), name="text_to_words")
-
-
 # Model
 
 
@@ -382,22 +320,29 @@ def build_model(matrix, classes, units, dropout, dense_units=0):
     return keras.Model(tokens, probabilities)
 
 
-def freeze_thaw(model, data, rate, epochs, name, report=None, checkpoint=None):
-    """Warm up with the embedding frozen, then train everything at a rate of its own; return the history.
-
-    The new layers learn first, so that their early, random gradients do not spoil the pretrained embedding (gradual
-    unfreezing; Howard and Ruder 2018, arXiv:1801.06146).
-    """
-    embedding = model.get_layer("embedding")
-    embedding.trainable = not USE_GLOVE
-    history = []
-    if WARM_UP_EPOCHS:
-        history = fit(model, data, LEARNING_RATE, WARM_UP_EPOCHS, f"{name}, frozen", checkpoint=checkpoint, r_drop=R_DROP)
-    embedding.trainable = True
-    return history + fit(model, data, rate, epochs, f"{name}, thawed", report, checkpoint, R_DROP)
-
-
 # Training
+
+
+def set_up_devices():
+    """Return the strategy for the devices that are there; mixed precision on a GPU that has it."""
+    keras.utils.set_random_seed(SEED)
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    capable = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) >= (7, 0) for gpu in gpus]
+    if gpus and all(capable):
+        keras.mixed_precision.set_global_policy("mixed_float16")
+    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+
+
+def most_epochs(texts, given, usual):
+    """Return the most epochs of a training: those given, else the usual number, or as many as make 200 steps for each of these."""
+    return given or max(usual, -(-200 * usual * BATCH_SIZE // len(texts)))
+
+
+def learning_rate_schedule(rate, steps):
+    """Return a rate that falls in a line to a fiftieth over `steps`."""
+    return keras.optimizers.schedules.PolynomialDecay(rate, steps, end_learning_rate=rate / 50)
 
 
 def batches(sequences, batch_size, shuffle=None):
@@ -414,18 +359,6 @@ def batches(sequences, batch_size, shuffle=None):
     if shuffle is not None:
         shuffle.shuffle(groups)
     return groups
-
-
-def pad(sequences, rows):
-    """Return the texts of these rows, padded right with 0 to the longest: int32 (rows, length).
-
-    A text without a word is one unknown word, since cuDNN takes no text that is padding alone.
-    """
-    tokens = np.zeros((len(rows), max(1, max(len(sequences[row]) for row in rows))), np.int32)
-    for place, row in enumerate(rows):
-        tokens[place, :len(sequences[row])] = sequences[row]
-    tokens[:, 0] = np.maximum(tokens[:, 0], 1)
-    return tokens
 
 
 def training_batches(sequences, labels, classes, first_epoch=0, times=1):
@@ -465,14 +398,46 @@ def loss(targets, probabilities, r_drop=0.0):
     return error
 
 
-def most_epochs(texts, given, usual):
-    """Return the most epochs of a training: those given, else the usual number, or as many as make 200 steps for each of these."""
-    return given or max(usual, -(-200 * usual * BATCH_SIZE // len(texts)))
+def fit(model, data, rate, epochs, name, report=None, checkpoint=None, r_drop=0.0):
+    """Train `model` in place and leave it at its best epoch; returns the history of the epochs.
+
+    data: Encoded; r_drop: see `loss`. Label smoothing (Szegedy et al. 2016, arXiv:1512.00567), AdamW, a falling rate, and an
+    exponential moving average of the weights, which is what is evaluated and kept. With a checkpoint a stage that was killed
+    goes on after its last whole epoch, with the weights that it would have had.
+    """
+    classes, steps = model.output_shape[-1], -(-len(data.train) // BATCH_SIZE)
+    with model.distribute_strategy.scope():
+        optimizer = keras.optimizers.Adam(learning_rate_schedule(rate, epochs * steps), weight_decay=WEIGHT_DECAY or None,
+                                          clipnorm=1.0, use_ema=True, ema_momentum=EMA_MOMENTUM)  # AdamW, where it decays
+        # Ten steps a call from Python; a loop of steps over several devices fails in TensorFlow 2.21
+        at_once = 1 if model.distribute_strategy.num_replicas_in_sync > 1 else 10
+        model.compile(optimizer, functools.partial(loss, r_drop=r_drop), steps_per_execution=at_once)
+        optimizer.build(model.trainable_variables)
+    stage = Stage(data, name, epochs, report, checkpoint)
+    stage.set_model(model)
+    if checkpoint:
+        checkpoint.restore(stage)
+    if not stage.ended:
+        dataset = training_batches(data.train, data.train_labels, classes, len(stage.history), 2 if r_drop else 1)
+        verbose = 1 if sys.stderr.isatty() and sys.stdout.isatty() else 0
+        model.fit(dataset, initial_epoch=len(stage.history), epochs=epochs, verbose=verbose, shuffle=False, callbacks=[stage])
+    write_all(model.trainable_variables, stage.weights)
+    return stage.history
 
 
-def learning_rate_schedule(rate, steps):
-    """Return a rate that falls in a line to a fiftieth over `steps`."""
-    return keras.optimizers.schedules.PolynomialDecay(rate, steps, end_learning_rate=rate / 50)
+def freeze_thaw(model, data, rate, epochs, name, report=None, checkpoint=None):
+    """Warm up with the embedding frozen, then train everything at a rate of its own; return the history.
+
+    The new layers learn first, so that their early, random gradients do not spoil the pretrained embedding (gradual
+    unfreezing; Howard and Ruder 2018, arXiv:1801.06146).
+    """
+    embedding = model.get_layer("embedding")
+    embedding.trainable = not USE_GLOVE
+    history = []
+    if WARM_UP_EPOCHS:
+        history = fit(model, data, LEARNING_RATE, WARM_UP_EPOCHS, f"{name}, frozen", checkpoint=checkpoint, r_drop=R_DROP)
+    embedding.trainable = True
+    return history + fit(model, data, rate, epochs, f"{name}, thawed", report, checkpoint, R_DROP)
 
 
 class Stage(keras.callbacks.Callback):
@@ -532,105 +497,6 @@ def write_all(variables, values):
         variable.assign(value)
 
 
-def fit(model, data, rate, epochs, name, report=None, checkpoint=None, r_drop=0.0):
-    """Train `model` in place and leave it at its best epoch; returns the history of the epochs.
-
-    data: Encoded; r_drop: see `loss`. Label smoothing (Szegedy et al. 2016, arXiv:1512.00567), AdamW, a falling rate, and an
-    exponential moving average of the weights, which is what is evaluated and kept. With a checkpoint a stage that was killed
-    goes on after its last whole epoch, with the weights that it would have had.
-    """
-    classes, steps = model.output_shape[-1], -(-len(data.train) // BATCH_SIZE)
-    with model.distribute_strategy.scope():
-        optimizer = keras.optimizers.Adam(learning_rate_schedule(rate, epochs * steps), weight_decay=WEIGHT_DECAY or None,
-                                          clipnorm=1.0, use_ema=True, ema_momentum=EMA_MOMENTUM)  # AdamW, where it decays
-        # Ten steps a call from Python; a loop of steps over several devices fails in TensorFlow 2.21
-        at_once = 1 if model.distribute_strategy.num_replicas_in_sync > 1 else 10
-        model.compile(optimizer, functools.partial(loss, r_drop=r_drop), steps_per_execution=at_once)
-        optimizer.build(model.trainable_variables)
-    stage = Stage(data, name, epochs, report, checkpoint)
-    stage.set_model(model)
-    if checkpoint:
-        checkpoint.restore(stage)
-    if not stage.ended:
-        dataset = training_batches(data.train, data.train_labels, classes, len(stage.history), 2 if r_drop else 1)
-        verbose = 1 if sys.stderr.isatty() and sys.stdout.isatty() else 0
-        model.fit(dataset, initial_epoch=len(stage.history), epochs=epochs, verbose=verbose, shuffle=False, callbacks=[stage])
-    write_all(model.trainable_variables, stage.weights)
-    return stage.history
-
-
-class Checkpoint:
-    """A file that holds where a training stands: all its stages, so that a run that was killed goes on.
-
-    identity: hash of all that the result depends on; a file of another training is not used. Raises InputError where the file
-    is damaged.
-    """
-
-    def __init__(self, path, identity):
-        self.path, self.identity, self.stages = path, identity, {}
-        if not RESUME or not os.path.isfile(path):
-            return
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                state = json.loads(file["state"].tobytes())
-                arrays = {name: file[name] for name in file.files}
-                stages = {name: (stage, *([arrays[f"{name}/{kind}/{place}"] for place in range(stage[kind])]
-                                          for kind in ("weights", "moving"))) for name, stage in state["stages"].items()}
-        except Exception as error:  # zip, numpy and JSON each raise what is theirs
-            raise InputError(f"{path} is damaged ({one_line(error)}); set RESUME to False to start anew") from error
-        if state["identity"] == identity:
-            self.stages = stages
-            print(f"going on with a training that was stopped after epoch {sum(len(stage[0]['history']) for stage in stages.values())}")
-        else:
-            print(f"note: {path} is of a training with other data or settings; this one starts anew")
-
-    def save(self, stage):
-        """Write the file anew with this stage as it stands."""
-        moving = [] if stage.ended else read_all(stage.moving())
-        self.stages[stage.name] = ({"history": stage.history, "best": stage.best, "weights": len(stage.weights),
-                                    "moving": len(moving)}, stage.weights, moving)
-        state = {"identity": self.identity, "stages": {name: parts[0] for name, parts in self.stages.items()}}
-        arrays = {f"{name}/{kind}/{place}": array for name, parts in self.stages.items()
-                  for kind, values in zip(("weights", "moving"), parts[1:]) for place, array in enumerate(values)}
-        buffer = io.BytesIO()
-        np.savez(buffer, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)
-        save_all({self.path: buffer.getvalue()})
-
-    def restore(self, stage):
-        """Set a stage, its model and its optimizer to where they were saved."""
-        if stage.name in self.stages:
-            saved, stage.weights, moving = self.stages[stage.name]
-            stage.history, stage.best = saved["history"], saved["best"]
-            if moving:
-                write_all(stage.moving(), moving)
-
-    def remove(self):
-        """Remove the file, which has done its work."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
-
-
-def hash_of(data, matrix):
-    """Return the sha256 of the data and the vectors that a training reads."""
-    digest = hashlib.sha256(json.dumps([data.classes, data.train_texts, data.train_labels.tolist(), data.val_texts,
-                                        data.val_labels.tolist()]).encode())
-    digest.update(matrix.tobytes())
-    return digest.hexdigest()
-
-
-def identity_of(data, matrix):
-    """Return what a training's result depends on, as text: data, vectors, settings, versions, devices."""
-    devices = len(tf.config.list_physical_devices("GPU"))
-    return json.dumps([hash_of(data, matrix), training_settings(), tf.__version__, keras.__version__, devices])
-
-
-def training_settings():
-    """Return {name: value} of the constants that a training's result depends on."""
-    passing = ("RESUME", "GLOVE_PATH", "GLOVE_KAGGLE", "GLOVE_URL")  # what was read of the vectors counts, not from where
-    return {name: constant.value for name, constant in read_constants().items()
-            if constant.group in ("Vectors", "Text", "Model", "Training") and name not in passing}
-
-
 def seconds_of(history):
     """Return the seconds that all epochs took, their evaluation included."""
     return sum(entry["seconds"] + entry["evaluation_seconds"] for entry in history)
@@ -645,6 +511,18 @@ def predict_tokens(model, sequences, batch_size=256):
     for rows in batches(sequences, batch_size):
         probabilities[rows] = as_graph(model)(pad(sequences, rows)).numpy()
     return probabilities
+
+
+def pad(sequences, rows):
+    """Return the texts of these rows, padded right with 0 to the longest: int32 (rows, length).
+
+    A text without a word is one unknown word, since cuDNN takes no text that is padding alone.
+    """
+    tokens = np.zeros((len(rows), max(1, max(len(sequences[row]) for row in rows))), np.int32)
+    for place, row in enumerate(rows):
+        tokens[place, :len(sequences[row])] = sequences[row]
+    tokens[:, 0] = np.maximum(tokens[:, 0], 1)
+    return tokens
 
 
 def as_graph(model):
@@ -666,17 +544,6 @@ def scores(labels, probabilities):
     return float(error), float(accuracy_score(labels, predicted)), float(macro_f1)
 
 
-def calibration_error(labels, probabilities, bins=15):
-    """Return the expected calibration error: by how much confidence and accuracy differ, a mean over equal bins of confidence.
-
-    Naeini et al. 2015, "Obtaining well calibrated probabilities using Bayesian binning".
-    """
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    apart = np.bincount(place, right, bins) - np.bincount(place, confidence, bins)  # texts times what differs, a bin
-    return float(np.abs(apart).sum() / len(labels))
-
-
 def calibrate(model, probabilities, labels):
     """Divide the model's logits by the temperature under which these labels are likeliest; return the temperature.
 
@@ -692,6 +559,17 @@ def calibrate(model, probabilities, labels):
     layer = model.layers[-1]
     layer.set_weights([weights / temperature for weights in layer.get_weights()])
     return float(temperature)
+
+
+def calibration_error(labels, probabilities, bins=15):
+    """Return the expected calibration error: by how much confidence and accuracy differ, a mean over equal bins of confidence.
+
+    Naeini et al. 2015, "Obtaining well calibrated probabilities using Bayesian binning".
+    """
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    apart = np.bincount(place, right, bins) - np.bincount(place, confidence, bins)  # texts times what differs, a bin
+    return float(np.abs(apart).sum() / len(labels))
 
 
 def evaluate(probabilities, labels, names, title):
@@ -710,204 +588,7 @@ def evaluate(probabilities, labels, names, title):
             "confusion_matrix": confusion_matrix(labels, predicted, labels=numbers).tolist()}
 
 
-def profile(text_model, texts, history, rows):
-    """Return epoch seconds, training throughput, parameters, peak memory, and seconds from raw texts to probabilities."""
-    times = {}
-    for size in (1, 256):
-        batch = tf.constant((texts * (256 // len(texts) + 1))[:size])
-        as_graph(text_model)(batch)
-        runs = []
-        for _ in range(20 if size == 1 else 5):
-            started = time.perf_counter()
-            as_graph(text_model)(batch)
-            runs.append(time.perf_counter() - started)
-        times[f"latency_seconds_batch_{size}"] = float(np.median(runs))
-    seconds = [entry["seconds"] for entry in history]
-    return {"epoch_seconds": float(np.median(seconds)), "training_texts_per_second": rows / float(np.mean(seconds)),
-            "parameters": int(text_model.count_params()), "peak_memory_bytes": peak_memory(), **times}
-
-
-def peak_memory():
-    """Return the most memory that this process has held, in bytes, or None where the system does not say.
-
-    Linux's getrusage would give that of the process that started this one, where that was more.
-    """
-    try:
-        with open("/proc/self/status", encoding="utf-8") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        import resource
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 # Grid search
-
-
-class Taken(Exception):
-    """A trial that has no setting of its own: another process trains it."""
-
-
-class PatientStorage(optuna.storages.RDBStorage):
-    """A database whose calls are repeated while its server does not answer, for up to STORE_PATIENCE seconds.
-
-    While a trial is trained, a thread of Optuna's notes that its process is alive; a trial whose process was silent for
-    STALE_SECONDS, on whatever machine, fails and is trained anew, but not soon after the server was away.
-    """
-
-    away = told = -math.inf  # when a call last failed, and when one did that was not a heartbeat
-    begun = None  # the trial whose first heartbeat is noted
-
-    def __init__(self, address):
-        arguments = {"timeout": 60} if address.startswith("sqlite") else {}
-        super().__init__(address, {"pool_pre_ping": True, "connect_args": arguments}, grace_period=STALE_SECONDS,
-                         heartbeat_interval=max(1, STALE_SECONDS // 6))
-
-    def __getattribute__(self, name):
-        value = super().__getattribute__(name)
-        return functools.partial(self.patiently, value) if name in STORE_CALLS else value
-
-    def patiently(self, call, *arguments, **options):
-        """Call a method of the storage; while the server is away, again and again."""
-        begun = time.monotonic()
-        while True:
-            try:
-                return call(*arguments, **options)
-            except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
-                cause = error if isinstance(error, sqlalchemy.exc.SQLAlchemyError) else error.__cause__
-                if not isinstance(cause, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)):
-                    raise
-                if time.monotonic() - begun > STORE_PATIENCE:
-                    raise InputError(f"the store {store_name()} did not answer for {STORE_PATIENCE:g} s (STORE_PATIENCE): "
-                                     f"{one_line(cause)}; start the same command again when it does") from error
-                if time.monotonic() - self.told > 60:
-                    print(f"grid: the store does not answer ({one_line(cause)}); waiting for it", flush=True)
-                self.away = self.told = time.monotonic()
-                time.sleep(1)
-
-    def record_heartbeat(self, trial_id):
-        """Note that the process of a trial is alive, and with the first such note that it began."""
-        try:
-            super().record_heartbeat(trial_id)
-            if trial_id != self.begun:
-                super().set_trial_user_attr(trial_id, "begun", True)
-                self.begun = trial_id
-        except optuna.exceptions.UpdateFinishedTrialError:  # it ended before the first note, or was given up for dead
-            pass
-        except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError):
-            self.away = time.monotonic()
-
-    def _get_stale_trial_ids(self, study_id):
-        return [] if time.monotonic() - self.away < STALE_SECONDS else super()._get_stale_trial_ids(study_id)
-
-
-STORE_CALLS = {name for name in vars(optuna.storages.BaseStorage) if not name.startswith("_")}
-STORE_CALLS |= {"_create_new_trial", "_get_trials", "_set_trial_param", "_get_stale_trial_ids"}  # by Optuna's cache
-
-
-def store_address():
-    """Return the path of an SQLite file, or the address of a database, where the search stands."""
-    return STORAGE or os.path.join(output_folder(), "grid.db")
-
-
-def store_name():
-    """Return the store's address for messages, without a password."""
-    address = store_address()
-    return sqlalchemy.make_url(address).set(query={}).render_as_string() if "://" in address else address
-
-
-def readable_address(address):
-    """Whether SQLAlchemy reads an address as it is meant: an @ in a password would leave its end in the host's name."""
-    try:
-        return "@" not in (sqlalchemy.make_url(address).host or "")
-    except (ValueError, sqlalchemy.exc.ArgumentError):
-        return False
-
-
-def open_study(name, settings, searched):
-    """Return the Optuna study of this search; raise InputError where the store cannot be opened or is of another search.
-
-    searched: {what its results depend on: value}.
-    """
-    address = store_address()
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    try:
-        if "://" not in address:
-            os.makedirs(os.path.dirname(os.path.abspath(address)), exist_ok=True)
-            address = f"sqlite:///{os.path.abspath(address)}"
-        elif not readable_address(address):
-            raise InputError("STORAGE cannot be read as a database's address; write postgresql+psycopg://USER:PASSWORD@HOST:PORT"
-                             "/NAME, with %40 for @, %2F for / and %3A for : in the password")
-        for attempt in range(10):
-            try:
-                storage = PatientStorage(address)
-                study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True,
-                                            pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2))
-                break
-            except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError):
-                if attempt == 9:  # before, another process may just be making the same tables
-                    raise
-                time.sleep(random.uniform(0.1, 0.8))
-        searched = {**searched, "grid": settings}
-        known = json.loads(study.user_attrs.get("searched", "null"))
-        other = [] if known is None else sorted(key for key in {*known, *searched} if known.get(key) != searched.get(key))
-        if other:
-            raise InputError(f"the store {store_name()} holds another search, which differs in {', '.join(other)}; set STORAGE "
-                             "to a new one, or delete it")
-        study.set_user_attr("searched", json.dumps(searched))
-    except InputError:
-        raise
-    except Exception as error:  # a driver's own exceptions: no such driver, no such database, no database at all
-        cause = error.__cause__ or error
-        raise InputError(f"cannot open the store {store_name()}: {one_line(cause)}. Set STORAGE to a file or database that can "
-                         "be written (PostgreSQL: postgresql+psycopg://USER@HOST/NAME, with pip install 'psycopg[binary]')") from error
-    return study
-
-
-def searched(data, matrix):
-    """Return {name: value} of what the results of a search depend on; the grid itself is its settings."""
-    return {"the data or the vectors": hash_of(data, matrix), "GRID_EPOCHS": GRID_EPOCHS, **training_settings()}
-
-
-def enqueue_what_is_missing(study, settings):
-    """Enqueue each setting that no trial holds; those whose process died failed, and are trained anew."""
-    held = {trial.user_attrs.get("setting") for trial in study.get_trials(deepcopy=False) if trial.state.name != "FAIL"}
-    for setting in settings:
-        if json.dumps(setting) not in held:
-            study.enqueue_trial(setting, user_attrs={"setting": json.dumps(setting)})
-
-
-def try_setting(trial, settings, train):
-    """Train the setting of a trial; return its best validation macro F1. Raises Taken where it has none of its own.
-
-    Optuna gives a waiting trial to one process only. Two processes that start together may have enqueued a setting twice; the
-    trial of the lower number counts, the other is dropped.
-    """
-    setting = trial.user_attrs.get("setting")
-    same = [other for other in trial.study.get_trials(deepcopy=False) if other.user_attrs.get("setting") == setting
-            and other.number < trial.number and other.state.name != "FAIL"]
-    if setting is None or same:
-        raise Taken
-    setting = json.loads(setting)
-    for key in setting:
-        trial.suggest_categorical(key, sorted({other[key] for other in settings}))
-
-    def report(epoch, macro_f1):
-        trial.report(macro_f1, epoch)
-        if trial.should_prune():
-            raise optuna.TrialPruned
-
-    try:
-        history = train(setting, report)
-    finally:
-        keras.backend.clear_session()
-    best = max(history, key=lambda entry: entry["val_macro_f1"])
-    trial.set_user_attr("val_accuracy", best["val_accuracy"])
-    return best["val_macro_f1"]
 
 
 def search(name, settings, train, searched):
@@ -942,6 +623,47 @@ def search(name, settings, train, searched):
             return study
 
 
+class Taken(Exception):
+    """A trial that has no setting of its own: another process trains it."""
+
+
+def try_setting(trial, settings, train):
+    """Train the setting of a trial; return its best validation macro F1. Raises Taken where it has none of its own.
+
+    Optuna gives a waiting trial to one process only. Two processes that start together may have enqueued a setting twice; the
+    trial of the lower number counts, the other is dropped.
+    """
+    setting = trial.user_attrs.get("setting")
+    same = [other for other in trial.study.get_trials(deepcopy=False) if other.user_attrs.get("setting") == setting
+            and other.number < trial.number and other.state.name != "FAIL"]
+    if setting is None or same:
+        raise Taken
+    setting = json.loads(setting)
+    for key in setting:
+        trial.suggest_categorical(key, sorted({other[key] for other in settings}))
+
+    def report(epoch, macro_f1):
+        trial.report(macro_f1, epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    try:
+        history = train(setting, report)
+    finally:
+        keras.backend.clear_session()
+    best = max(history, key=lambda entry: entry["val_macro_f1"])
+    trial.set_user_attr("val_accuracy", best["val_accuracy"])
+    return best["val_macro_f1"]
+
+
+def enqueue_what_is_missing(study, settings):
+    """Enqueue each setting that no trial holds; those whose process died failed, and are trained anew."""
+    held = {trial.user_attrs.get("setting") for trial in study.get_trials(deepcopy=False) if trial.state.name != "FAIL"}
+    for setting in settings:
+        if json.dumps(setting) not in held:
+            study.enqueue_trial(setting, user_attrs={"setting": json.dumps(setting)})
+
+
 def report_search(study, settings, folder):
     """Print and save the ranked table and a heat map of the first two axes; return the best setting."""
     rows = []
@@ -961,56 +683,6 @@ def report_search(study, settings, folder):
 
 
 # Saving
-
-
-def in_float32(model):
-    """Return a copy of a model that computes in float32, without the optimizer, whose state would be saved too."""
-    bare = keras.Model.from_config(json.loads(json.dumps(model.get_config()).replace("mixed_float16", "float32")))
-    bare.set_weights(model.get_weights())
-    return bare
-
-
-def text_model_of(vocabulary, model):
-    """Return a model of raw strings: a batch of texts in, probabilities (texts, classes) out, computed in float32."""
-    text = keras.Input((), dtype="string", name="text")
-    tokens = ops.pad(text_layers(vocabulary)(text), ((0, 0), (0, 1)))
-    first = ops.maximum(tokens[:, :1], 1)  # a text without a word is one unknown word, as in `pad`
-    tokens = ops.cast(ops.concatenate([first, tokens[:, 1:]], axis=1), "int32")
-    return keras.Model(text, in_float32(model)(tokens))
-
-
-def model_bytes(model, classes):
-    """Return the bytes of the model's .keras file, with the classes in it as classes.json: {what stands in files: its name}."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model.keras")
-        model.save(path)
-        with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr("classes.json", json.dumps(classes))
-        return read_file(path)
-
-
-def load_model(path):
-    """Load a saved model in Keras's safe mode; return (model, {what stands in files: its name}).
-
-    Raises InputError where it is missing, damaged or of another kind.
-    """
-    command = f"python3 {sys.argv[0] or SCRIPT}" + (f" --OUTPUT_DIR {OUTPUT_DIR}" if OUTPUT_DIR else "")
-    fix = f"run `{command}` to make it anew"
-    if not os.path.isfile(path):
-        raise InputError(f"there is no model {path}; run `{command}` to make one")
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-        with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
-            classes = json.loads(archive.read("classes.json")) if "classes.json" in members else None
-    except Exception as error:  # Keras raises what its parts raise: zip, JSON, HDF5, configuration
-        raise InputError(f"{path} is damaged or no Keras model; {fix}") from error
-    inputs, shape = getattr(model, "inputs", None), getattr(model, "output_shape", None)
-    if classes is None and shape == (None, 6):  # saved before classes were
-        classes = {str(number): name for number, name in enumerate(EMOTIONS)}
-    if not inputs or inputs[0].dtype != "string" or not isinstance(classes, dict) or shape != (None, len(classes)):
-        raise InputError(f"{path} is no model of this script; {fix}")
-    return model, classes
 
 
 def save_results(folder, model, vocabulary, data, encoded, history, seconds, extra):
@@ -1047,6 +719,84 @@ def save_results(folder, model, vocabulary, data, encoded, history, seconds, ext
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, name))
     print_summary(results)
+
+
+def text_model_of(vocabulary, model):
+    """Return a model of raw strings: a batch of texts in, probabilities (texts, classes) out, computed in float32."""
+    text = keras.Input((), dtype="string", name="text")
+    tokens = ops.pad(text_layers(vocabulary)(text), ((0, 0), (0, 1)))
+    first = ops.maximum(tokens[:, :1], 1)  # a text without a word is one unknown word, as in `pad`
+    tokens = ops.cast(ops.concatenate([first, tokens[:, 1:]], axis=1), "int32")
+    return keras.Model(text, in_float32(model)(tokens))
+
+
+FACTOR, INVERSE, BITS = 0x9E3779B97F4A7C15, pow(0x9E3779B97F4A7C15, -1, 2**64), 2**64  # of `fingerprint`
+
+
+def text_layers(vocabulary):
+    """Return a Keras model of strings (texts,) to word numbers int64 (texts, words), as Vocabulary.encode gives them.
+
+    It holds Keras's own layers and operations alone, with all words in its configuration, so that Keras loads it in safe mode
+    without this script. The characters of all texts are one row here, with -1 before each text.
+    """
+    numbers = {character: number for number, character in enumerate(vocabulary.characters, 2)}
+    capital, small = 2 + len(JOINERS), 2 + len(JOINERS) + len(vocabulary.capitals)
+    mark = small + len(vocabulary.letters)
+    factor, inverse = (number - BITS * (number >= BITS // 2) for number in (FACTOR, INVERSE))
+    text = keras.Input((), dtype="string", name="text")
+    split = layers.TextVectorization(standardize=None, split="character", vocabulary=vocabulary.characters, name="characters")
+    grid = ops.pad(ops.cast(split(text), "int64"), ((0, 0), (1, 0)), constant_values=-1)
+    flat = ops.reshape(grid, (-1,))
+    flat = ops.take(flat, ops.nonzero((flat < 0) | ops.equal(flat, 1) | (flat >= capital))[0])  # no padding, no joiners
+    row = ops.cumsum(ops.cast(flat < 0, "int64")) - 1
+    flat = ops.where((flat >= capital) & (flat < small), flat + len(vocabulary.capitals), flat)
+    in_word, is_mark = flat >= small, flat >= mark
+    letter = in_word & ops.logical_not(is_mark)
+    after_letter, before_letter = ops.pad(letter, ((1, 0),))[:-1, ...], ops.pad(letter, ((0, 1),))[1:, ...]
+    first = ops.nonzero(in_word & (is_mark | ops.logical_not(after_letter)))[0]  # of each word
+    last = ops.nonzero(in_word & (is_mark | ops.logical_not(before_letter)))[0]
+    ones = ops.ones_like(flat)
+    power = ops.cumprod(ops.where(in_word, ones * factor, ones))  # int64, which wraps around
+    back = ops.cumprod(ops.where(in_word, ones * inverse, ones))
+    sums = ops.cumsum(flat * power)
+    sums = ops.take(sums, last) - ops.take(sums, first) + ops.take(flat * power, first)
+    words = sums * ops.take(back, first) * factor  # as if each word had begun at power 1
+    known = [fingerprint(word, numbers) for word in vocabulary.words]
+    lookup = layers.IntegerLookup(vocabulary=known, mask_token=None, oov_token=-1, name="words")
+    row = ops.take(row, first)
+    column = ops.cumsum(ops.ones_like(row)) - 1 - ops.cast(ops.searchsorted(row, row), "int64")
+    grid = ops.scatter_update(grid * 0, ops.stack([row, column], axis=1), ops.cast(lookup(words), "int64") + 1)[:, :MAX_WORDS]
+    used = ops.nonzero(ops.any(grid > 0, axis=0))[0]
+    return keras.Model(text, ops.take(grid, used, axis=1), name="text_to_words")
+
+
+def fingerprint(word, characters):
+    """Return the int64 that stands for a word in the saved model: its polynomial in FACTOR, modulo 2**64.
+
+    characters: {character: its number}. Keras's own layers cannot put a word together from characters, but sums and products
+    can (rolling hash; Karp and Rabin 1987).
+    """
+    total = 0
+    for character in reversed(word):
+        total = (total + characters[character]) * FACTOR % BITS
+    return total - BITS * (total >= BITS // 2)
+
+
+def in_float32(model):
+    """Return a copy of a model that computes in float32, without the optimizer, whose state would be saved too."""
+    bare = keras.Model.from_config(json.loads(json.dumps(model.get_config()).replace("mixed_float16", "float32")))
+    bare.set_weights(model.get_weights())
+    return bare
+
+
+def model_bytes(model, classes):
+    """Return the bytes of the model's .keras file, with the classes in it as classes.json: {what stands in files: its name}."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.keras")
+        model.save(path)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("classes.json", json.dumps(classes))
+        return read_file(path)
 
 
 def compare_in_fresh_process(files, texts, expected):
@@ -1242,6 +992,30 @@ def predict_exported(folder, texts):
 # Prediction
 
 
+def load_model(path):
+    """Load a saved model in Keras's safe mode; return (model, {what stands in files: its name}).
+
+    Raises InputError where it is missing, damaged or of another kind.
+    """
+    command = f"python3 {sys.argv[0] or SCRIPT}" + (f" --OUTPUT_DIR {OUTPUT_DIR}" if OUTPUT_DIR else "")
+    fix = f"run `{command}` to make it anew"
+    if not os.path.isfile(path):
+        raise InputError(f"there is no model {path}; run `{command}` to make one")
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        with zipfile.ZipFile(path) as archive:
+            members = archive.namelist()
+            classes = json.loads(archive.read("classes.json")) if "classes.json" in members else None
+    except Exception as error:  # Keras raises what its parts raise: zip, JSON, HDF5, configuration
+        raise InputError(f"{path} is damaged or no Keras model; {fix}") from error
+    inputs, shape = getattr(model, "inputs", None), getattr(model, "output_shape", None)
+    if classes is None and shape == (None, 6):  # saved before classes were
+        classes = {str(number): name for number, name in enumerate(EMOTIONS)}
+    if not inputs or inputs[0].dtype != "string" or not isinstance(classes, dict) or shape != (None, len(classes)):
+        raise InputError(f"{path} is no model of this script; {fix}")
+    return model, classes
+
+
 def predict_texts(model, texts):
     """Return the probabilities of raw texts (bytes): float32 (texts, classes), in batches of like length."""
     probabilities = np.zeros((len(texts), model.output_shape[-1]), np.float32)
@@ -1277,6 +1051,43 @@ def texts_to_predict(arguments):
         else:
             texts.append(os.fsencode(argument))
     return texts
+
+
+# Profile
+
+
+def profile(text_model, texts, history, rows):
+    """Return epoch seconds, training throughput, parameters, peak memory, and seconds from raw texts to probabilities."""
+    times = {}
+    for size in (1, 256):
+        batch = tf.constant((texts * (256 // len(texts) + 1))[:size])
+        as_graph(text_model)(batch)
+        runs = []
+        for _ in range(20 if size == 1 else 5):
+            started = time.perf_counter()
+            as_graph(text_model)(batch)
+            runs.append(time.perf_counter() - started)
+        times[f"latency_seconds_batch_{size}"] = float(np.median(runs))
+    seconds = [entry["seconds"] for entry in history]
+    return {"epoch_seconds": float(np.median(seconds)), "training_texts_per_second": rows / float(np.mean(seconds)),
+            "parameters": int(text_model.count_params()), "peak_memory_bytes": peak_memory(), **times}
+
+
+def peak_memory():
+    """Return the most memory that this process has held, in bytes, or None where the system does not say.
+
+    Linux's getrusage would give that of the process that started this one, where that was more.
+    """
+    try:
+        with open("/proc/self/status", encoding="utf-8") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 # Pictures
@@ -2215,6 +2026,206 @@ def count_numbers(fields):
         except ValueError:
             return count
     return len(fields) - 1
+
+
+# Checkpoints, and what a result depends on
+
+
+class Checkpoint:
+    """A file that holds where a training stands: all its stages, so that a run that was killed goes on.
+
+    identity: hash of all that the result depends on; a file of another training is not used. Raises InputError where the file
+    is damaged.
+    """
+
+    def __init__(self, path, identity):
+        self.path, self.identity, self.stages = path, identity, {}
+        if not RESUME or not os.path.isfile(path):
+            return
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                state = json.loads(file["state"].tobytes())
+                arrays = {name: file[name] for name in file.files}
+                stages = {name: (stage, *([arrays[f"{name}/{kind}/{place}"] for place in range(stage[kind])]
+                                          for kind in ("weights", "moving"))) for name, stage in state["stages"].items()}
+        except Exception as error:  # zip, numpy and JSON each raise what is theirs
+            raise InputError(f"{path} is damaged ({one_line(error)}); set RESUME to False to start anew") from error
+        if state["identity"] == identity:
+            self.stages = stages
+            print(f"going on with a training that was stopped after epoch {sum(len(stage[0]['history']) for stage in stages.values())}")
+        else:
+            print(f"note: {path} is of a training with other data or settings; this one starts anew")
+
+    def save(self, stage):
+        """Write the file anew with this stage as it stands."""
+        moving = [] if stage.ended else read_all(stage.moving())
+        self.stages[stage.name] = ({"history": stage.history, "best": stage.best, "weights": len(stage.weights),
+                                    "moving": len(moving)}, stage.weights, moving)
+        state = {"identity": self.identity, "stages": {name: parts[0] for name, parts in self.stages.items()}}
+        arrays = {f"{name}/{kind}/{place}": array for name, parts in self.stages.items()
+                  for kind, values in zip(("weights", "moving"), parts[1:]) for place, array in enumerate(values)}
+        buffer = io.BytesIO()
+        np.savez(buffer, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)
+        save_all({self.path: buffer.getvalue()})
+
+    def restore(self, stage):
+        """Set a stage, its model and its optimizer to where they were saved."""
+        if stage.name in self.stages:
+            saved, stage.weights, moving = self.stages[stage.name]
+            stage.history, stage.best = saved["history"], saved["best"]
+            if moving:
+                write_all(stage.moving(), moving)
+
+    def remove(self):
+        """Remove the file, which has done its work."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+
+def identity_of(data, matrix):
+    """Return what a training's result depends on, as text: data, vectors, settings, versions, devices."""
+    devices = len(tf.config.list_physical_devices("GPU"))
+    return json.dumps([hash_of(data, matrix), training_settings(), tf.__version__, keras.__version__, devices])
+
+
+def searched(data, matrix):
+    """Return {name: value} of what the results of a search depend on; the grid itself is its settings."""
+    return {"the data or the vectors": hash_of(data, matrix), "GRID_EPOCHS": GRID_EPOCHS, **training_settings()}
+
+
+def hash_of(data, matrix):
+    """Return the sha256 of the data and the vectors that a training reads."""
+    digest = hashlib.sha256(json.dumps([data.classes, data.train_texts, data.train_labels.tolist(), data.val_texts,
+                                        data.val_labels.tolist()]).encode())
+    digest.update(matrix.tobytes())
+    return digest.hexdigest()
+
+
+def training_settings():
+    """Return {name: value} of the constants that a training's result depends on."""
+    passing = ("RESUME", "GLOVE_PATH", "GLOVE_KAGGLE", "GLOVE_URL")  # what was read of the vectors counts, not from where
+    return {name: constant.value for name, constant in read_constants().items()
+            if constant.group in ("Vectors", "Text", "Model", "Training") and name not in passing}
+
+
+# The store of a grid search
+
+
+def open_study(name, settings, searched):
+    """Return the Optuna study of this search; raise InputError where the store cannot be opened or is of another search.
+
+    searched: {what its results depend on: value}.
+    """
+    address = store_address()
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    try:
+        if "://" not in address:
+            os.makedirs(os.path.dirname(os.path.abspath(address)), exist_ok=True)
+            address = f"sqlite:///{os.path.abspath(address)}"
+        elif not readable_address(address):
+            raise InputError("STORAGE cannot be read as a database's address; write postgresql+psycopg://USER:PASSWORD@HOST:PORT"
+                             "/NAME, with %40 for @, %2F for / and %3A for : in the password")
+        for attempt in range(10):
+            try:
+                storage = PatientStorage(address)
+                study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True,
+                                            pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2))
+                break
+            except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError):
+                if attempt == 9:  # before, another process may just be making the same tables
+                    raise
+                time.sleep(random.uniform(0.1, 0.8))
+        searched = {**searched, "grid": settings}
+        known = json.loads(study.user_attrs.get("searched", "null"))
+        other = [] if known is None else sorted(key for key in {*known, *searched} if known.get(key) != searched.get(key))
+        if other:
+            raise InputError(f"the store {store_name()} holds another search, which differs in {', '.join(other)}; set STORAGE "
+                             "to a new one, or delete it")
+        study.set_user_attr("searched", json.dumps(searched))
+    except InputError:
+        raise
+    except Exception as error:  # a driver's own exceptions: no such driver, no such database, no database at all
+        cause = error.__cause__ or error
+        raise InputError(f"cannot open the store {store_name()}: {one_line(cause)}. Set STORAGE to a file or database that can "
+                         "be written (PostgreSQL: postgresql+psycopg://USER@HOST/NAME, with pip install 'psycopg[binary]')") from error
+    return study
+
+
+class PatientStorage(optuna.storages.RDBStorage):
+    """A database whose calls are repeated while its server does not answer, for up to STORE_PATIENCE seconds.
+
+    While a trial is trained, a thread of Optuna's notes that its process is alive; a trial whose process was silent for
+    STALE_SECONDS, on whatever machine, fails and is trained anew, but not soon after the server was away.
+    """
+
+    away = told = -math.inf  # when a call last failed, and when one did that was not a heartbeat
+    begun = None  # the trial whose first heartbeat is noted
+
+    def __init__(self, address):
+        arguments = {"timeout": 60} if address.startswith("sqlite") else {}
+        super().__init__(address, {"pool_pre_ping": True, "connect_args": arguments}, grace_period=STALE_SECONDS,
+                         heartbeat_interval=max(1, STALE_SECONDS // 6))
+
+    def __getattribute__(self, name):
+        value = super().__getattribute__(name)
+        return functools.partial(self.patiently, value) if name in STORE_CALLS else value
+
+    def patiently(self, call, *arguments, **options):
+        """Call a method of the storage; while the server is away, again and again."""
+        begun = time.monotonic()
+        while True:
+            try:
+                return call(*arguments, **options)
+            except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+                cause = error if isinstance(error, sqlalchemy.exc.SQLAlchemyError) else error.__cause__
+                if not isinstance(cause, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)):
+                    raise
+                if time.monotonic() - begun > STORE_PATIENCE:
+                    raise InputError(f"the store {store_name()} did not answer for {STORE_PATIENCE:g} s (STORE_PATIENCE): "
+                                     f"{one_line(cause)}; start the same command again when it does") from error
+                if time.monotonic() - self.told > 60:
+                    print(f"grid: the store does not answer ({one_line(cause)}); waiting for it", flush=True)
+                self.away = self.told = time.monotonic()
+                time.sleep(1)
+
+    def record_heartbeat(self, trial_id):
+        """Note that the process of a trial is alive, and with the first such note that it began."""
+        try:
+            super().record_heartbeat(trial_id)
+            if trial_id != self.begun:
+                super().set_trial_user_attr(trial_id, "begun", True)
+                self.begun = trial_id
+        except optuna.exceptions.UpdateFinishedTrialError:  # it ended before the first note, or was given up for dead
+            pass
+        except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError):
+            self.away = time.monotonic()
+
+    def _get_stale_trial_ids(self, study_id):
+        return [] if time.monotonic() - self.away < STALE_SECONDS else super()._get_stale_trial_ids(study_id)
+
+
+STORE_CALLS = {name for name in vars(optuna.storages.BaseStorage) if not name.startswith("_")}
+STORE_CALLS |= {"_create_new_trial", "_get_trials", "_set_trial_param", "_get_stale_trial_ids"}  # by Optuna's cache
+
+
+def store_address():
+    """Return the path of an SQLite file, or the address of a database, where the search stands."""
+    return STORAGE or os.path.join(output_folder(), "grid.db")
+
+
+def store_name():
+    """Return the store's address for messages, without a password."""
+    address = store_address()
+    return sqlalchemy.make_url(address).set(query={}).render_as_string() if "://" in address else address
+
+
+def readable_address(address):
+    """Whether SQLAlchemy reads an address as it is meant: an @ in a password would leave its end in the host's name."""
+    try:
+        return "@" not in (sqlalchemy.make_url(address).host or "")
+    except (ValueError, sqlalchemy.exc.ArgumentError):
+        return False
 
 
 # Downloads
