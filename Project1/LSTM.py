@@ -61,7 +61,7 @@ import unicodedata
 import warnings
 import zipfile
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Annotated
@@ -181,7 +181,8 @@ def train(folder, strategy, data, vocabulary, encoded, matrix, coverage):
     checkpoint = Checkpoint(os.path.join(folder, "checkpoint.npz"), identity_of(data, matrix))
     with strategy.scope():
         model = build_model(matrix, len(data.classes), UNITS, DROPOUT)
-    history = fit(model, encoded, LEARNING_RATE, most_epochs(encoded.train, NUM_EPOCHS, 5), "LSTM", checkpoint=checkpoint, r_drop=R_DROP)
+    epochs = most_epochs(encoded.train, NUM_EPOCHS, 5)
+    history = fit(model, encoded, LEARNING_RATE, epochs, "LSTM", checkpoint=checkpoint, r_drop=R_DROP)
     save_results(folder, model, vocabulary, data, encoded, history, seconds_of(history), {"coverage": coverage})
     checkpoint.remove()
 
@@ -212,13 +213,6 @@ MARKS = "!?()"  # are words of their own where they stand in training texts, as 
 ALPHABET = "".join(filter(str.isalnum, map(chr, range(0x530))))  # Latin, Greek, Cyrillic: letters without any training
 
 
-class Characters(dict):
-    """What str.translate puts in place of a character; all that it does not know separates words."""
-
-    def __missing__(self, character):
-        return " "
-
-
 @dataclass(frozen=True)
 class Vocabulary:
     """The words that a model knows, by number from 2 on (0 pads, 1 is an unknown word), and the characters of words.
@@ -233,9 +227,10 @@ class Vocabulary:
 
     @functools.cached_property
     def table(self):
+        """What str.translate puts in place of each character; all that is not in it separates words."""
         kept = {character: character for character in self.letters} | dict(zip(self.capitals, self.letters))
         marks = {mark: f" {mark} " for mark in self.marks}
-        return Characters(str.maketrans(kept | marks | dict.fromkeys(JOINERS)))
+        return defaultdict(lambda: " ", str.maketrans(kept | marks | dict.fromkeys(JOINERS)))
 
     @functools.cached_property
     def number(self):
@@ -264,7 +259,8 @@ def make_vocabulary(texts):
     cased = sorted(small for small in letters if len(small.upper()) == 1 and small.upper() != small == small.upper().lower())
     marks = sorted(character for character, count in counts.items() if count > 2 and character not in JOINERS
                    and (character in MARKS or unicodedata.category(character) == "So"))
-    spelling = Vocabulary("".join(small.upper() for small in cased), "".join([*cased, *sorted(letters - {*cased})]), "".join(marks), ())
+    spelling = Vocabulary(capitals="".join(small.upper() for small in cased), letters="".join([*cased, *sorted(letters - {*cased})]),
+                          marks="".join(marks), words=())
     counts = Counter(itertools.chain.from_iterable(map(spelling.split, texts)))
     return dataclasses.replace(spelling, words=tuple(sorted(counts, key=lambda word: (-counts[word], word))))
 
@@ -314,13 +310,8 @@ def set_up_devices():
 
 
 def most_epochs(texts, given, usual):
-    """Return the most epochs of a training: those given, else the usual number, or as many as make 200 steps for each of these."""
+    """Return the most epochs of a training: those given, else the usual number, or as many as make 200 steps for each of it."""
     return given or max(usual, -(-200 * usual * BATCH_SIZE // len(texts)))
-
-
-def learning_rate_schedule(rate, steps):
-    """Return a rate that falls in a line to a fiftieth over `steps`."""
-    return keras.optimizers.schedules.PolynomialDecay(rate, steps, end_learning_rate=rate / 50)
 
 
 def batches(sequences, batch_size, shuffle=None):
@@ -354,8 +345,10 @@ def training_batches(sequences, labels, classes, first_epoch=0, times=1):
         rows = tf.repeat(rows, times)
         return tf.gather(texts, rows).to_tensor(), tf.gather(targets, rows)
 
-    dataset = tf.data.Dataset.from_generator(lambda: batches(sequences, BATCH_SIZE, np.random.default_rng([SEED, next(epochs)])),
-                                             output_signature=tf.TensorSpec((None,), tf.int64))
+    def epoch():
+        return batches(sequences, BATCH_SIZE, np.random.default_rng([SEED, next(epochs)]))
+
+    dataset = tf.data.Dataset.from_generator(epoch, output_signature=tf.TensorSpec((None,), tf.int64))
     dataset = dataset.map(gather).apply(tf.data.experimental.assert_cardinality(-(-len(sequences) // BATCH_SIZE)))
     options = tf.data.Options()
     options.autotune.enabled = False  # its thread is waited for when an epoch ends, for up to five seconds
@@ -365,8 +358,8 @@ def training_batches(sequences, labels, classes, first_epoch=0, times=1):
 def loss(targets, probabilities, r_drop=0.0):
     """Return the loss of each text, float32 (texts,): cross-entropy with smoothed labels, and what dropout changes.
 
-    With r_drop, its weight, the rows 0 and 1, 2 and 3, ... are a text twice, under other dropout; the divergence of the two predictions,
-    in both directions, is a part of the loss (R-Drop; Liang et al. 2021, arXiv:2106.14448).
+    With r_drop, its weight, the rows 0 and 1, 2 and 3, ... are a text twice, under other dropout; the divergence of the two
+    predictions, in both directions, is a part of the loss (R-Drop; Liang et al. 2021, arXiv:2106.14448).
     """
     error = keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=LABEL_SMOOTHING)
     if r_drop:
@@ -383,10 +376,11 @@ def fit(model, data, rate, epochs, name, report=None, checkpoint=None, r_drop=0.
     exponential moving average of the weights, which is what is evaluated and kept. With a checkpoint a stage that was killed
     goes on after its last whole epoch, with the weights that it would have had.
     """
-    classes, steps = model.output_shape[-1], -(-len(data.train) // BATCH_SIZE)
+    steps = -(-len(data.train) // BATCH_SIZE) * epochs
     with model.distribute_strategy.scope():
-        optimizer = keras.optimizers.Adam(learning_rate_schedule(rate, epochs * steps), weight_decay=WEIGHT_DECAY or None,
-                                          clipnorm=1.0, use_ema=True, ema_momentum=EMA_MOMENTUM)  # AdamW, where it decays
+        falling = keras.optimizers.schedules.PolynomialDecay(rate, steps, end_learning_rate=rate / 50)
+        optimizer = keras.optimizers.Adam(falling, weight_decay=WEIGHT_DECAY or None, clipnorm=1.0, use_ema=True,
+                                          ema_momentum=EMA_MOMENTUM)  # AdamW, where it decays
         # Ten steps a call from Python; a loop of steps over several devices fails in TensorFlow 2.21
         at_once = 1 if model.distribute_strategy.num_replicas_in_sync > 1 else 10
         model.compile(optimizer, functools.partial(loss, r_drop=r_drop), steps_per_execution=at_once)
@@ -396,7 +390,7 @@ def fit(model, data, rate, epochs, name, report=None, checkpoint=None, r_drop=0.
     if checkpoint:
         checkpoint.restore(stage)
     if not stage.ended:
-        dataset = training_batches(data.train, data.train_labels, classes, len(stage.history), 2 if r_drop else 1)
+        dataset = training_batches(data.train, data.train_labels, model.output_shape[-1], len(stage.history), 2 if r_drop else 1)
         verbose = 1 if sys.stderr.isatty() and sys.stdout.isatty() else 0
         model.fit(dataset, initial_epoch=len(stage.history), epochs=epochs, verbose=verbose, shuffle=False, callbacks=[stage])
     write_all(model.trainable_variables, stage.weights)
@@ -481,11 +475,8 @@ def pad(sequences, rows):
 
     A text without a word is one unknown word, since cuDNN takes no text that is padding alone.
     """
-    tokens = np.zeros((len(rows), max(1, max(len(sequences[row]) for row in rows))), np.int32)
-    for place, row in enumerate(rows):
-        tokens[place, :len(sequences[row])] = sequences[row]
-    tokens[:, 0] = np.maximum(tokens[:, 0], 1)
-    return tokens
+    texts = [sequences[row] if len(sequences[row]) else [1] for row in rows]
+    return keras.utils.pad_sequences(texts, padding="post")
 
 
 def as_graph(model):
@@ -576,11 +567,7 @@ def search(name, settings, train, searched):
             states = Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
             print(f"grid: {states['COMPLETE'] + states['PRUNED']} of {len(settings)} settings done", flush=True)
         elif states["RUNNING"]:
-            for trial in study.get_trials(deepcopy=False):  # one that was killed before it said a word
-                if trial.state.name == "RUNNING" and "begun" not in trial.user_attrs:
-                    if time.monotonic() - first_seen.setdefault(trial.number, time.monotonic()) > STALE_SECONDS:
-                        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # another process was faster
-                            study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+            fail_what_never_began(study, first_seen)
             time.sleep(1)
         else:
             return study
@@ -627,6 +614,15 @@ def enqueue_what_is_missing(study, settings):
             study.enqueue_trial(setting, user_attrs={"setting": json.dumps(setting)})
 
 
+def fail_what_never_began(study, first_seen):
+    """Fail the trials whose process was killed before it said a word; first_seen: {trial's number: when it was seen first}."""
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state.name == "RUNNING" and "begun" not in trial.user_attrs:
+            if time.monotonic() - first_seen.setdefault(trial.number, time.monotonic()) > STALE_SECONDS:
+                with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # another process was faster
+                    study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+
+
 def report_search(study, settings, folder):
     """Print and save the ranked table and a heat map of the first two axes; return the best setting."""
     rows = []
@@ -650,7 +646,8 @@ def report_search(study, settings, folder):
 
 def save_results(folder, model, vocabulary, data, encoded, history, seconds, extra):
     """Calibrate, compare what a fresh process loads, save everything under `folder`, and print the summary."""
-    names, before = list(data.classes.values()), predict_tokens(model, encoded.val)
+    names = list(data.classes.values())
+    before = predict_tokens(model, encoded.val)
     temperature = calibrate(model, before, encoded.val_labels)
     probabilities = predict_tokens(model, encoded.val)
     validation = evaluate(probabilities, encoded.val_labels, names, "validation")
@@ -693,7 +690,9 @@ def text_model_of(vocabulary, model):
     return keras.Model(text, in_float32(model)(tokens))
 
 
-FACTOR, INVERSE, BITS = 0x9E3779B97F4A7C15, pow(0x9E3779B97F4A7C15, -1, 2**64), 2**64  # of `fingerprint`
+BITS = 2**64  # what `fingerprint` counts modulo
+FACTOR = 0x9E3779B97F4A7C15
+INVERSE = pow(FACTOR, -1, BITS)
 
 
 def text_layers(vocabulary):
@@ -784,7 +783,8 @@ def compare_in_fresh_process(files, texts, expected):
         compared[name] = {"bytes": len(files[name]), "rows": len(texts), "largest_difference": apart,
                           "same_labels": int((probabilities.argmax(1) == expected.argmax(1)).sum())}
         if not apart < {"model.tflite": 0.5}.get(name, 1e-4):  # its weights are INT8; what that does is reported
-            raise InputError(f"{name}, loaded by a fresh process, predicts something else (by up to {apart:.2g}); please report it")
+            raise InputError(f"{name}, loaded by a fresh process, predicts something else (by up to {apart:.2g}); please report "
+                             "it")
     return compared
 
 
@@ -808,10 +808,11 @@ def print_summary(results):
           f"one text {figures['latency_seconds_batch_1'] * 1e3:.1f} ms, 256 texts "
           f"{figures['latency_seconds_batch_256'] * 1e3:.1f} ms")
     print(f"calibration: expected error {validation['expected_calibration_error_before']:.4f}, "
-          f"{validation['expected_calibration_error']:.4f} with the temperature {results['temperature']:.2f} that these rows chose")
+          f"{validation['expected_calibration_error']:.4f} with the temperature {results['temperature']:.2f} "
+          "that these rows chose")
     for name, figures in results["exports"].items():
-        print(f"{name}, loaded by a fresh process: {figures['bytes']:,} bytes, {figures['same_labels']:,} of {figures['rows']:,} "
-              f"labels as the model's, probabilities within {figures['largest_difference']:.1e}")
+        print(f"{name}, loaded by a fresh process: {figures['bytes']:,} bytes, {figures['same_labels']:,} "
+              f"of {figures['rows']:,} labels as the model's, probabilities within {figures['largest_difference']:.1e}")
     if results["note"]:
         print(f"note: {results['note']}")
     print("================ FINAL SUMMARY ================")
