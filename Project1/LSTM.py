@@ -61,7 +61,7 @@ import unicodedata
 import warnings
 import zipfile
 import zlib
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, namedtuple
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Annotated
@@ -259,8 +259,8 @@ def make_vocabulary(texts):
     cased = sorted(small for small in letters if len(small.upper()) == 1 and small.upper() != small == small.upper().lower())
     marks = sorted(character for character, count in counts.items() if count > 2 and character not in JOINERS
                    and (character in MARKS or unicodedata.category(character) == "So"))
-    spelling = Vocabulary(capitals="".join(small.upper() for small in cased), letters="".join([*cased, *sorted(letters - {*cased})]),
-                          marks="".join(marks), words=())
+    capitals, letters = "".join(small.upper() for small in cased), "".join([*cased, *sorted(letters - {*cased})])
+    spelling = Vocabulary(capitals, letters, "".join(marks), words=())
     counts = Counter(itertools.chain.from_iterable(map(spelling.split, texts)))
     return dataclasses.replace(spelling, words=tuple(sorted(counts, key=lambda word: (-counts[word], word))))
 
@@ -310,7 +310,7 @@ def set_up_devices():
 
 
 def most_epochs(texts, given, usual):
-    """Return the most epochs of a training: those given, else the usual number, or as many as make 200 steps for each of it."""
+    """Return the most epochs: those given, else the usual number, or as many as make 200 steps for each of these."""
     return given or max(usual, -(-200 * usual * BATCH_SIZE // len(texts)))
 
 
@@ -345,10 +345,10 @@ def training_batches(sequences, labels, classes, first_epoch=0, times=1):
         rows = tf.repeat(rows, times)
         return tf.gather(texts, rows).to_tensor(), tf.gather(targets, rows)
 
-    def epoch():
+    def next_epoch():
         return batches(sequences, BATCH_SIZE, np.random.default_rng([SEED, next(epochs)]))
 
-    dataset = tf.data.Dataset.from_generator(epoch, output_signature=tf.TensorSpec((None,), tf.int64))
+    dataset = tf.data.Dataset.from_generator(next_epoch, output_signature=tf.TensorSpec((None,), tf.int64))
     dataset = dataset.map(gather).apply(tf.data.experimental.assert_cardinality(-(-len(sequences) // BATCH_SIZE)))
     options = tf.data.Options()
     options.autotune.enabled = False  # its thread is waited for when an epoch ends, for up to five seconds
@@ -390,7 +390,8 @@ def fit(model, data, rate, epochs, name, report=None, checkpoint=None, r_drop=0.
     if checkpoint:
         checkpoint.restore(stage)
     if not stage.ended:
-        dataset = training_batches(data.train, data.train_labels, model.output_shape[-1], len(stage.history), 2 if r_drop else 1)
+        classes, times = model.output_shape[-1], 2 if r_drop else 1
+        dataset = training_batches(data.train, data.train_labels, classes, len(stage.history), times)
         verbose = 1 if sys.stderr.isatty() and sys.stdout.isatty() else 0
         model.fit(dataset, initial_epoch=len(stage.history), epochs=epochs, verbose=verbose, shuffle=False, callbacks=[stage])
     write_all(model.trainable_variables, stage.weights)
@@ -707,22 +708,25 @@ def text_layers(vocabulary):
     factor, inverse = (number - BITS * (number >= BITS // 2) for number in (FACTOR, INVERSE))
     text = keras.Input((), dtype="string", name="text")
     split = layers.TextVectorization(standardize=None, split="character", vocabulary=vocabulary.characters, name="characters")
-    grid = ops.pad(ops.cast(split(text), "int64"), ((0, 0), (1, 0)), constant_values=-1)
+    grid = ops.pad(ops.cast(split(text), "int64"), ((0, 0), (1, 0)), constant_values=-1)  # (texts, 1 + characters)
     flat = ops.reshape(grid, (-1,))
     flat = ops.take(flat, ops.nonzero((flat < 0) | ops.equal(flat, 1) | (flat >= capital))[0])  # no padding, no joiners
-    row = ops.cumsum(ops.cast(flat < 0, "int64")) - 1
+    row = ops.cumsum(ops.cast(flat < 0, "int64")) - 1  # the text of each character
     flat = ops.where((flat >= capital) & (flat < small), flat + len(vocabulary.capitals), flat)
+    # Where words begin and end: bool (characters,), then places (words,)
     in_word, is_mark = flat >= small, flat >= mark
     letter = in_word & ops.logical_not(is_mark)
     after_letter, before_letter = ops.pad(letter, ((1, 0),))[:-1, ...], ops.pad(letter, ((0, 1),))[1:, ...]
-    first = ops.nonzero(in_word & (is_mark | ops.logical_not(after_letter)))[0]  # of each word
+    first = ops.nonzero(in_word & (is_mark | ops.logical_not(after_letter)))[0]
     last = ops.nonzero(in_word & (is_mark | ops.logical_not(before_letter)))[0]
+    # The fingerprint of each word: the difference of two running sums
     ones = ops.ones_like(flat)
     power = ops.cumprod(ops.where(in_word, ones * factor, ones))  # int64, which wraps around
     back = ops.cumprod(ops.where(in_word, ones * inverse, ones))
     sums = ops.cumsum(flat * power)
     sums = ops.take(sums, last) - ops.take(sums, first) + ops.take(flat * power, first)
     words = sums * ops.take(back, first) * factor  # as if each word had begun at power 1
+    # The words' numbers, back in a grid (texts, words), no wider than is needed
     known = [fingerprint(word, numbers) for word in vocabulary.words]
     lookup = layers.IntegerLookup(vocabulary=known, mask_token=None, oov_token=-1, name="words")
     row = ops.take(row, first)
@@ -783,8 +787,8 @@ def compare_in_fresh_process(files, texts, expected):
         compared[name] = {"bytes": len(files[name]), "rows": len(texts), "largest_difference": apart,
                           "same_labels": int((probabilities.argmax(1) == expected.argmax(1)).sum())}
         if not apart < {"model.tflite": 0.5}.get(name, 1e-4):  # its weights are INT8; what that does is reported
-            raise InputError(f"{name}, loaded by a fresh process, predicts something else (by up to {apart:.2g}); please report "
-                             "it")
+            raise InputError(f"{name}, loaded by a fresh process, predicts something else (by up to {apart:.2g}); "
+                             "please report it")
     return compared
 
 
@@ -862,7 +866,8 @@ def tokenizer_of(vocabulary):
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([
         normalizers.Replace(of(JOINERS), ""),
-        normalizers.Replace(of(vocabulary.capitals + vocabulary.letters + vocabulary.marks, "^"), " "), normalizers.Lowercase()])
+        normalizers.Replace(of(vocabulary.capitals + vocabulary.letters + vocabulary.marks, "^"), " "),
+        normalizers.Lowercase()])
     split = [pre_tokenizers.Split(of(vocabulary.marks), "isolated")] if vocabulary.marks else []
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), *split])
     tokenizer.enable_truncation(MAX_WORDS)
@@ -899,20 +904,12 @@ def onnx_model(model, classes):
     vectors = np.concatenate([layer.get_weights()[0] for layer in model.layers if isinstance(layer, layers.Embedding)], axis=1)
     hidden = add("Transpose", add("Gather", vectors, tokens), perm=[1, 0, 2])  # (words, texts, numbers)
     for layer in model.layers:
-        weights = layer.get_weights()
         if isinstance(layer, layers.Bidirectional):
-            kind, units = type(layer.forward_layer).__name__, layer.forward_layer.units
-            kernel, recurrent, bias = (np.stack(pair) for pair in zip(weights[:3], weights[3:]))  # (directions, ...)
-            bias = bias.reshape(2, -1) if kind == "GRU" else np.concatenate([bias, 0 * bias], axis=1)
-            gates = {"LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2)}[kind]  # Keras has i f c o where ONNX has i o f c; both z r h
-            order = np.concatenate([np.arange(units) + gate * units for gate in gates])
-            bias = bias.reshape(2, 2, -1)[:, :, order].reshape(2, -1)
-            more = {"linear_before_reset": 1} if kind == "GRU" else {}
-            _, state, *_ = add(kind, hidden, kernel.transpose(0, 2, 1)[:, order], recurrent.transpose(0, 2, 1)[:, order], bias,
-                               lengths, outputs=2, direction="bidirectional", hidden_size=units, **more)
-            hidden = add("Reshape", add("Transpose", state, perm=[1, 0, 2]), np.array([0, 2 * units]))
+            kind, arrays, attributes = onnx_recurrent(layer)
+            _, state = add(kind, hidden, *arrays, lengths, outputs=2, **attributes)
+            hidden = add("Reshape", add("Transpose", state, perm=[1, 0, 2]), np.array([0, 2 * attributes["hidden_size"]]))
         elif isinstance(layer, layers.Dense):
-            hidden = add("Gemm", hidden, *weights)
+            hidden = add("Gemm", hidden, *layer.get_weights())
             if layer.activation is keras.activations.relu:
                 hidden = add("Relu", hidden)
     nodes.append(helper.make_node("Softmax", [hidden], ["probabilities"], axis=1))
@@ -923,6 +920,23 @@ def onnx_model(model, classes):
     helper.set_model_props(whole, {"classes": json.dumps(classes)})
     onnx.checker.check_model(whole, full_check=True)
     return whole.SerializeToString()
+
+
+def onnx_recurrent(layer):
+    """Return (operator, arrays, attributes) of a bidirectional LSTM or GRU for ONNX.
+
+    The arrays are float32: kernel (2, gates * units, numbers), recurrent kernel (2, gates * units, units), and both biases
+    (2, 2 * gates * units), forward and backward.
+    """
+    weights, kind, units = layer.get_weights(), type(layer.forward_layer).__name__, layer.forward_layer.units
+    kernel, recurrent, bias = (np.stack(pair) for pair in zip(weights[:3], weights[3:]))  # (directions, ...)
+    bias = bias.reshape(2, -1) if kind == "GRU" else np.concatenate([bias, 0 * bias], axis=1)
+    gates = {"LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2)}[kind]  # Keras has i f c o where ONNX has i o f c; both z r h
+    order = np.concatenate([np.arange(units) + gate * units for gate in gates])
+    bias = bias.reshape(2, 2, -1)[:, :, order].reshape(2, -1)
+    more = {"linear_before_reset": 1} if kind == "GRU" else {}
+    arrays = kernel.transpose(0, 2, 1)[:, order], recurrent.transpose(0, 2, 1)[:, order], bias
+    return kind, arrays, {"direction": "bidirectional", "hidden_size": units, **more}
 
 
 def predict_exported(folder, texts):
@@ -1092,9 +1106,12 @@ def draw_confusion(matrix, names, title):
 def draw_grid(table, settings):
     """Return a PNG of the best validation macro F1 at each pair of the first two constants of a grid, as bytes."""
     first, second = list(settings)[:2]
-    heat = table.pivot_table(index=first, columns=second, values="val_macro_f1", aggfunc="max")
-    finished = table[table["state"] == "complete"].pivot_table(index=first, columns=second, values="val_macro_f1", aggfunc="max")
-    finished = finished.reindex(index=heat.index, columns=heat.columns).notna()
+
+    def best(rows):
+        return rows.pivot_table(index=first, columns=second, values="val_macro_f1", aggfunc="max")
+
+    heat = best(table)
+    finished = best(table[table["state"] == "complete"]).reindex_like(heat).notna()
     figure, axes = plt.subplots(figsize=(8, 4))
     image = axes.imshow(heat, cmap="viridis", aspect="auto")
     axes.set(xticks=range(len(heat.columns)), xticklabels=heat.columns, yticks=range(len(heat.index)), yticklabels=heat.index,
@@ -1108,6 +1125,8 @@ def draw_grid(table, settings):
 
 
 # Data
+
+Labelled = namedtuple("Labelled", "texts labels names path")  # a file: two lists of str, {label: name} or None, str
 
 
 @dataclass
@@ -1151,16 +1170,17 @@ def prepare(cache):
     data = read_data(cache)
     left_out = data.left_out
     print(f"classes: {', '.join(f'{value} {name}' if value != name else name for value, name in data.classes.items())}")
-    print(f"data: {len(data.train_texts):,} training, {len(data.val_texts):,} validation, {len(data.test_texts):,} test rows; left "
-          f"out of training: {left_out['in_validation']} that stand in another set too, {left_out['contradictory']} whose text has "
-          f"several labels, {left_out['repeated']} repeats", flush=True)
+    print(f"data: {len(data.train_texts):,} training, {len(data.val_texts):,} validation, {len(data.test_texts):,} test rows; "
+          f"left out of training: {left_out['in_validation']} that stand in another set too, {left_out['contradictory']} whose "
+          f"text has several labels, {left_out['repeated']} repeats", flush=True)
     if data.note:
         print(f"note: {data.note}")
     vocabulary = make_vocabulary(data.train_texts)
     if not vocabulary.words:
         raise InputError("no training text has a word of letters or digits; check TEXT_COLUMN")
-    sets = ((data.train_texts, data.train_labels), (data.val_texts, data.val_labels), (data.test_texts, data.test_labels))
-    encoded = Encoded(*itertools.chain.from_iterable((vocabulary.encode(texts), labels) for texts, labels in sets))
+    encode = vocabulary.encode
+    encoded = Encoded(encode(data.train_texts), data.train_labels, encode(data.val_texts), data.val_labels,
+                      encode(data.test_texts), data.test_labels)
     matrix, known = embedding_matrix(vocabulary, cache)
     counts = np.bincount(np.concatenate(encoded.train), minlength=len(matrix))
     coverage = {"words": float(known[2:].mean()), "running_words": float(counts[known].sum() / max(counts.sum(), 1))}
@@ -1178,58 +1198,54 @@ def read_data(cache):
     texts, labels, names, path = acquire_labelled("TRAIN_PATH", cache)
     blob_id = git_blob_id(read_file(path))
     own = bool(TRAIN_HASH) and blob_id != TRAIN_HASH
-    notes, sets = [], {}
-    for constant in ("VAL_PATH", "TEST_PATH"):
-        try:
-            sets[constant] = acquire_labelled(constant, cache, own)
-        except DownloadError as error:
-            if constant == "VAL_PATH":
-                raise
-            notes.append(f"no test set, validation alone is reported: {error}")
-            sets[constant] = None
-    elsewhere = set(itertools.chain.from_iterable(rows[0] for rows in sets.values() if rows))
-    keep, left_out = rows_to_keep(texts, labels, elsewhere)
+    val, notes = acquire_labelled("VAL_PATH", cache, own), []
+    try:
+        test = acquire_labelled("TEST_PATH", cache, own)
+    except DownloadError as error:
+        test = None
+        notes.append(f"no test set, validation alone is reported: {error}")
+    if not TEST_PATH or test is None and not notes:
+        why = "TRAIN_PATH is your own, and TEST_PATH the default" if TEST_PATH else "TEST_PATH is empty"
+        notes.append(f"no test set: {why}")
+    keep, left_out = rows_to_keep(texts, labels, {*(val.texts if val else ()), *(test.texts if test else ())})
     if len({labels[row] for row in keep}) < 2 <= len(set(labels)):
         raise InputError(f"{path} has {len(keep)} rows left to train on, of {len(texts)}: {left_out['in_validation']} stand in "
                          f"VAL_PATH or TEST_PATH too, {left_out['contradictory']} texts have several labels; take other rows")
-    if not TEST_PATH or sets["TEST_PATH"] is None and not notes:
-        notes.append(f"no test set: {'TRAIN_PATH is your own, and TEST_PATH the default' if TEST_PATH else 'TEST_PATH is empty'}")
     texts, labels = [texts[row] for row in keep], [labels[row] for row in keep]
     values = classes_of(labels)
     if LABEL_NAMES:
-        names = without_names(names, sets)
-    if not names and sets["VAL_PATH"] and set(sets["VAL_PATH"][2] or ()) == set(values):  # the same numbers, and names for these
-        names = sets["VAL_PATH"][2]
+        names, val, test = without_names(names, VAL_PATH=val, TEST_PATH=test)
+    if not names and val and set(val.names or ()) == set(values):  # the same numbers, and names for these
+        names = val.names
     classes = name_classes(values, names, path)
     numbers, chosen_on = number_labels(labels, names, classes, path), "the validation rows"
-    if sets["VAL_PATH"]:
-        validation = sets["VAL_PATH"][0], number_labels(*sets["VAL_PATH"][1:3], classes, sets["VAL_PATH"][3])
+    if val:
+        validation = val.texts, number_labels(val.labels, val.names, classes, val.path)
     else:
         (texts, numbers), validation = hold_out(texts, numbers, path)
         chosen_on = "a tenth of the training rows, which are not trained on"
-        notes.append(f"validation: {len(validation[0]):,} rows, a tenth of the training file; set VAL_PATH for a file of its own")
-    test = [], np.zeros(0, np.int64)
-    if sets["TEST_PATH"]:
-        test = sets["TEST_PATH"][0], number_labels(*sets["TEST_PATH"][1:3], classes, sets["TEST_PATH"][3])
+        notes.append(f"validation: {len(validation[0]):,} rows, a tenth of the training file; set VAL_PATH for a file of its "
+                     "own")
+    tested = (test.texts, number_labels(test.labels, test.names, classes, test.path)) if test else ([], np.zeros(0, np.int64))
     name = "emotion (CARER)" if blob_id == DEFAULTS["TRAIN_HASH"] else os.path.basename(path)
-    return Data(texts, numbers, *validation, *test, classes, left_out, name, chosen_on, "; ".join(notes))
+    return Data(texts, numbers, *validation, *tested, classes, left_out, name, chosen_on, "; ".join(notes))
 
 
-def without_names(names, sets):
-    """Drop the names that came with the files, where LABEL_NAMES names the labels; raise InputError if two files' differ."""
+def without_names(names, **sets):
+    """Return no names, and the sets without theirs, since LABEL_NAMES names the labels; raise InputError if two differ."""
     for constant, rows in sets.items():
-        if rows and (rows[2] or names) != (names or rows[2]):
-            raise InputError(f"LABEL_NAMES is set, and the names that come with TRAIN_PATH and {constant} differ; leave one out")
-        sets[constant] = rows and (*rows[:2], None, rows[3])
-    return None
+        if rows and (rows.names or names) != (names or rows.names):
+            raise InputError(f"LABEL_NAMES is set, and the names that come with TRAIN_PATH and {constant} differ; leave one "
+                             "out")
+    return None, *(rows and rows._replace(names=None) for rows in sets.values())
 
 
 def hold_out(texts, numbers, path):
     """Return ((texts, class numbers) to train on, the same of a tenth of each class)."""
     rare = min(np.bincount(numbers))
     if rare < 2 or len(texts) < 10 * (numbers.max() + 1):
-        raise InputError(f"{path} is too small to hold out a tenth for validation ({len(texts)} rows, {rare} of one class); set "
-                         "VAL_PATH to a validation file")
+        raise InputError(f"{path} is too small to hold out a tenth for validation ({len(texts)} rows, {rare} of one class); "
+                         "set VAL_PATH to a validation file")
     train, val = train_test_split(np.arange(len(texts)), test_size=0.1, stratify=numbers, random_state=SEED)
     return tuple(([texts[row] for row in sorted(rows)], numbers[np.sort(rows)]) for rows in (train, val))
 
@@ -1288,7 +1304,7 @@ def number_labels(labels, names, classes, path):
 
 
 def acquire_labelled(constant, cache, own=False):
-    """Return (texts, labels, {label: name} or None, path) of the labelled file that a constant names; see `acquire`."""
+    """Return the Labelled file that a constant names, or None for none; see `acquire`."""
     path = acquire(constant, cache, own)
     if path is None:
         return None
@@ -1298,11 +1314,11 @@ def acquire_labelled(constant, cache, own=False):
         return None  # the default file, in the working folder or beside the script
     if constant == "TEST_PATH" and blob_id == TEST_HASH:  # the published test file: lines of text;emotion
         pairs = [line.rsplit(";", 1) for line in read_file(path).decode().split("\n") if ";" in line]
-        return [text for text, _ in pairs], [name.strip() for _, name in pairs], None, path
+        return Labelled([text for text, _ in pairs], [name.strip() for _, name in pairs], None, path)
     texts, labels, names = read_labelled(path)
     if blob_id in (DEFAULTS["TRAIN_HASH"], DEFAULTS["VAL_HASH"]):
         names = {str(number): name for number, name in enumerate(EMOTIONS)}
-    return texts, labels, names, path
+    return Labelled(texts, labels, names, path)
 
 
 def acquire(constant, cache, own):
@@ -1322,8 +1338,7 @@ def acquire(constant, cache, own):
         raise InputError(f"{constant}: no file {path}; give a file with the columns {TEXT_COLUMN} and {LABEL_COLUMN}")
     if own:
         return None
-    url, blob_id = {"TRAIN_PATH": (TRAIN_URL, TRAIN_HASH), "VAL_PATH": (VAL_URL, VAL_HASH),
-                    "TEST_PATH": (TEST_URL, TEST_HASH)}[constant]
+    url, blob_id = (globals()[constant.replace("_PATH", part)] for part in ("_URL", "_HASH"))
     return download(url, blob_id, os.path.join(cache, path), constant)
 
 
@@ -1856,24 +1871,7 @@ def embedding_matrix(vocabulary, cache):
     Words without a vector get small random ones; row 0 pads and is zero. Only the rows that were read are kept in `cache`.
     """
     words = ("", "[UNK]", *vocabulary.words)
-    rows, vectors = np.zeros(0, int), np.zeros((0, EMBEDDING_SIZE), np.float32)
-    if USE_GLOVE:
-        source = [GLOVE_KAGGLE, GLOVE_URL]
-        if GLOVE_PATH:
-            if not os.path.isfile(GLOVE_PATH):
-                raise InputError(f"GLOVE_PATH: no file {GLOVE_PATH}; give a file of word vectors (GloVe, word2vec text, .vec)")
-            source = [os.path.abspath(GLOVE_PATH), os.path.getsize(GLOVE_PATH), os.path.getmtime(GLOVE_PATH), EMBEDDING_SIZE]
-        name = hashlib.sha256(json.dumps([source, words]).encode()).hexdigest()[:12]
-        cached = os.path.join(cache, f"vectors-{name}.npz")
-        kept = read_kept_vectors(cached)
-        if kept is None:
-            found = read_vectors(GLOVE_PATH, words) if GLOVE_PATH else download_vectors(words, cache)
-            rows = np.array([number for number, word in enumerate(words) if word in found])
-            buffer = io.BytesIO()
-            kept = rows, np.stack([found[words[number]] for number in rows])
-            np.savez(buffer, rows=rows, vectors=kept[1])
-            save_all({cached: buffer.getvalue()})
-        rows, vectors = kept
+    rows, vectors = known_vectors(words, cache) if USE_GLOVE else (np.zeros(0, int), np.zeros((0, EMBEDDING_SIZE), np.float32))
     matrix = np.random.default_rng(SEED).normal(0, 0.1, (len(words), vectors.shape[1])).astype(np.float32)
     matrix[0] = 0
     known = np.zeros(len(words), bool)
@@ -1881,12 +1879,27 @@ def embedding_matrix(vocabulary, cache):
     return matrix, known
 
 
-def read_kept_vectors(path):
-    """Return (row numbers, vectors) that an earlier run kept, or None where there are none that can be read."""
-    with contextlib.suppress(OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile):
-        with np.load(path, allow_pickle=False) as file:
+def known_vectors(words, cache):
+    """Return (numbers of the words that the file has: int (rows,), their vectors: float32 (rows, numbers)).
+
+    They are kept in `cache`, for the next run with the same words and file. Raises InputError where there is no such file.
+    """
+    source = [GLOVE_KAGGLE, GLOVE_URL]
+    if GLOVE_PATH:
+        if not os.path.isfile(GLOVE_PATH):
+            raise InputError(f"GLOVE_PATH: no file {GLOVE_PATH}; give a file of word vectors (GloVe, word2vec text, .vec)")
+        source = [os.path.abspath(GLOVE_PATH), os.path.getsize(GLOVE_PATH), os.path.getmtime(GLOVE_PATH), EMBEDDING_SIZE]
+    name = hashlib.sha256(json.dumps([source, words]).encode()).hexdigest()[:12]
+    cached = os.path.join(cache, f"vectors-{name}.npz")
+    with contextlib.suppress(OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile):  # none, or damaged
+        with np.load(cached, allow_pickle=False) as file:
             return file["rows"], file["vectors"]
-    return None
+    found = read_vectors(GLOVE_PATH, words) if GLOVE_PATH else download_vectors(words, cache)
+    rows = np.array([number for number, word in enumerate(words) if word in found])
+    vectors, buffer = np.stack([found[words[number]] for number in rows]), io.BytesIO()
+    np.savez(buffer, rows=rows, vectors=vectors)
+    save_all({cached: buffer.getvalue()})
+    return rows, vectors
 
 
 def download_vectors(words, cache):
@@ -1911,6 +1924,51 @@ def download_vectors(words, cache):
                      "USE_GLOVE to False")
 
 
+def read_vectors(path, words):
+    """Read the vectors of `words` from a file of GloVe or word2vec text: a word and its numbers on a line.
+
+    Returns {word: float32 array (numbers,)}. A header (two whole numbers) may come first. Words with blanks are no word of a
+    vocabulary, and are passed over; of a word that comes twice the first row counts. Raises InputError with the row where it
+    has not as many numbers as the first, or one that is none, or where the file cannot be read or has no word in common.
+    """
+    wanted, found, size, count, row, repeated = {word.encode(): word for word in words}, {}, 0, 0, 0, 0
+    try:
+        with open_vectors(path) as file:
+            for row, line in enumerate(file, 1):
+                line = line.rstrip().replace(b"\t", b" ")
+                if row == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                    if header := re.fullmatch(rb"([0-9]+) +([0-9]+)", line):
+                        count, size = int(header[1]), int(header[2])
+                        continue
+                if not size:
+                    size = count_numbers(line.split(b" "))
+                blanks = line.count(b" ")
+                if blanks < size or not size:
+                    raise InputError(f"{path}, row {row}: has {blanks + 1} columns where a word and {size or 'its'} numbers "
+                                     "are needed; the file is cut off, damaged, or none of word vectors")
+                word = wanted.get(line[:line.index(b" ")]) if blanks == size else None
+                if word in found:
+                    repeated += 1
+                elif word is not None:
+                    try:
+                        found[word] = np.array(line.split(b" ")[1:], np.float32)
+                        if not np.isfinite(found[word]).all():
+                            raise ValueError("has a value that is no finite number")
+                    except ValueError as error:
+                        raise InputError(f"{path}, row {row}: {one_line(error)}; get the file anew") from error
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: zipfile's own
+        raise InputError(f"{path}, row {row + 1}: cannot be read as word vectors ({one_line(error)}); get the file anew, or "
+                         "unpack it") from error
+    if count and row - 1 < count:
+        raise InputError(f"{path}, row {row}: ends after {row - 1:,} of the {count:,} words of its header; get the file anew")
+    if not found:
+        raise InputError(f"{path} has no word in common with the training texts; take vectors of their language")
+    if repeated:
+        print(f"note: {repeated:,} rows of {path} repeat a word; the first row of each counts")
+    return found
+
+
 @contextlib.contextmanager
 def open_vectors(path):
     """Open a file of word vectors to read bytes: plain, gzip, or the one text (of 100 dimensions, if several) in a zip."""
@@ -1933,53 +1991,6 @@ def open_vectors(path):
                 yield unpacked
         else:
             yield file
-
-
-def read_vectors(path, words):
-    """Read the vectors of `words` from a file of GloVe or word2vec text: a word and its numbers on a line.
-
-    Returns {word: float32 array (numbers,)}. A header (two whole numbers) may come first. Words with blanks are no word of a
-    vocabulary, and are passed over; of a word that comes twice the first row counts. Raises InputError with the row where it
-    has not as many numbers as the first, or one that is none, or where the file cannot be read or has no word in common.
-    """
-    wanted, found, size, count, row, repeated = {word.encode(): word for word in words}, {}, 0, 0, 0, 0
-    try:
-        with open_vectors(path) as file:
-            for row, line in enumerate(file, 1):
-                line = line.rstrip().replace(b"\t", b" ")
-                if row == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                    if header := re.fullmatch(rb"([0-9]+) +([0-9]+)", line):
-                        count, size = int(header[1]), int(header[2])
-                        continue
-                if not size:
-                    size = count_numbers(line.split(b" "))
-                blanks = line.count(b" ")
-                if blanks < size or not size:
-                    raise InputError(f"{path}, row {row}: has {blanks + 1} columns where a word and {size or 'its'} numbers are "
-                                     "needed; the file is cut off, damaged, or none of word vectors")
-                word = wanted.get(line[:line.index(b" ")]) if blanks == size else None
-                if word is None:
-                    continue
-                if word in found:
-                    repeated += 1
-                    continue
-                try:
-                    found[word] = np.array(line.split(b" ")[1:], np.float32)
-                    if not np.isfinite(found[word]).all():
-                        raise ValueError("has a value that is no finite number")
-                except ValueError as error:
-                    raise InputError(f"{path}, row {row}: {one_line(error)}; get the file anew") from error
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: zipfile's own
-        raise InputError(f"{path}, row {row + 1}: cannot be read as word vectors ({one_line(error)}); get the file anew, or unpack "
-                         "it") from error
-    if count and row - 1 < count:
-        raise InputError(f"{path}, row {row}: ends after {row - 1:,} of the {count:,} words of its header; get the file anew")
-    if not found:
-        raise InputError(f"{path} has no word in common with the training texts; take vectors of their language")
-    if repeated:
-        print(f"note: {repeated:,} rows of {path} repeat a word; the first row of each counts")
-    return found
 
 
 def count_numbers(fields):
@@ -2009,36 +2020,36 @@ class Checkpoint:
         try:
             with np.load(path, allow_pickle=False) as file:
                 state = json.loads(file["state"].tobytes())
-                arrays = {name: file[name] for name in file.files}
-                stages = {name: (stage, *([arrays[f"{name}/{kind}/{place}"] for place in range(stage[kind])]
-                                          for kind in ("weights", "moving"))) for name, stage in state["stages"].items()}
+                for name, saved in state["stages"].items():
+                    for kind in ("weights", "moving"):
+                        saved[kind] = [file[f"{name}/{kind}/{place}"] for place in range(saved[kind])]
         except Exception as error:  # zip, numpy and JSON each raise what is theirs
             raise InputError(f"{path} is damaged ({one_line(error)}); set RESUME to False to start anew") from error
         if state["identity"] == identity:
-            self.stages = stages
-            print(f"going on with a training that was stopped after epoch {sum(len(stage[0]['history']) for stage in stages.values())}")
+            self.stages = state["stages"]
+            epochs = sum(len(saved["history"]) for saved in self.stages.values())
+            print(f"going on with a training that was stopped after epoch {epochs}")
         else:
             print(f"note: {path} is of a training with other data or settings; this one starts anew")
 
     def save(self, stage):
-        """Write the file anew with this stage as it stands."""
-        moving = [] if stage.ended else read_all(stage.moving())
-        self.stages[stage.name] = ({"history": stage.history, "best": stage.best, "weights": len(stage.weights),
-                                    "moving": len(moving)}, stage.weights, moving)
-        state = {"identity": self.identity, "stages": {name: parts[0] for name, parts in self.stages.items()}}
-        arrays = {f"{name}/{kind}/{place}": array for name, parts in self.stages.items()
-                  for kind, values in zip(("weights", "moving"), parts[1:]) for place, array in enumerate(values)}
-        buffer = io.BytesIO()
+        """Write the file anew with this stage as it stands: JSON as `state`, each array under a name of its own."""
+        self.stages[stage.name] = {"history": stage.history, "best": stage.best, "weights": stage.weights,
+                                   "moving": [] if stage.ended else read_all(stage.moving())}
+        state, arrays, buffer = {"identity": self.identity, "stages": {}}, {}, io.BytesIO()
+        for name, saved in self.stages.items():
+            state["stages"][name] = {**saved, "weights": len(saved["weights"]), "moving": len(saved["moving"])}
+            for kind in ("weights", "moving"):
+                arrays |= {f"{name}/{kind}/{place}": array for place, array in enumerate(saved[kind])}
         np.savez(buffer, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)
         save_all({self.path: buffer.getvalue()})
 
     def restore(self, stage):
         """Set a stage, its model and its optimizer to where they were saved."""
-        if stage.name in self.stages:
-            saved, stage.weights, moving = self.stages[stage.name]
-            stage.history, stage.best = saved["history"], saved["best"]
-            if moving:
-                write_all(stage.moving(), moving)
+        if saved := self.stages.get(stage.name):
+            stage.history, stage.best, stage.weights = saved["history"], saved["best"], saved["weights"]
+            if saved["moving"]:
+                write_all(stage.moving(), saved["moving"])
 
     def remove(self):
         """Remove the file, which has done its work."""
@@ -2088,8 +2099,9 @@ def open_study(name, settings, searched):
             os.makedirs(os.path.dirname(os.path.abspath(address)), exist_ok=True)
             address = f"sqlite:///{os.path.abspath(address)}"
         elif not readable_address(address):
-            raise InputError("STORAGE cannot be read as a database's address; write postgresql+psycopg://USER:PASSWORD@HOST:PORT"
-                             "/NAME, with %40 for @, %2F for / and %3A for : in the password")
+            raise InputError("STORAGE cannot be read as a database's address; write "
+                             "postgresql+psycopg://USER:PASSWORD@HOST:PORT/NAME, with %40 for @, %2F for / and %3A for : in "
+                             "the password")
         for attempt in range(10):
             try:
                 storage = PatientStorage(address)
@@ -2111,8 +2123,9 @@ def open_study(name, settings, searched):
         raise
     except Exception as error:  # a driver's own exceptions: no such driver, no such database, no database at all
         cause = error.__cause__ or error
-        raise InputError(f"cannot open the store {store_name()}: {one_line(cause)}. Set STORAGE to a file or database that can "
-                         "be written (PostgreSQL: postgresql+psycopg://USER@HOST/NAME, with pip install 'psycopg[binary]')") from error
+        raise InputError(f"cannot open the store {store_name()}: {one_line(cause)}. Set STORAGE to a file or database that "
+                         "can be written (PostgreSQL: postgresql+psycopg://USER@HOST/NAME, with pip install "
+                         "'psycopg[binary]')") from error
     return study
 
 
@@ -2440,14 +2453,14 @@ def parse_arguments():
     parser = OneLineParser(description=__doc__, formatter_class=style, allow_abbrev=False)
     parser.add_argument("--predict", action="append", metavar="TEXT",
                         help="classify TEXT with the saved model (repeatable; - reads lines from standard input)")
-    parser.add_argument("--loaded", action="store_true", help=argparse.SUPPRESS)  # the process that compare_in_fresh_process starts
+    parser.add_argument("--loaded", action="store_true", help=argparse.SUPPRESS)  # by compare_in_fresh_process
     groups, constants = {}, read_constants()
     for name, constant in constants.items():
-        group = groups.setdefault(constant.group, None) or parser.add_argument_group(constant.group.lower())
-        groups[constant.group] = group
+        if constant.group not in groups:
+            groups[constant.group] = parser.add_argument_group(constant.group.lower())
         switch = {"nargs": "?", "const": "True"} if isinstance(constant.value, bool) else {}
-        group.add_argument(f"--{name}", f"--{name.lower()}", dest=name, metavar=type(constant.value).__name__, **switch,
-                           help=f"{constant.comment} (now {constant.value!r})".replace("%", "%%"))
+        groups[constant.group].add_argument(f"--{name}", f"--{name.lower()}", dest=name, metavar=type(constant.value).__name__,
+                                            help=f"{constant.comment} (now {constant.value!r})".replace("%", "%%"), **switch)
     options = parser.parse_args()
     for name in constants:
         set_constant(name)
