@@ -61,7 +61,7 @@ import unicodedata
 import warnings
 import zipfile
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict, namedtuple
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Annotated
@@ -181,7 +181,8 @@ def train(folder, strategy, data, vocabulary, encoded, matrix, coverage):
     checkpoint = Checkpoint(os.path.join(folder, "checkpoint.npz"), identity_of(data, matrix))
     with strategy.scope():
         model = build_model(matrix, len(data.classes), UNITS, DROPOUT)
-    history = fit(model, encoded, LEARNING_RATE, most_epochs(encoded.train, NUM_EPOCHS, 5), "LSTM", checkpoint=checkpoint, r_drop=R_DROP)
+    epochs = most_epochs(encoded.train, NUM_EPOCHS, 5)
+    history = fit(model, encoded, LEARNING_RATE, epochs, "LSTM", checkpoint=checkpoint, r_drop=R_DROP)
     save_results(folder, model, vocabulary, data, encoded, history, seconds_of(history), {"coverage": coverage})
     checkpoint.remove()
 
@@ -204,32 +205,12 @@ def grid_settings():
     return [{"UNITS": units, "DROPOUT": dropout} for units in (16, 32, 64, 128, 256) for dropout in dropouts]
 
 
-def set_up_devices():
-    """Return the strategy for the devices that are there; mixed precision on a GPU that has it."""
-    keras.utils.set_random_seed(SEED)
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    capable = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) >= (7, 0) for gpu in gpus]
-    if gpus and all(capable):
-        keras.mixed_precision.set_global_policy("mixed_float16")
-    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
-
-
 # Text
 
 # Characters that are left out: i'm and i’m are im, a joined emoji its parts
 JOINERS = "'’‘‛ʼ′`´\u00ad\u200b\u200c\u200d\u2060\ufe0e\ufe0f🏻🏼🏽🏾🏿"
 MARKS = "!?()"  # are words of their own where they stand in training texts, as symbols (emoji) are
 ALPHABET = "".join(filter(str.isalnum, map(chr, range(0x530))))  # Latin, Greek, Cyrillic: letters without any training
-FACTOR, INVERSE, BITS = 0x9E3779B97F4A7C15, pow(0x9E3779B97F4A7C15, -1, 2**64), 2**64  # of `fingerprint`
-
-
-class Characters(dict):
-    """What str.translate puts in place of a character; all that it does not know separates words."""
-
-    def __missing__(self, character):
-        return " "
 
 
 @dataclass(frozen=True)
@@ -246,9 +227,10 @@ class Vocabulary:
 
     @functools.cached_property
     def table(self):
+        """What str.translate puts in place of each character; all that is not in it separates words."""
         kept = {character: character for character in self.letters} | dict(zip(self.capitals, self.letters))
         marks = {mark: f" {mark} " for mark in self.marks}
-        return Characters(str.maketrans(kept | marks | dict.fromkeys(JOINERS)))
+        return defaultdict(lambda: " ", str.maketrans(kept | marks | dict.fromkeys(JOINERS)))
 
     @functools.cached_property
     def number(self):
@@ -277,7 +259,8 @@ def make_vocabulary(texts):
     cased = sorted(small for small in letters if len(small.upper()) == 1 and small.upper() != small == small.upper().lower())
     marks = sorted(character for character, count in counts.items() if count > 2 and character not in JOINERS
                    and (character in MARKS or unicodedata.category(character) == "So"))
-    spelling = Vocabulary("".join(small.upper() for small in cased), "".join([*cased, *sorted(letters - {*cased})]), "".join(marks), ())
+    capitals, letters = "".join(small.upper() for small in cased), "".join([*cased, *sorted(letters - {*cased})])
+    spelling = Vocabulary(capitals, letters, "".join(marks), words=())
     counts = Counter(itertools.chain.from_iterable(map(spelling.split, texts)))
     return dataclasses.replace(spelling, words=tuple(sorted(counts, key=lambda word: (-counts[word], word))))
 
@@ -285,55 +268,6 @@ def make_vocabulary(texts):
 def is_letter(character):
     """Whether a character may be a part of a word: a letter, a digit, or a mark that belongs to one (but Latin accents)."""
     return character.isalnum() or unicodedata.category(character)[0] == "M" and not "\u0300" <= character <= "\u036f"
-
-
-def fingerprint(word, characters):
-    """Return the int64 that stands for a word in the saved model: its polynomial in FACTOR, modulo 2**64.
-
-    characters: {character: its number}. Keras's own layers cannot put a word together from characters, but sums and products
-    can (rolling hash; Karp and Rabin 1987).
-    """
-    total = 0
-    for character in reversed(word):
-        total = (total + characters[character]) * FACTOR % BITS
-    return total - BITS * (total >= BITS // 2)
-
-
-def text_layers(vocabulary):
-    """Return a Keras model of strings (texts,) to word numbers int64 (texts, words), as Vocabulary.encode gives them.
-
-    It holds Keras's own layers and operations alone, with all words in its configuration, so that Keras loads it in safe mode
-    without this script. The characters of all texts are one row here, with -1 before each text.
-    """
-    numbers = {character: number for number, character in enumerate(vocabulary.characters, 2)}
-    capital, small = 2 + len(JOINERS), 2 + len(JOINERS) + len(vocabulary.capitals)
-    mark = small + len(vocabulary.letters)
-    factor, inverse = (number - BITS * (number >= BITS // 2) for number in (FACTOR, INVERSE))
-    text = keras.Input((), dtype="string", name="text")
-    split = layers.TextVectorization(standardize=None, split="character", vocabulary=vocabulary.characters, name="characters")
-    grid = ops.pad(ops.cast(split(text), "int64"), ((0, 0), (1, 0)), constant_values=-1)
-    flat = ops.reshape(grid, (-1,))
-    flat = ops.take(flat, ops.nonzero((flat < 0) | ops.equal(flat, 1) | (flat >= capital))[0])  # no padding, no joiners
-    row = ops.cumsum(ops.cast(flat < 0, "int64")) - 1
-    flat = ops.where((flat >= capital) & (flat < small), flat + len(vocabulary.capitals), flat)
-    in_word, is_mark = flat >= small, flat >= mark
-    letter = in_word & ops.logical_not(is_mark)
-    after_letter, before_letter = ops.pad(letter, ((1, 0),))[:-1, ...], ops.pad(letter, ((0, 1),))[1:, ...]
-    first = ops.nonzero(in_word & (is_mark | ops.logical_not(after_letter)))[0]  # of each word
-    last = ops.nonzero(in_word & (is_mark | ops.logical_not(before_letter)))[0]
-    ones = ops.ones_like(flat)
-    power = ops.cumprod(ops.where(in_word, ones * factor, ones))  # int64, which wraps around
-    back = ops.cumprod(ops.where(in_word, ones * inverse, ones))
-    sums = ops.cumsum(flat * power)
-    sums = ops.take(sums, last) - ops.take(sums, first) + ops.take(flat * power, first)
-    words = sums * ops.take(back, first) * factor  # as if each word had begun at power 1
-    known = [fingerprint(word, numbers) for word in vocabulary.words]
-    lookup = layers.IntegerLookup(vocabulary=known, mask_token=None, oov_token=-1, name="words")
-    row = ops.take(row, first)
-    column = ops.cumsum(ops.ones_like(row)) - 1 - ops.cast(ops.searchsorted(row, row), "int64")
-    grid = ops.scatter_update(grid * 0, ops.stack([row, column], axis=1), ops.cast(lookup(words), "int64") + 1)[:, :MAX_WORDS]
-    used = ops.nonzero(ops.any(grid > 0, axis=0))[0]
-    return keras.Model(text, ops.take(grid, used, axis=1), name="text_to_words")
 
 
 # Model
@@ -363,6 +297,23 @@ def build_model(matrix, classes, units, dropout):
 # Training
 
 
+def set_up_devices():
+    """Return the strategy for the devices that are there; mixed precision on a GPU that has it."""
+    keras.utils.set_random_seed(SEED)
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    capable = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) >= (7, 0) for gpu in gpus]
+    if gpus and all(capable):
+        keras.mixed_precision.set_global_policy("mixed_float16")
+    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+
+
+def most_epochs(texts, given, usual):
+    """Return the most epochs: those given, else the usual number, or as many as make 200 steps for each of these."""
+    return given or max(usual, -(-200 * usual * BATCH_SIZE // len(texts)))
+
+
 def batches(sequences, batch_size, shuffle=None):
     """Group texts of like length: return a list of row-number arrays, sorted by length, so that little is padding.
 
@@ -377,18 +328,6 @@ def batches(sequences, batch_size, shuffle=None):
     if shuffle is not None:
         shuffle.shuffle(groups)
     return groups
-
-
-def pad(sequences, rows):
-    """Return the texts of these rows, padded right with 0 to the longest: int32 (rows, length).
-
-    A text without a word is one unknown word, since cuDNN takes no text that is padding alone.
-    """
-    tokens = np.zeros((len(rows), max(1, max(len(sequences[row]) for row in rows))), np.int32)
-    for place, row in enumerate(rows):
-        tokens[place, :len(sequences[row])] = sequences[row]
-    tokens[:, 0] = np.maximum(tokens[:, 0], 1)
-    return tokens
 
 
 def training_batches(sequences, labels, classes, first_epoch=0, times=1):
@@ -406,8 +345,10 @@ def training_batches(sequences, labels, classes, first_epoch=0, times=1):
         rows = tf.repeat(rows, times)
         return tf.gather(texts, rows).to_tensor(), tf.gather(targets, rows)
 
-    dataset = tf.data.Dataset.from_generator(lambda: batches(sequences, BATCH_SIZE, np.random.default_rng([SEED, next(epochs)])),
-                                             output_signature=tf.TensorSpec((None,), tf.int64))
+    def next_epoch():
+        return batches(sequences, BATCH_SIZE, np.random.default_rng([SEED, next(epochs)]))
+
+    dataset = tf.data.Dataset.from_generator(next_epoch, output_signature=tf.TensorSpec((None,), tf.int64))
     dataset = dataset.map(gather).apply(tf.data.experimental.assert_cardinality(-(-len(sequences) // BATCH_SIZE)))
     options = tf.data.Options()
     options.autotune.enabled = False  # its thread is waited for when an epoch ends, for up to five seconds
@@ -417,8 +358,8 @@ def training_batches(sequences, labels, classes, first_epoch=0, times=1):
 def loss(targets, probabilities, r_drop=0.0):
     """Return the loss of each text, float32 (texts,): cross-entropy with smoothed labels, and what dropout changes.
 
-    With r_drop, its weight, the rows 0 and 1, 2 and 3, ... are a text twice, under other dropout; the divergence of the two predictions,
-    in both directions, is a part of the loss (R-Drop; Liang et al. 2021, arXiv:2106.14448).
+    With r_drop, its weight, the rows 0 and 1, 2 and 3, ... are a text twice, under other dropout; the divergence of the two
+    predictions, in both directions, is a part of the loss (R-Drop; Liang et al. 2021, arXiv:2106.14448).
     """
     error = keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=LABEL_SMOOTHING)
     if r_drop:
@@ -428,14 +369,33 @@ def loss(targets, probabilities, r_drop=0.0):
     return error
 
 
-def most_epochs(texts, given, usual):
-    """Return the most epochs of a training: those given, else the usual number, or as many as make 200 steps for each of these."""
-    return given or max(usual, -(-200 * usual * BATCH_SIZE // len(texts)))
+def fit(model, data, rate, epochs, name, report=None, checkpoint=None, r_drop=0.0):
+    """Train `model` in place and leave it at its best epoch; returns the history of the epochs.
 
-
-def learning_rate_schedule(rate, steps):
-    """Return a rate that falls in a line to a fiftieth over `steps`."""
-    return keras.optimizers.schedules.PolynomialDecay(rate, steps, end_learning_rate=rate / 50)
+    data: Encoded; r_drop: see `loss`. Label smoothing (Szegedy et al. 2016, arXiv:1512.00567), AdamW, a falling rate, and an
+    exponential moving average of the weights, which is what is evaluated and kept. With a checkpoint a stage that was killed
+    goes on after its last whole epoch, with the weights that it would have had.
+    """
+    steps = -(-len(data.train) // BATCH_SIZE) * epochs
+    with model.distribute_strategy.scope():
+        falling = keras.optimizers.schedules.PolynomialDecay(rate, steps, end_learning_rate=rate / 50)
+        optimizer = keras.optimizers.Adam(falling, weight_decay=WEIGHT_DECAY or None, clipnorm=1.0, use_ema=True,
+                                          ema_momentum=EMA_MOMENTUM)  # AdamW, where it decays
+        # Ten steps a call from Python; a loop of steps over several devices fails in TensorFlow 2.21
+        at_once = 1 if model.distribute_strategy.num_replicas_in_sync > 1 else 10
+        model.compile(optimizer, functools.partial(loss, r_drop=r_drop), steps_per_execution=at_once)
+        optimizer.build(model.trainable_variables)
+    stage = Stage(data, name, epochs, report, checkpoint)
+    stage.set_model(model)
+    if checkpoint:
+        checkpoint.restore(stage)
+    if not stage.ended:
+        classes, times = model.output_shape[-1], 2 if r_drop else 1
+        dataset = training_batches(data.train, data.train_labels, classes, len(stage.history), times)
+        verbose = 1 if sys.stderr.isatty() and sys.stdout.isatty() else 0
+        model.fit(dataset, initial_epoch=len(stage.history), epochs=epochs, verbose=verbose, shuffle=False, callbacks=[stage])
+    write_all(model.trainable_variables, stage.weights)
+    return stage.history
 
 
 class Stage(keras.callbacks.Callback):
@@ -495,105 +455,6 @@ def write_all(variables, values):
         variable.assign(value)
 
 
-def fit(model, data, rate, epochs, name, report=None, checkpoint=None, r_drop=0.0):
-    """Train `model` in place and leave it at its best epoch; returns the history of the epochs.
-
-    data: Encoded; r_drop: see `loss`. Label smoothing (Szegedy et al. 2016, arXiv:1512.00567), AdamW, a falling rate, and an
-    exponential moving average of the weights, which is what is evaluated and kept. With a checkpoint a stage that was killed
-    goes on after its last whole epoch, with the weights that it would have had.
-    """
-    classes, steps = model.output_shape[-1], -(-len(data.train) // BATCH_SIZE)
-    with model.distribute_strategy.scope():
-        optimizer = keras.optimizers.Adam(learning_rate_schedule(rate, epochs * steps), weight_decay=WEIGHT_DECAY or None,
-                                          clipnorm=1.0, use_ema=True, ema_momentum=EMA_MOMENTUM)  # AdamW, where it decays
-        # Ten steps a call from Python; a loop of steps over several devices fails in TensorFlow 2.21
-        at_once = 1 if model.distribute_strategy.num_replicas_in_sync > 1 else 10
-        model.compile(optimizer, functools.partial(loss, r_drop=r_drop), steps_per_execution=at_once)
-        optimizer.build(model.trainable_variables)
-    stage = Stage(data, name, epochs, report, checkpoint)
-    stage.set_model(model)
-    if checkpoint:
-        checkpoint.restore(stage)
-    if not stage.ended:
-        dataset = training_batches(data.train, data.train_labels, classes, len(stage.history), 2 if r_drop else 1)
-        verbose = 1 if sys.stderr.isatty() and sys.stdout.isatty() else 0
-        model.fit(dataset, initial_epoch=len(stage.history), epochs=epochs, verbose=verbose, shuffle=False, callbacks=[stage])
-    write_all(model.trainable_variables, stage.weights)
-    return stage.history
-
-
-class Checkpoint:
-    """A file that holds where a training stands: all its stages, so that a run that was killed goes on.
-
-    identity: hash of all that the result depends on; a file of another training is not used. Raises InputError where the file
-    is damaged.
-    """
-
-    def __init__(self, path, identity):
-        self.path, self.identity, self.stages = path, identity, {}
-        if not RESUME or not os.path.isfile(path):
-            return
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                state = json.loads(file["state"].tobytes())
-                arrays = {name: file[name] for name in file.files}
-                stages = {name: (stage, *([arrays[f"{name}/{kind}/{place}"] for place in range(stage[kind])]
-                                          for kind in ("weights", "moving"))) for name, stage in state["stages"].items()}
-        except Exception as error:  # zip, numpy and JSON each raise what is theirs
-            raise InputError(f"{path} is damaged ({one_line(error)}); set RESUME to False to start anew") from error
-        if state["identity"] == identity:
-            self.stages = stages
-            print(f"going on with a training that was stopped after epoch {sum(len(stage[0]['history']) for stage in stages.values())}")
-        else:
-            print(f"note: {path} is of a training with other data or settings; this one starts anew")
-
-    def save(self, stage):
-        """Write the file anew with this stage as it stands."""
-        moving = [] if stage.ended else read_all(stage.moving())
-        self.stages[stage.name] = ({"history": stage.history, "best": stage.best, "weights": len(stage.weights),
-                                    "moving": len(moving)}, stage.weights, moving)
-        state = {"identity": self.identity, "stages": {name: parts[0] for name, parts in self.stages.items()}}
-        arrays = {f"{name}/{kind}/{place}": array for name, parts in self.stages.items()
-                  for kind, values in zip(("weights", "moving"), parts[1:]) for place, array in enumerate(values)}
-        buffer = io.BytesIO()
-        np.savez(buffer, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)
-        save_all({self.path: buffer.getvalue()})
-
-    def restore(self, stage):
-        """Set a stage, its model and its optimizer to where they were saved."""
-        if stage.name in self.stages:
-            saved, stage.weights, moving = self.stages[stage.name]
-            stage.history, stage.best = saved["history"], saved["best"]
-            if moving:
-                write_all(stage.moving(), moving)
-
-    def remove(self):
-        """Remove the file, which has done its work."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
-
-
-def hash_of(data, matrix):
-    """Return the sha256 of the data and the vectors that a training reads."""
-    digest = hashlib.sha256(json.dumps([data.classes, data.train_texts, data.train_labels.tolist(), data.val_texts,
-                                        data.val_labels.tolist()]).encode())
-    digest.update(matrix.tobytes())
-    return digest.hexdigest()
-
-
-def identity_of(data, matrix):
-    """Return what a training's result depends on, as text: data, vectors, settings, versions, devices."""
-    devices = len(tf.config.list_physical_devices("GPU"))
-    return json.dumps([hash_of(data, matrix), training_settings(), tf.__version__, keras.__version__, devices])
-
-
-def training_settings():
-    """Return {name: value} of the constants that a training's result depends on."""
-    passing = ("RESUME", "GLOVE_PATH", "GLOVE_KAGGLE", "GLOVE_URL")  # what was read of the vectors counts, not from where
-    return {name: constant.value for name, constant in read_constants().items()
-            if constant.group in ("Vectors", "Text", "Model", "Training") and name not in passing}
-
-
 def seconds_of(history):
     """Return the seconds that all epochs took, their evaluation included."""
     return sum(entry["seconds"] + entry["evaluation_seconds"] for entry in history)
@@ -608,6 +469,15 @@ def predict_tokens(model, sequences, batch_size=256):
     for rows in batches(sequences, batch_size):
         probabilities[rows] = as_graph(model)(pad(sequences, rows)).numpy()
     return probabilities
+
+
+def pad(sequences, rows):
+    """Return the texts of these rows, padded right with 0 to the longest: int32 (rows, length).
+
+    A text without a word is one unknown word, since cuDNN takes no text that is padding alone.
+    """
+    texts = [sequences[row] if len(sequences[row]) else [1] for row in rows]
+    return keras.utils.pad_sequences(texts, padding="post")
 
 
 def as_graph(model):
@@ -629,17 +499,6 @@ def scores(labels, probabilities):
     return float(error), float(accuracy_score(labels, predicted)), float(macro_f1)
 
 
-def calibration_error(labels, probabilities, bins=15):
-    """Return the expected calibration error: by how much confidence and accuracy differ, a mean over equal bins of confidence.
-
-    Naeini et al. 2015, "Obtaining well calibrated probabilities using Bayesian binning".
-    """
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    apart = np.bincount(place, right, bins) - np.bincount(place, confidence, bins)  # texts times what differs, a bin
-    return float(np.abs(apart).sum() / len(labels))
-
-
 def calibrate(model, probabilities, labels):
     """Divide the model's logits by the temperature under which these labels are likeliest; return the temperature.
 
@@ -655,6 +514,17 @@ def calibrate(model, probabilities, labels):
     layer = model.layers[-1]
     layer.set_weights([weights / temperature for weights in layer.get_weights()])
     return float(temperature)
+
+
+def calibration_error(labels, probabilities, bins=15):
+    """Return the expected calibration error: by how much confidence and accuracy differ, a mean over equal bins of confidence.
+
+    Naeini et al. 2015, "Obtaining well calibrated probabilities using Bayesian binning".
+    """
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    apart = np.bincount(place, right, bins) - np.bincount(place, confidence, bins)  # texts times what differs, a bin
+    return float(np.abs(apart).sum() / len(labels))
 
 
 def evaluate(probabilities, labels, names, title):
@@ -673,175 +543,39 @@ def evaluate(probabilities, labels, names, title):
             "confusion_matrix": confusion_matrix(labels, predicted, labels=numbers).tolist()}
 
 
-def profile(text_model, texts, history, rows):
-    """Return epoch seconds, training throughput, parameters, peak memory, and seconds from raw texts to probabilities."""
-    times = {}
-    for size in (1, 256):
-        batch = tf.constant((texts * (256 // len(texts) + 1))[:size])
-        as_graph(text_model)(batch)
-        runs = []
-        for _ in range(20 if size == 1 else 5):
-            started = time.perf_counter()
-            as_graph(text_model)(batch)
-            runs.append(time.perf_counter() - started)
-        times[f"latency_seconds_batch_{size}"] = float(np.median(runs))
-    seconds = [entry["seconds"] for entry in history]
-    return {"epoch_seconds": float(np.median(seconds)), "training_texts_per_second": rows / float(np.mean(seconds)),
-            "parameters": int(text_model.count_params()), "peak_memory_bytes": peak_memory(), **times}
-
-
-def peak_memory():
-    """Return the most memory that this process has held, in bytes, or None where the system does not say.
-
-    Linux's getrusage would give that of the process that started this one, where that was more.
-    """
-    try:
-        with open("/proc/self/status", encoding="utf-8") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        import resource
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 # Grid search
+
+
+def search(name, settings, train, searched):
+    """Train every setting of the grid once, with any other process that shares the store; return the study.
+
+    train: called with a setting and a `report`; returns the history of the epochs. Hopeless settings are pruned by the median
+    rule (Golovin et al. 2017, "Google Vizier"). searched: {what the results depend on: value}.
+    """
+    study, first_seen = open_study(name, settings, searched), {}
+    while True:
+        optuna.storages.fail_stale_trials(study)
+        enqueue_what_is_missing(study, settings)
+        states = Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
+        if states["WAITING"]:
+            try:
+                study.optimize(lambda trial: try_setting(trial, settings, train), n_trials=1, catch=(Taken,))
+            except optuna.exceptions.UpdateFinishedTrialError:  # it was given up for dead, and is trained anew
+                pass
+            except ValueError as error:  # so Optuna says the same where it hears of it last
+                if not str(error).startswith("Cannot tell a "):
+                    raise
+            states = Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
+            print(f"grid: {states['COMPLETE'] + states['PRUNED']} of {len(settings)} settings done", flush=True)
+        elif states["RUNNING"]:
+            fail_what_never_began(study, first_seen)
+            time.sleep(1)
+        else:
+            return study
 
 
 class Taken(Exception):
     """A trial that has no setting of its own: another process trains it."""
-
-
-class PatientStorage(optuna.storages.RDBStorage):
-    """A database whose calls are repeated while its server does not answer, for up to STORE_PATIENCE seconds.
-
-    While a trial is trained, a thread of Optuna's notes that its process is alive; a trial whose process was silent for
-    STALE_SECONDS, on whatever machine, fails and is trained anew, but not soon after the server was away.
-    """
-
-    away = told = -math.inf  # when a call last failed, and when one did that was not a heartbeat
-    begun = None  # the trial whose first heartbeat is noted
-
-    def __init__(self, address):
-        arguments = {"timeout": 60} if address.startswith("sqlite") else {}
-        super().__init__(address, {"pool_pre_ping": True, "connect_args": arguments}, grace_period=STALE_SECONDS,
-                         heartbeat_interval=max(1, STALE_SECONDS // 6))
-
-    def __getattribute__(self, name):
-        value = super().__getattribute__(name)
-        return functools.partial(self.patiently, value) if name in STORE_CALLS else value
-
-    def patiently(self, call, *arguments, **options):
-        """Call a method of the storage; while the server is away, again and again."""
-        begun = time.monotonic()
-        while True:
-            try:
-                return call(*arguments, **options)
-            except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
-                cause = error if isinstance(error, sqlalchemy.exc.SQLAlchemyError) else error.__cause__
-                if not isinstance(cause, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)):
-                    raise
-                if time.monotonic() - begun > STORE_PATIENCE:
-                    raise InputError(f"the store {store_name()} did not answer for {STORE_PATIENCE:g} s (STORE_PATIENCE): "
-                                     f"{one_line(cause)}; start the same command again when it does") from error
-                if time.monotonic() - self.told > 60:
-                    print(f"grid: the store does not answer ({one_line(cause)}); waiting for it", flush=True)
-                self.away = self.told = time.monotonic()
-                time.sleep(1)
-
-    def record_heartbeat(self, trial_id):
-        """Note that the process of a trial is alive, and with the first such note that it began."""
-        try:
-            super().record_heartbeat(trial_id)
-            if trial_id != self.begun:
-                super().set_trial_user_attr(trial_id, "begun", True)
-                self.begun = trial_id
-        except optuna.exceptions.UpdateFinishedTrialError:  # it ended before the first note, or was given up for dead
-            pass
-        except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError):
-            self.away = time.monotonic()
-
-    def _get_stale_trial_ids(self, study_id):
-        return [] if time.monotonic() - self.away < STALE_SECONDS else super()._get_stale_trial_ids(study_id)
-
-
-STORE_CALLS = {name for name in vars(optuna.storages.BaseStorage) if not name.startswith("_")}
-STORE_CALLS |= {"_create_new_trial", "_get_trials", "_set_trial_param", "_get_stale_trial_ids"}  # by Optuna's cache
-
-
-def store_address():
-    """Return the path of an SQLite file, or the address of a database, where the search stands."""
-    return STORAGE or os.path.join(output_folder(), "grid.db")
-
-
-def store_name():
-    """Return the store's address for messages, without a password."""
-    address = store_address()
-    return sqlalchemy.make_url(address).set(query={}).render_as_string() if "://" in address else address
-
-
-def readable_address(address):
-    """Whether SQLAlchemy reads an address as it is meant: an @ in a password would leave its end in the host's name."""
-    try:
-        return "@" not in (sqlalchemy.make_url(address).host or "")
-    except (ValueError, sqlalchemy.exc.ArgumentError):
-        return False
-
-
-def open_study(name, settings, searched):
-    """Return the Optuna study of this search; raise InputError where the store cannot be opened or is of another search.
-
-    searched: {what its results depend on: value}.
-    """
-    address = store_address()
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    try:
-        if "://" not in address:
-            os.makedirs(os.path.dirname(os.path.abspath(address)), exist_ok=True)
-            address = f"sqlite:///{os.path.abspath(address)}"
-        elif not readable_address(address):
-            raise InputError("STORAGE cannot be read as a database's address; write postgresql+psycopg://USER:PASSWORD@HOST:PORT"
-                             "/NAME, with %40 for @, %2F for / and %3A for : in the password")
-        for attempt in range(10):
-            try:
-                storage = PatientStorage(address)
-                study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True,
-                                            pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2))
-                break
-            except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError):
-                if attempt == 9:  # before, another process may just be making the same tables
-                    raise
-                time.sleep(random.uniform(0.1, 0.8))
-        searched = {**searched, "grid": settings}
-        known = json.loads(study.user_attrs.get("searched", "null"))
-        other = [] if known is None else sorted(key for key in {*known, *searched} if known.get(key) != searched.get(key))
-        if other:
-            raise InputError(f"the store {store_name()} holds another search, which differs in {', '.join(other)}; set STORAGE "
-                             "to a new one, or delete it")
-        study.set_user_attr("searched", json.dumps(searched))
-    except InputError:
-        raise
-    except Exception as error:  # a driver's own exceptions: no such driver, no such database, no database at all
-        cause = error.__cause__ or error
-        raise InputError(f"cannot open the store {store_name()}: {one_line(cause)}. Set STORAGE to a file or database that can "
-                         "be written (PostgreSQL: postgresql+psycopg://USER@HOST/NAME, with pip install 'psycopg[binary]')") from error
-    return study
-
-
-def searched(data, matrix):
-    """Return {name: value} of what the results of a search depend on; the grid itself is its settings."""
-    return {"the data or the vectors": hash_of(data, matrix), "GRID_EPOCHS": GRID_EPOCHS, **training_settings()}
-
-
-def enqueue_what_is_missing(study, settings):
-    """Enqueue each setting that no trial holds; those whose process died failed, and are trained anew."""
-    held = {trial.user_attrs.get("setting") for trial in study.get_trials(deepcopy=False) if trial.state.name != "FAIL"}
-    for setting in settings:
-        if json.dumps(setting) not in held:
-            study.enqueue_trial(setting, user_attrs={"setting": json.dumps(setting)})
 
 
 def try_setting(trial, settings, train):
@@ -873,36 +607,21 @@ def try_setting(trial, settings, train):
     return best["val_macro_f1"]
 
 
-def search(name, settings, train, searched):
-    """Train every setting of the grid once, with any other process that shares the store; return the study.
+def enqueue_what_is_missing(study, settings):
+    """Enqueue each setting that no trial holds; those whose process died failed, and are trained anew."""
+    held = {trial.user_attrs.get("setting") for trial in study.get_trials(deepcopy=False) if trial.state.name != "FAIL"}
+    for setting in settings:
+        if json.dumps(setting) not in held:
+            study.enqueue_trial(setting, user_attrs={"setting": json.dumps(setting)})
 
-    train: called with a setting and a `report`; returns the history of the epochs. Hopeless settings are pruned by the median
-    rule (Golovin et al. 2017, "Google Vizier"). searched: {what the results depend on: value}.
-    """
-    study, first_seen = open_study(name, settings, searched), {}
-    while True:
-        optuna.storages.fail_stale_trials(study)
-        enqueue_what_is_missing(study, settings)
-        states = Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
-        if states["WAITING"]:
-            try:
-                study.optimize(lambda trial: try_setting(trial, settings, train), n_trials=1, catch=(Taken,))
-            except optuna.exceptions.UpdateFinishedTrialError:  # it was given up for dead, and is trained anew
-                pass
-            except ValueError as error:  # so Optuna says the same where it hears of it last
-                if not str(error).startswith("Cannot tell a "):
-                    raise
-            states = Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
-            print(f"grid: {states['COMPLETE'] + states['PRUNED']} of {len(settings)} settings done", flush=True)
-        elif states["RUNNING"]:
-            for trial in study.get_trials(deepcopy=False):  # one that was killed before it said a word
-                if trial.state.name == "RUNNING" and "begun" not in trial.user_attrs:
-                    if time.monotonic() - first_seen.setdefault(trial.number, time.monotonic()) > STALE_SECONDS:
-                        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # another process was faster
-                            study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
-            time.sleep(1)
-        else:
-            return study
+
+def fail_what_never_began(study, first_seen):
+    """Fail the trials whose process was killed before it said a word; first_seen: {trial's number: when it was seen first}."""
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state.name == "RUNNING" and "begun" not in trial.user_attrs:
+            if time.monotonic() - first_seen.setdefault(trial.number, time.monotonic()) > STALE_SECONDS:
+                with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # another process was faster
+                    study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
 
 
 def report_search(study, settings, folder):
@@ -926,59 +645,10 @@ def report_search(study, settings, folder):
 # Saving
 
 
-def in_float32(model):
-    """Return a copy of a model that computes in float32, without the optimizer, whose state would be saved too."""
-    bare = keras.Model.from_config(json.loads(json.dumps(model.get_config()).replace("mixed_float16", "float32")))
-    bare.set_weights(model.get_weights())
-    return bare
-
-
-def text_model_of(vocabulary, model):
-    """Return a model of raw strings: a batch of texts in, probabilities (texts, classes) out, computed in float32."""
-    text = keras.Input((), dtype="string", name="text")
-    tokens = ops.pad(text_layers(vocabulary)(text), ((0, 0), (0, 1)))
-    first = ops.maximum(tokens[:, :1], 1)  # a text without a word is one unknown word, as in `pad`
-    tokens = ops.cast(ops.concatenate([first, tokens[:, 1:]], axis=1), "int32")
-    return keras.Model(text, in_float32(model)(tokens))
-
-
-def model_bytes(model, classes):
-    """Return the bytes of the model's .keras file, with the classes in it as classes.json: {what stands in files: its name}."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model.keras")
-        model.save(path)
-        with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr("classes.json", json.dumps(classes))
-        return read_file(path)
-
-
-def load_model(path):
-    """Load a saved model in Keras's safe mode; return (model, {what stands in files: its name}).
-
-    Raises InputError where it is missing, damaged or of another kind.
-    """
-    command = f"python3 {sys.argv[0] or SCRIPT}" + (f" --OUTPUT_DIR {OUTPUT_DIR}" if OUTPUT_DIR else "")
-    fix = f"run `{command}` to make it anew"
-    if not os.path.isfile(path):
-        raise InputError(f"there is no model {path}; run `{command}` to make one")
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-        with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
-            classes = json.loads(archive.read("classes.json")) if "classes.json" in members else None
-    except Exception as error:  # Keras raises what its parts raise: zip, JSON, HDF5, configuration
-        raise InputError(f"{path} is damaged or no Keras model; {fix}") from error
-    inputs, shape = getattr(model, "inputs", None), getattr(model, "output_shape", None)
-    if classes is None and shape == (None, 6):  # saved before classes were
-        classes = {str(number): name for number, name in enumerate(EMOTIONS)}
-    if not inputs or inputs[0].dtype != "string" or not isinstance(classes, dict) or shape != (None, len(classes)):
-        raise InputError(f"{path} is no model of this script; {fix}")
-    return model, classes
-
-
 def save_results(folder, model, vocabulary, data, encoded, history, seconds, extra):
     """Calibrate, compare what a fresh process loads, save everything under `folder`, and print the summary."""
-    names, before = list(data.classes.values()), predict_tokens(model, encoded.val)
+    names = list(data.classes.values())
+    before = predict_tokens(model, encoded.val)
     temperature = calibrate(model, before, encoded.val_labels)
     probabilities = predict_tokens(model, encoded.val)
     validation = evaluate(probabilities, encoded.val_labels, names, "validation")
@@ -1012,6 +682,89 @@ def save_results(folder, model, vocabulary, data, encoded, history, seconds, ext
     print_summary(results)
 
 
+def text_model_of(vocabulary, model):
+    """Return a model of raw strings: a batch of texts in, probabilities (texts, classes) out, computed in float32."""
+    text = keras.Input((), dtype="string", name="text")
+    tokens = ops.pad(text_layers(vocabulary)(text), ((0, 0), (0, 1)))
+    first = ops.maximum(tokens[:, :1], 1)  # a text without a word is one unknown word, as in `pad`
+    tokens = ops.cast(ops.concatenate([first, tokens[:, 1:]], axis=1), "int32")
+    return keras.Model(text, in_float32(model)(tokens))
+
+
+BITS = 2**64  # what `fingerprint` counts modulo
+FACTOR = 0x9E3779B97F4A7C15
+INVERSE = pow(FACTOR, -1, BITS)
+
+
+def text_layers(vocabulary):
+    """Return a Keras model of strings (texts,) to word numbers int64 (texts, words), as Vocabulary.encode gives them.
+
+    It holds Keras's own layers and operations alone, with all words in its configuration, so that Keras loads it in safe mode
+    without this script. The characters of all texts are one row here, with -1 before each text.
+    """
+    numbers = {character: number for number, character in enumerate(vocabulary.characters, 2)}
+    capital, small = 2 + len(JOINERS), 2 + len(JOINERS) + len(vocabulary.capitals)
+    mark = small + len(vocabulary.letters)
+    factor, inverse = (number - BITS * (number >= BITS // 2) for number in (FACTOR, INVERSE))
+    text = keras.Input((), dtype="string", name="text")
+    split = layers.TextVectorization(standardize=None, split="character", vocabulary=vocabulary.characters, name="characters")
+    grid = ops.pad(ops.cast(split(text), "int64"), ((0, 0), (1, 0)), constant_values=-1)  # (texts, 1 + characters)
+    flat = ops.reshape(grid, (-1,))
+    flat = ops.take(flat, ops.nonzero((flat < 0) | ops.equal(flat, 1) | (flat >= capital))[0])  # no padding, no joiners
+    row = ops.cumsum(ops.cast(flat < 0, "int64")) - 1  # the text of each character
+    flat = ops.where((flat >= capital) & (flat < small), flat + len(vocabulary.capitals), flat)
+    # Where words begin and end: bool (characters,), then places (words,)
+    in_word, is_mark = flat >= small, flat >= mark
+    letter = in_word & ops.logical_not(is_mark)
+    after_letter, before_letter = ops.pad(letter, ((1, 0),))[:-1, ...], ops.pad(letter, ((0, 1),))[1:, ...]
+    first = ops.nonzero(in_word & (is_mark | ops.logical_not(after_letter)))[0]
+    last = ops.nonzero(in_word & (is_mark | ops.logical_not(before_letter)))[0]
+    # The fingerprint of each word: the difference of two running sums
+    ones = ops.ones_like(flat)
+    power = ops.cumprod(ops.where(in_word, ones * factor, ones))  # int64, which wraps around
+    back = ops.cumprod(ops.where(in_word, ones * inverse, ones))
+    sums = ops.cumsum(flat * power)
+    sums = ops.take(sums, last) - ops.take(sums, first) + ops.take(flat * power, first)
+    words = sums * ops.take(back, first) * factor  # as if each word had begun at power 1
+    # The words' numbers, back in a grid (texts, words), no wider than is needed
+    known = [fingerprint(word, numbers) for word in vocabulary.words]
+    lookup = layers.IntegerLookup(vocabulary=known, mask_token=None, oov_token=-1, name="words")
+    row = ops.take(row, first)
+    column = ops.cumsum(ops.ones_like(row)) - 1 - ops.cast(ops.searchsorted(row, row), "int64")
+    grid = ops.scatter_update(grid * 0, ops.stack([row, column], axis=1), ops.cast(lookup(words), "int64") + 1)[:, :MAX_WORDS]
+    used = ops.nonzero(ops.any(grid > 0, axis=0))[0]
+    return keras.Model(text, ops.take(grid, used, axis=1), name="text_to_words")
+
+
+def fingerprint(word, characters):
+    """Return the int64 that stands for a word in the saved model: its polynomial in FACTOR, modulo 2**64.
+
+    characters: {character: its number}. Keras's own layers cannot put a word together from characters, but sums and products
+    can (rolling hash; Karp and Rabin 1987).
+    """
+    total = 0
+    for character in reversed(word):
+        total = (total + characters[character]) * FACTOR % BITS
+    return total - BITS * (total >= BITS // 2)
+
+
+def in_float32(model):
+    """Return a copy of a model that computes in float32, without the optimizer, whose state would be saved too."""
+    bare = keras.Model.from_config(json.loads(json.dumps(model.get_config()).replace("mixed_float16", "float32")))
+    bare.set_weights(model.get_weights())
+    return bare
+
+
+def model_bytes(model, classes):
+    """Return the bytes of the model's .keras file, with the classes in it as classes.json: {what stands in files: its name}."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.keras")
+        model.save(path)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("classes.json", json.dumps(classes))
+        return read_file(path)
+
+
 def compare_in_fresh_process(files, texts, expected):
     """Load what is to be saved in a process of its own, and compare its predictions of these texts with the measured ones.
 
@@ -1034,7 +787,8 @@ def compare_in_fresh_process(files, texts, expected):
         compared[name] = {"bytes": len(files[name]), "rows": len(texts), "largest_difference": apart,
                           "same_labels": int((probabilities.argmax(1) == expected.argmax(1)).sum())}
         if not apart < {"model.tflite": 0.5}.get(name, 1e-4):  # its weights are INT8; what that does is reported
-            raise InputError(f"{name}, loaded by a fresh process, predicts something else (by up to {apart:.2g}); please report it")
+            raise InputError(f"{name}, loaded by a fresh process, predicts something else (by up to {apart:.2g}); "
+                             "please report it")
     return compared
 
 
@@ -1058,10 +812,11 @@ def print_summary(results):
           f"one text {figures['latency_seconds_batch_1'] * 1e3:.1f} ms, 256 texts "
           f"{figures['latency_seconds_batch_256'] * 1e3:.1f} ms")
     print(f"calibration: expected error {validation['expected_calibration_error_before']:.4f}, "
-          f"{validation['expected_calibration_error']:.4f} with the temperature {results['temperature']:.2f} that these rows chose")
+          f"{validation['expected_calibration_error']:.4f} with the temperature {results['temperature']:.2f} "
+          "that these rows chose")
     for name, figures in results["exports"].items():
-        print(f"{name}, loaded by a fresh process: {figures['bytes']:,} bytes, {figures['same_labels']:,} of {figures['rows']:,} "
-              f"labels as the model's, probabilities within {figures['largest_difference']:.1e}")
+        print(f"{name}, loaded by a fresh process: {figures['bytes']:,} bytes, {figures['same_labels']:,} "
+              f"of {figures['rows']:,} labels as the model's, probabilities within {figures['largest_difference']:.1e}")
     if results["note"]:
         print(f"note: {results['note']}")
     print("================ FINAL SUMMARY ================")
@@ -1111,7 +866,8 @@ def tokenizer_of(vocabulary):
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([
         normalizers.Replace(of(JOINERS), ""),
-        normalizers.Replace(of(vocabulary.capitals + vocabulary.letters + vocabulary.marks, "^"), " "), normalizers.Lowercase()])
+        normalizers.Replace(of(vocabulary.capitals + vocabulary.letters + vocabulary.marks, "^"), " "),
+        normalizers.Lowercase()])
     split = [pre_tokenizers.Split(of(vocabulary.marks), "isolated")] if vocabulary.marks else []
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), *split])
     tokenizer.enable_truncation(MAX_WORDS)
@@ -1148,20 +904,12 @@ def onnx_model(model, classes):
     vectors = np.concatenate([layer.get_weights()[0] for layer in model.layers if isinstance(layer, layers.Embedding)], axis=1)
     hidden = add("Transpose", add("Gather", vectors, tokens), perm=[1, 0, 2])  # (words, texts, numbers)
     for layer in model.layers:
-        weights = layer.get_weights()
         if isinstance(layer, layers.Bidirectional):
-            kind, units = type(layer.forward_layer).__name__, layer.forward_layer.units
-            kernel, recurrent, bias = (np.stack(pair) for pair in zip(weights[:3], weights[3:]))  # (directions, ...)
-            bias = bias.reshape(2, -1) if kind == "GRU" else np.concatenate([bias, 0 * bias], axis=1)
-            gates = {"LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2)}[kind]  # Keras has i f c o where ONNX has i o f c; both z r h
-            order = np.concatenate([np.arange(units) + gate * units for gate in gates])
-            bias = bias.reshape(2, 2, -1)[:, :, order].reshape(2, -1)
-            more = {"linear_before_reset": 1} if kind == "GRU" else {}
-            _, state, *_ = add(kind, hidden, kernel.transpose(0, 2, 1)[:, order], recurrent.transpose(0, 2, 1)[:, order], bias,
-                               lengths, outputs=2, direction="bidirectional", hidden_size=units, **more)
-            hidden = add("Reshape", add("Transpose", state, perm=[1, 0, 2]), np.array([0, 2 * units]))
+            kind, arrays, attributes = onnx_recurrent(layer)
+            _, state = add(kind, hidden, *arrays, lengths, outputs=2, **attributes)
+            hidden = add("Reshape", add("Transpose", state, perm=[1, 0, 2]), np.array([0, 2 * attributes["hidden_size"]]))
         elif isinstance(layer, layers.Dense):
-            hidden = add("Gemm", hidden, *weights)
+            hidden = add("Gemm", hidden, *layer.get_weights())
             if layer.activation is keras.activations.relu:
                 hidden = add("Relu", hidden)
     nodes.append(helper.make_node("Softmax", [hidden], ["probabilities"], axis=1))
@@ -1172,6 +920,23 @@ def onnx_model(model, classes):
     helper.set_model_props(whole, {"classes": json.dumps(classes)})
     onnx.checker.check_model(whole, full_check=True)
     return whole.SerializeToString()
+
+
+def onnx_recurrent(layer):
+    """Return (operator, arrays, attributes) of a bidirectional LSTM or GRU for ONNX.
+
+    The arrays are float32: kernel (2, gates * units, numbers), recurrent kernel (2, gates * units, units), and both biases
+    (2, 2 * gates * units), forward and backward.
+    """
+    weights, kind, units = layer.get_weights(), type(layer.forward_layer).__name__, layer.forward_layer.units
+    kernel, recurrent, bias = (np.stack(pair) for pair in zip(weights[:3], weights[3:]))  # (directions, ...)
+    bias = bias.reshape(2, -1) if kind == "GRU" else np.concatenate([bias, 0 * bias], axis=1)
+    gates = {"LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2)}[kind]  # Keras has i f c o where ONNX has i o f c; both z r h
+    order = np.concatenate([np.arange(units) + gate * units for gate in gates])
+    bias = bias.reshape(2, 2, -1)[:, :, order].reshape(2, -1)
+    more = {"linear_before_reset": 1} if kind == "GRU" else {}
+    arrays = kernel.transpose(0, 2, 1)[:, order], recurrent.transpose(0, 2, 1)[:, order], bias
+    return kind, arrays, {"direction": "bidirectional", "hidden_size": units, **more}
 
 
 def predict_exported(folder, texts):
@@ -1203,6 +968,30 @@ def predict_exported(folder, texts):
 
 
 # Prediction
+
+
+def load_model(path):
+    """Load a saved model in Keras's safe mode; return (model, {what stands in files: its name}).
+
+    Raises InputError where it is missing, damaged or of another kind.
+    """
+    command = f"python3 {sys.argv[0] or SCRIPT}" + (f" --OUTPUT_DIR {OUTPUT_DIR}" if OUTPUT_DIR else "")
+    fix = f"run `{command}` to make it anew"
+    if not os.path.isfile(path):
+        raise InputError(f"there is no model {path}; run `{command}` to make one")
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        with zipfile.ZipFile(path) as archive:
+            members = archive.namelist()
+            classes = json.loads(archive.read("classes.json")) if "classes.json" in members else None
+    except Exception as error:  # Keras raises what its parts raise: zip, JSON, HDF5, configuration
+        raise InputError(f"{path} is damaged or no Keras model; {fix}") from error
+    inputs, shape = getattr(model, "inputs", None), getattr(model, "output_shape", None)
+    if classes is None and shape == (None, 6):  # saved before classes were
+        classes = {str(number): name for number, name in enumerate(EMOTIONS)}
+    if not inputs or inputs[0].dtype != "string" or not isinstance(classes, dict) or shape != (None, len(classes)):
+        raise InputError(f"{path} is no model of this script; {fix}")
+    return model, classes
 
 
 def predict_texts(model, texts):
@@ -1240,6 +1029,43 @@ def texts_to_predict(arguments):
         else:
             texts.append(os.fsencode(argument))
     return texts
+
+
+# Profile
+
+
+def profile(text_model, texts, history, rows):
+    """Return epoch seconds, training throughput, parameters, peak memory, and seconds from raw texts to probabilities."""
+    times = {}
+    for size in (1, 256):
+        batch = tf.constant((texts * (256 // len(texts) + 1))[:size])
+        as_graph(text_model)(batch)
+        runs = []
+        for _ in range(20 if size == 1 else 5):
+            started = time.perf_counter()
+            as_graph(text_model)(batch)
+            runs.append(time.perf_counter() - started)
+        times[f"latency_seconds_batch_{size}"] = float(np.median(runs))
+    seconds = [entry["seconds"] for entry in history]
+    return {"epoch_seconds": float(np.median(seconds)), "training_texts_per_second": rows / float(np.mean(seconds)),
+            "parameters": int(text_model.count_params()), "peak_memory_bytes": peak_memory(), **times}
+
+
+def peak_memory():
+    """Return the most memory that this process has held, in bytes, or None where the system does not say.
+
+    Linux's getrusage would give that of the process that started this one, where that was more.
+    """
+    try:
+        with open("/proc/self/status", encoding="utf-8") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 # Pictures
@@ -1280,9 +1106,12 @@ def draw_confusion(matrix, names, title):
 def draw_grid(table, settings):
     """Return a PNG of the best validation macro F1 at each pair of the first two constants of a grid, as bytes."""
     first, second = list(settings)[:2]
-    heat = table.pivot_table(index=first, columns=second, values="val_macro_f1", aggfunc="max")
-    finished = table[table["state"] == "complete"].pivot_table(index=first, columns=second, values="val_macro_f1", aggfunc="max")
-    finished = finished.reindex(index=heat.index, columns=heat.columns).notna()
+
+    def best(rows):
+        return rows.pivot_table(index=first, columns=second, values="val_macro_f1", aggfunc="max")
+
+    heat = best(table)
+    finished = best(table[table["state"] == "complete"]).reindex_like(heat).notna()
     figure, axes = plt.subplots(figsize=(8, 4))
     image = axes.imshow(heat, cmap="viridis", aspect="auto")
     axes.set(xticks=range(len(heat.columns)), xticklabels=heat.columns, yticks=range(len(heat.index)), yticklabels=heat.index,
@@ -1296,6 +1125,8 @@ def draw_grid(table, settings):
 
 
 # Data
+
+Labelled = namedtuple("Labelled", "texts labels names path")  # a file: two lists of str, {label: name} or None, str
 
 
 @dataclass
@@ -1339,16 +1170,17 @@ def prepare(cache):
     data = read_data(cache)
     left_out = data.left_out
     print(f"classes: {', '.join(f'{value} {name}' if value != name else name for value, name in data.classes.items())}")
-    print(f"data: {len(data.train_texts):,} training, {len(data.val_texts):,} validation, {len(data.test_texts):,} test rows; left "
-          f"out of training: {left_out['in_validation']} that stand in another set too, {left_out['contradictory']} whose text has "
-          f"several labels, {left_out['repeated']} repeats", flush=True)
+    print(f"data: {len(data.train_texts):,} training, {len(data.val_texts):,} validation, {len(data.test_texts):,} test rows; "
+          f"left out of training: {left_out['in_validation']} that stand in another set too, {left_out['contradictory']} whose "
+          f"text has several labels, {left_out['repeated']} repeats", flush=True)
     if data.note:
         print(f"note: {data.note}")
     vocabulary = make_vocabulary(data.train_texts)
     if not vocabulary.words:
         raise InputError("no training text has a word of letters or digits; check TEXT_COLUMN")
-    sets = ((data.train_texts, data.train_labels), (data.val_texts, data.val_labels), (data.test_texts, data.test_labels))
-    encoded = Encoded(*itertools.chain.from_iterable((vocabulary.encode(texts), labels) for texts, labels in sets))
+    encode = vocabulary.encode
+    encoded = Encoded(encode(data.train_texts), data.train_labels, encode(data.val_texts), data.val_labels,
+                      encode(data.test_texts), data.test_labels)
     matrix, known = embedding_matrix(vocabulary, cache)
     counts = np.bincount(np.concatenate(encoded.train), minlength=len(matrix))
     coverage = {"words": float(known[2:].mean()), "running_words": float(counts[known].sum() / max(counts.sum(), 1))}
@@ -1366,58 +1198,54 @@ def read_data(cache):
     texts, labels, names, path = acquire_labelled("TRAIN_PATH", cache)
     blob_id = git_blob_id(read_file(path))
     own = bool(TRAIN_HASH) and blob_id != TRAIN_HASH
-    notes, sets = [], {}
-    for constant in ("VAL_PATH", "TEST_PATH"):
-        try:
-            sets[constant] = acquire_labelled(constant, cache, own)
-        except DownloadError as error:
-            if constant == "VAL_PATH":
-                raise
-            notes.append(f"no test set, validation alone is reported: {error}")
-            sets[constant] = None
-    elsewhere = set(itertools.chain.from_iterable(rows[0] for rows in sets.values() if rows))
-    keep, left_out = rows_to_keep(texts, labels, elsewhere)
+    val, notes = acquire_labelled("VAL_PATH", cache, own), []
+    try:
+        test = acquire_labelled("TEST_PATH", cache, own)
+    except DownloadError as error:
+        test = None
+        notes.append(f"no test set, validation alone is reported: {error}")
+    if not TEST_PATH or test is None and not notes:
+        why = "TRAIN_PATH is your own, and TEST_PATH the default" if TEST_PATH else "TEST_PATH is empty"
+        notes.append(f"no test set: {why}")
+    keep, left_out = rows_to_keep(texts, labels, {*(val.texts if val else ()), *(test.texts if test else ())})
     if len({labels[row] for row in keep}) < 2 <= len(set(labels)):
         raise InputError(f"{path} has {len(keep)} rows left to train on, of {len(texts)}: {left_out['in_validation']} stand in "
                          f"VAL_PATH or TEST_PATH too, {left_out['contradictory']} texts have several labels; take other rows")
-    if not TEST_PATH or sets["TEST_PATH"] is None and not notes:
-        notes.append(f"no test set: {'TRAIN_PATH is your own, and TEST_PATH the default' if TEST_PATH else 'TEST_PATH is empty'}")
     texts, labels = [texts[row] for row in keep], [labels[row] for row in keep]
     values = classes_of(labels)
     if LABEL_NAMES:
-        names = without_names(names, sets)
-    if not names and sets["VAL_PATH"] and set(sets["VAL_PATH"][2] or ()) == set(values):  # the same numbers, and names for these
-        names = sets["VAL_PATH"][2]
+        names, val, test = without_names(names, VAL_PATH=val, TEST_PATH=test)
+    if not names and val and set(val.names or ()) == set(values):  # the same numbers, and names for these
+        names = val.names
     classes = name_classes(values, names, path)
     numbers, chosen_on = number_labels(labels, names, classes, path), "the validation rows"
-    if sets["VAL_PATH"]:
-        validation = sets["VAL_PATH"][0], number_labels(*sets["VAL_PATH"][1:3], classes, sets["VAL_PATH"][3])
+    if val:
+        validation = val.texts, number_labels(val.labels, val.names, classes, val.path)
     else:
         (texts, numbers), validation = hold_out(texts, numbers, path)
         chosen_on = "a tenth of the training rows, which are not trained on"
-        notes.append(f"validation: {len(validation[0]):,} rows, a tenth of the training file; set VAL_PATH for a file of its own")
-    test = [], np.zeros(0, np.int64)
-    if sets["TEST_PATH"]:
-        test = sets["TEST_PATH"][0], number_labels(*sets["TEST_PATH"][1:3], classes, sets["TEST_PATH"][3])
+        notes.append(f"validation: {len(validation[0]):,} rows, a tenth of the training file; set VAL_PATH for a file of its "
+                     "own")
+    tested = (test.texts, number_labels(test.labels, test.names, classes, test.path)) if test else ([], np.zeros(0, np.int64))
     name = "emotion (CARER)" if blob_id == DEFAULTS["TRAIN_HASH"] else os.path.basename(path)
-    return Data(texts, numbers, *validation, *test, classes, left_out, name, chosen_on, "; ".join(notes))
+    return Data(texts, numbers, *validation, *tested, classes, left_out, name, chosen_on, "; ".join(notes))
 
 
-def without_names(names, sets):
-    """Drop the names that came with the files, where LABEL_NAMES names the labels; raise InputError if two files' differ."""
+def without_names(names, **sets):
+    """Return no names, and the sets without theirs, since LABEL_NAMES names the labels; raise InputError if two differ."""
     for constant, rows in sets.items():
-        if rows and (rows[2] or names) != (names or rows[2]):
-            raise InputError(f"LABEL_NAMES is set, and the names that come with TRAIN_PATH and {constant} differ; leave one out")
-        sets[constant] = rows and (*rows[:2], None, rows[3])
-    return None
+        if rows and (rows.names or names) != (names or rows.names):
+            raise InputError(f"LABEL_NAMES is set, and the names that come with TRAIN_PATH and {constant} differ; leave one "
+                             "out")
+    return None, *(rows and rows._replace(names=None) for rows in sets.values())
 
 
 def hold_out(texts, numbers, path):
     """Return ((texts, class numbers) to train on, the same of a tenth of each class)."""
     rare = min(np.bincount(numbers))
     if rare < 2 or len(texts) < 10 * (numbers.max() + 1):
-        raise InputError(f"{path} is too small to hold out a tenth for validation ({len(texts)} rows, {rare} of one class); set "
-                         "VAL_PATH to a validation file")
+        raise InputError(f"{path} is too small to hold out a tenth for validation ({len(texts)} rows, {rare} of one class); "
+                         "set VAL_PATH to a validation file")
     train, val = train_test_split(np.arange(len(texts)), test_size=0.1, stratify=numbers, random_state=SEED)
     return tuple(([texts[row] for row in sorted(rows)], numbers[np.sort(rows)]) for rows in (train, val))
 
@@ -1476,7 +1304,7 @@ def number_labels(labels, names, classes, path):
 
 
 def acquire_labelled(constant, cache, own=False):
-    """Return (texts, labels, {label: name} or None, path) of the labelled file that a constant names; see `acquire`."""
+    """Return the Labelled file that a constant names, or None for none; see `acquire`."""
     path = acquire(constant, cache, own)
     if path is None:
         return None
@@ -1486,11 +1314,11 @@ def acquire_labelled(constant, cache, own=False):
         return None  # the default file, in the working folder or beside the script
     if constant == "TEST_PATH" and blob_id == TEST_HASH:  # the published test file: lines of text;emotion
         pairs = [line.rsplit(";", 1) for line in read_file(path).decode().split("\n") if ";" in line]
-        return [text for text, _ in pairs], [name.strip() for _, name in pairs], None, path
+        return Labelled([text for text, _ in pairs], [name.strip() for _, name in pairs], None, path)
     texts, labels, names = read_labelled(path)
     if blob_id in (DEFAULTS["TRAIN_HASH"], DEFAULTS["VAL_HASH"]):
         names = {str(number): name for number, name in enumerate(EMOTIONS)}
-    return texts, labels, names, path
+    return Labelled(texts, labels, names, path)
 
 
 def acquire(constant, cache, own):
@@ -1510,8 +1338,7 @@ def acquire(constant, cache, own):
         raise InputError(f"{constant}: no file {path}; give a file with the columns {TEXT_COLUMN} and {LABEL_COLUMN}")
     if own:
         return None
-    url, blob_id = {"TRAIN_PATH": (TRAIN_URL, TRAIN_HASH), "VAL_PATH": (VAL_URL, VAL_HASH),
-                    "TEST_PATH": (TEST_URL, TEST_HASH)}[constant]
+    url, blob_id = (globals()[constant.replace("_PATH", part)] for part in ("_URL", "_HASH"))
     return download(url, blob_id, os.path.join(cache, path), constant)
 
 
@@ -2044,24 +1871,7 @@ def embedding_matrix(vocabulary, cache):
     Words without a vector get small random ones; row 0 pads and is zero. Only the rows that were read are kept in `cache`.
     """
     words = ("", "[UNK]", *vocabulary.words)
-    rows, vectors = np.zeros(0, int), np.zeros((0, EMBEDDING_SIZE), np.float32)
-    if USE_GLOVE:
-        source = [GLOVE_KAGGLE, GLOVE_URL]
-        if GLOVE_PATH:
-            if not os.path.isfile(GLOVE_PATH):
-                raise InputError(f"GLOVE_PATH: no file {GLOVE_PATH}; give a file of word vectors (GloVe, word2vec text, .vec)")
-            source = [os.path.abspath(GLOVE_PATH), os.path.getsize(GLOVE_PATH), os.path.getmtime(GLOVE_PATH), EMBEDDING_SIZE]
-        name = hashlib.sha256(json.dumps([source, words]).encode()).hexdigest()[:12]
-        cached = os.path.join(cache, f"vectors-{name}.npz")
-        kept = read_kept_vectors(cached)
-        if kept is None:
-            found = read_vectors(GLOVE_PATH, words) if GLOVE_PATH else download_vectors(words, cache)
-            rows = np.array([number for number, word in enumerate(words) if word in found])
-            buffer = io.BytesIO()
-            kept = rows, np.stack([found[words[number]] for number in rows])
-            np.savez(buffer, rows=rows, vectors=kept[1])
-            save_all({cached: buffer.getvalue()})
-        rows, vectors = kept
+    rows, vectors = known_vectors(words, cache) if USE_GLOVE else (np.zeros(0, int), np.zeros((0, EMBEDDING_SIZE), np.float32))
     matrix = np.random.default_rng(SEED).normal(0, 0.1, (len(words), vectors.shape[1])).astype(np.float32)
     matrix[0] = 0
     known = np.zeros(len(words), bool)
@@ -2069,12 +1879,27 @@ def embedding_matrix(vocabulary, cache):
     return matrix, known
 
 
-def read_kept_vectors(path):
-    """Return (row numbers, vectors) that an earlier run kept, or None where there are none that can be read."""
-    with contextlib.suppress(OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile):
-        with np.load(path, allow_pickle=False) as file:
+def known_vectors(words, cache):
+    """Return (numbers of the words that the file has: int (rows,), their vectors: float32 (rows, numbers)).
+
+    They are kept in `cache`, for the next run with the same words and file. Raises InputError where there is no such file.
+    """
+    source = [GLOVE_KAGGLE, GLOVE_URL]
+    if GLOVE_PATH:
+        if not os.path.isfile(GLOVE_PATH):
+            raise InputError(f"GLOVE_PATH: no file {GLOVE_PATH}; give a file of word vectors (GloVe, word2vec text, .vec)")
+        source = [os.path.abspath(GLOVE_PATH), os.path.getsize(GLOVE_PATH), os.path.getmtime(GLOVE_PATH), EMBEDDING_SIZE]
+    name = hashlib.sha256(json.dumps([source, words]).encode()).hexdigest()[:12]
+    cached = os.path.join(cache, f"vectors-{name}.npz")
+    with contextlib.suppress(OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile):  # none, or damaged
+        with np.load(cached, allow_pickle=False) as file:
             return file["rows"], file["vectors"]
-    return None
+    found = read_vectors(GLOVE_PATH, words) if GLOVE_PATH else download_vectors(words, cache)
+    rows = np.array([number for number, word in enumerate(words) if word in found])
+    vectors, buffer = np.stack([found[words[number]] for number in rows]), io.BytesIO()
+    np.savez(buffer, rows=rows, vectors=vectors)
+    save_all({cached: buffer.getvalue()})
+    return rows, vectors
 
 
 def download_vectors(words, cache):
@@ -2097,6 +1922,51 @@ def download_vectors(words, cache):
         failures.append(str(error).removeprefix("cannot download glove.zip; ").removesuffix(". Set GLOVE_PATH to a local file"))
     raise InputError(f"cannot get the GloVe vectors; {'; '.join(failures)}. Set GLOVE_PATH to a file of word vectors, or "
                      "USE_GLOVE to False")
+
+
+def read_vectors(path, words):
+    """Read the vectors of `words` from a file of GloVe or word2vec text: a word and its numbers on a line.
+
+    Returns {word: float32 array (numbers,)}. A header (two whole numbers) may come first. Words with blanks are no word of a
+    vocabulary, and are passed over; of a word that comes twice the first row counts. Raises InputError with the row where it
+    has not as many numbers as the first, or one that is none, or where the file cannot be read or has no word in common.
+    """
+    wanted, found, size, count, row, repeated = {word.encode(): word for word in words}, {}, 0, 0, 0, 0
+    try:
+        with open_vectors(path) as file:
+            for row, line in enumerate(file, 1):
+                line = line.rstrip().replace(b"\t", b" ")
+                if row == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                    if header := re.fullmatch(rb"([0-9]+) +([0-9]+)", line):
+                        count, size = int(header[1]), int(header[2])
+                        continue
+                if not size:
+                    size = count_numbers(line.split(b" "))
+                blanks = line.count(b" ")
+                if blanks < size or not size:
+                    raise InputError(f"{path}, row {row}: has {blanks + 1} columns where a word and {size or 'its'} numbers "
+                                     "are needed; the file is cut off, damaged, or none of word vectors")
+                word = wanted.get(line[:line.index(b" ")]) if blanks == size else None
+                if word in found:
+                    repeated += 1
+                elif word is not None:
+                    try:
+                        found[word] = np.array(line.split(b" ")[1:], np.float32)
+                        if not np.isfinite(found[word]).all():
+                            raise ValueError("has a value that is no finite number")
+                    except ValueError as error:
+                        raise InputError(f"{path}, row {row}: {one_line(error)}; get the file anew") from error
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: zipfile's own
+        raise InputError(f"{path}, row {row + 1}: cannot be read as word vectors ({one_line(error)}); get the file anew, or "
+                         "unpack it") from error
+    if count and row - 1 < count:
+        raise InputError(f"{path}, row {row}: ends after {row - 1:,} of the {count:,} words of its header; get the file anew")
+    if not found:
+        raise InputError(f"{path} has no word in common with the training texts; take vectors of their language")
+    if repeated:
+        print(f"note: {repeated:,} rows of {path} repeat a word; the first row of each counts")
+    return found
 
 
 @contextlib.contextmanager
@@ -2123,53 +1993,6 @@ def open_vectors(path):
             yield file
 
 
-def read_vectors(path, words):
-    """Read the vectors of `words` from a file of GloVe or word2vec text: a word and its numbers on a line.
-
-    Returns {word: float32 array (numbers,)}. A header (two whole numbers) may come first. Words with blanks are no word of a
-    vocabulary, and are passed over; of a word that comes twice the first row counts. Raises InputError with the row where it
-    has not as many numbers as the first, or one that is none, or where the file cannot be read or has no word in common.
-    """
-    wanted, found, size, count, row, repeated = {word.encode(): word for word in words}, {}, 0, 0, 0, 0
-    try:
-        with open_vectors(path) as file:
-            for row, line in enumerate(file, 1):
-                line = line.rstrip().replace(b"\t", b" ")
-                if row == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                    if header := re.fullmatch(rb"([0-9]+) +([0-9]+)", line):
-                        count, size = int(header[1]), int(header[2])
-                        continue
-                if not size:
-                    size = count_numbers(line.split(b" "))
-                blanks = line.count(b" ")
-                if blanks < size or not size:
-                    raise InputError(f"{path}, row {row}: has {blanks + 1} columns where a word and {size or 'its'} numbers are "
-                                     "needed; the file is cut off, damaged, or none of word vectors")
-                word = wanted.get(line[:line.index(b" ")]) if blanks == size else None
-                if word is None:
-                    continue
-                if word in found:
-                    repeated += 1
-                    continue
-                try:
-                    found[word] = np.array(line.split(b" ")[1:], np.float32)
-                    if not np.isfinite(found[word]).all():
-                        raise ValueError("has a value that is no finite number")
-                except ValueError as error:
-                    raise InputError(f"{path}, row {row}: {one_line(error)}; get the file anew") from error
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: zipfile's own
-        raise InputError(f"{path}, row {row + 1}: cannot be read as word vectors ({one_line(error)}); get the file anew, or unpack "
-                         "it") from error
-    if count and row - 1 < count:
-        raise InputError(f"{path}, row {row}: ends after {row - 1:,} of the {count:,} words of its header; get the file anew")
-    if not found:
-        raise InputError(f"{path} has no word in common with the training texts; take vectors of their language")
-    if repeated:
-        print(f"note: {repeated:,} rows of {path} repeat a word; the first row of each counts")
-    return found
-
-
 def count_numbers(fields):
     """Return how many fields at the end of a row are numbers, the first field, which is the word, apart."""
     for count, field in enumerate(reversed(fields[1:])):
@@ -2178,6 +2001,208 @@ def count_numbers(fields):
         except ValueError:
             return count
     return len(fields) - 1
+
+
+# Checkpoints, and what a result depends on
+
+
+class Checkpoint:
+    """A file that holds where a training stands: all its stages, so that a run that was killed goes on.
+
+    identity: hash of all that the result depends on; a file of another training is not used. Raises InputError where the file
+    is damaged.
+    """
+
+    def __init__(self, path, identity):
+        self.path, self.identity, self.stages = path, identity, {}
+        if not RESUME or not os.path.isfile(path):
+            return
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                state = json.loads(file["state"].tobytes())
+                for name, saved in state["stages"].items():
+                    for kind in ("weights", "moving"):
+                        saved[kind] = [file[f"{name}/{kind}/{place}"] for place in range(saved[kind])]
+        except Exception as error:  # zip, numpy and JSON each raise what is theirs
+            raise InputError(f"{path} is damaged ({one_line(error)}); set RESUME to False to start anew") from error
+        if state["identity"] == identity:
+            self.stages = state["stages"]
+            epochs = sum(len(saved["history"]) for saved in self.stages.values())
+            print(f"going on with a training that was stopped after epoch {epochs}")
+        else:
+            print(f"note: {path} is of a training with other data or settings; this one starts anew")
+
+    def save(self, stage):
+        """Write the file anew with this stage as it stands: JSON as `state`, each array under a name of its own."""
+        self.stages[stage.name] = {"history": stage.history, "best": stage.best, "weights": stage.weights,
+                                   "moving": [] if stage.ended else read_all(stage.moving())}
+        state, arrays, buffer = {"identity": self.identity, "stages": {}}, {}, io.BytesIO()
+        for name, saved in self.stages.items():
+            state["stages"][name] = {**saved, "weights": len(saved["weights"]), "moving": len(saved["moving"])}
+            for kind in ("weights", "moving"):
+                arrays |= {f"{name}/{kind}/{place}": array for place, array in enumerate(saved[kind])}
+        np.savez(buffer, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)
+        save_all({self.path: buffer.getvalue()})
+
+    def restore(self, stage):
+        """Set a stage, its model and its optimizer to where they were saved."""
+        if saved := self.stages.get(stage.name):
+            stage.history, stage.best, stage.weights = saved["history"], saved["best"], saved["weights"]
+            if saved["moving"]:
+                write_all(stage.moving(), saved["moving"])
+
+    def remove(self):
+        """Remove the file, which has done its work."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+
+def identity_of(data, matrix):
+    """Return what a training's result depends on, as text: data, vectors, settings, versions, devices."""
+    devices = len(tf.config.list_physical_devices("GPU"))
+    return json.dumps([hash_of(data, matrix), training_settings(), tf.__version__, keras.__version__, devices])
+
+
+def searched(data, matrix):
+    """Return {name: value} of what the results of a search depend on; the grid itself is its settings."""
+    return {"the data or the vectors": hash_of(data, matrix), "GRID_EPOCHS": GRID_EPOCHS, **training_settings()}
+
+
+def hash_of(data, matrix):
+    """Return the sha256 of the data and the vectors that a training reads."""
+    digest = hashlib.sha256(json.dumps([data.classes, data.train_texts, data.train_labels.tolist(), data.val_texts,
+                                        data.val_labels.tolist()]).encode())
+    digest.update(matrix.tobytes())
+    return digest.hexdigest()
+
+
+def training_settings():
+    """Return {name: value} of the constants that a training's result depends on."""
+    passing = ("RESUME", "GLOVE_PATH", "GLOVE_KAGGLE", "GLOVE_URL")  # what was read of the vectors counts, not from where
+    return {name: constant.value for name, constant in read_constants().items()
+            if constant.group in ("Vectors", "Text", "Model", "Training") and name not in passing}
+
+
+# The store of a grid search
+
+
+def open_study(name, settings, searched):
+    """Return the Optuna study of this search; raise InputError where the store cannot be opened or is of another search.
+
+    searched: {what its results depend on: value}.
+    """
+    address = store_address()
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    try:
+        if "://" not in address:
+            os.makedirs(os.path.dirname(os.path.abspath(address)), exist_ok=True)
+            address = f"sqlite:///{os.path.abspath(address)}"
+        elif not readable_address(address):
+            raise InputError("STORAGE cannot be read as a database's address; write "
+                             "postgresql+psycopg://USER:PASSWORD@HOST:PORT/NAME, with %40 for @, %2F for / and %3A for : in "
+                             "the password")
+        for attempt in range(10):
+            try:
+                storage = PatientStorage(address)
+                study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True,
+                                            pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2))
+                break
+            except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError):
+                if attempt == 9:  # before, another process may just be making the same tables
+                    raise
+                time.sleep(random.uniform(0.1, 0.8))
+        searched = {**searched, "grid": settings}
+        known = json.loads(study.user_attrs.get("searched", "null"))
+        other = [] if known is None else sorted(key for key in {*known, *searched} if known.get(key) != searched.get(key))
+        if other:
+            raise InputError(f"the store {store_name()} holds another search, which differs in {', '.join(other)}; set STORAGE "
+                             "to a new one, or delete it")
+        study.set_user_attr("searched", json.dumps(searched))
+    except InputError:
+        raise
+    except Exception as error:  # a driver's own exceptions: no such driver, no such database, no database at all
+        cause = error.__cause__ or error
+        raise InputError(f"cannot open the store {store_name()}: {one_line(cause)}. Set STORAGE to a file or database that "
+                         "can be written (PostgreSQL: postgresql+psycopg://USER@HOST/NAME, with pip install "
+                         "'psycopg[binary]')") from error
+    return study
+
+
+class PatientStorage(optuna.storages.RDBStorage):
+    """A database whose calls are repeated while its server does not answer, for up to STORE_PATIENCE seconds.
+
+    While a trial is trained, a thread of Optuna's notes that its process is alive; a trial whose process was silent for
+    STALE_SECONDS, on whatever machine, fails and is trained anew, but not soon after the server was away.
+    """
+
+    away = told = -math.inf  # when a call last failed, and when one did that was not a heartbeat
+    begun = None  # the trial whose first heartbeat is noted
+
+    def __init__(self, address):
+        arguments = {"timeout": 60} if address.startswith("sqlite") else {}
+        super().__init__(address, {"pool_pre_ping": True, "connect_args": arguments}, grace_period=STALE_SECONDS,
+                         heartbeat_interval=max(1, STALE_SECONDS // 6))
+
+    def __getattribute__(self, name):
+        value = super().__getattribute__(name)
+        return functools.partial(self.patiently, value) if name in STORE_CALLS else value
+
+    def patiently(self, call, *arguments, **options):
+        """Call a method of the storage; while the server is away, again and again."""
+        begun = time.monotonic()
+        while True:
+            try:
+                return call(*arguments, **options)
+            except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+                cause = error if isinstance(error, sqlalchemy.exc.SQLAlchemyError) else error.__cause__
+                if not isinstance(cause, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)):
+                    raise
+                if time.monotonic() - begun > STORE_PATIENCE:
+                    raise InputError(f"the store {store_name()} did not answer for {STORE_PATIENCE:g} s (STORE_PATIENCE): "
+                                     f"{one_line(cause)}; start the same command again when it does") from error
+                if time.monotonic() - self.told > 60:
+                    print(f"grid: the store does not answer ({one_line(cause)}); waiting for it", flush=True)
+                self.away = self.told = time.monotonic()
+                time.sleep(1)
+
+    def record_heartbeat(self, trial_id):
+        """Note that the process of a trial is alive, and with the first such note that it began."""
+        try:
+            super().record_heartbeat(trial_id)
+            if trial_id != self.begun:
+                super().set_trial_user_attr(trial_id, "begun", True)
+                self.begun = trial_id
+        except optuna.exceptions.UpdateFinishedTrialError:  # it ended before the first note, or was given up for dead
+            pass
+        except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError):
+            self.away = time.monotonic()
+
+    def _get_stale_trial_ids(self, study_id):
+        return [] if time.monotonic() - self.away < STALE_SECONDS else super()._get_stale_trial_ids(study_id)
+
+
+STORE_CALLS = {name for name in vars(optuna.storages.BaseStorage) if not name.startswith("_")}
+STORE_CALLS |= {"_create_new_trial", "_get_trials", "_set_trial_param", "_get_stale_trial_ids"}  # by Optuna's cache
+
+
+def store_address():
+    """Return the path of an SQLite file, or the address of a database, where the search stands."""
+    return STORAGE or os.path.join(output_folder(), "grid.db")
+
+
+def store_name():
+    """Return the store's address for messages, without a password."""
+    address = store_address()
+    return sqlalchemy.make_url(address).set(query={}).render_as_string() if "://" in address else address
+
+
+def readable_address(address):
+    """Whether SQLAlchemy reads an address as it is meant: an @ in a password would leave its end in the host's name."""
+    try:
+        return "@" not in (sqlalchemy.make_url(address).host or "")
+    except (ValueError, sqlalchemy.exc.ArgumentError):
+        return False
 
 
 # Downloads
@@ -2428,14 +2453,14 @@ def parse_arguments():
     parser = OneLineParser(description=__doc__, formatter_class=style, allow_abbrev=False)
     parser.add_argument("--predict", action="append", metavar="TEXT",
                         help="classify TEXT with the saved model (repeatable; - reads lines from standard input)")
-    parser.add_argument("--loaded", action="store_true", help=argparse.SUPPRESS)  # the process that compare_in_fresh_process starts
+    parser.add_argument("--loaded", action="store_true", help=argparse.SUPPRESS)  # by compare_in_fresh_process
     groups, constants = {}, read_constants()
     for name, constant in constants.items():
-        group = groups.setdefault(constant.group, None) or parser.add_argument_group(constant.group.lower())
-        groups[constant.group] = group
+        if constant.group not in groups:
+            groups[constant.group] = parser.add_argument_group(constant.group.lower())
         switch = {"nargs": "?", "const": "True"} if isinstance(constant.value, bool) else {}
-        group.add_argument(f"--{name}", f"--{name.lower()}", dest=name, metavar=type(constant.value).__name__, **switch,
-                           help=f"{constant.comment} (now {constant.value!r})".replace("%", "%%"))
+        groups[constant.group].add_argument(f"--{name}", f"--{name.lower()}", dest=name, metavar=type(constant.value).__name__,
+                                            help=f"{constant.comment} (now {constant.value!r})".replace("%", "%%"), **switch)
     options = parser.parse_args()
     for name in constants:
         set_constant(name)
