@@ -2179,6 +2179,8 @@ class PatientStorage(optuna.storages.RDBStorage):
         arguments = {"timeout": 60} if address.startswith("sqlite") else {}
         super().__init__(address, {"pool_pre_ping": True, "connect_args": arguments}, grace_period=STALE_SECONDS,
                          heartbeat_interval=max(1, STALE_SECONDS // 6))
+        if address.startswith("sqlite"):  # knows no SELECT ... FOR UPDATE: two processes would take the same trial
+            sqlalchemy.event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
 
     def __getattribute__(self, name):
         value = super().__getattribute__(name)
