@@ -81,7 +81,10 @@ def main():
                 found.setdefault(name, {})[workers] = {"rows": rows, "rows_per_second": rows / whole, "without_start": (rows - rows // 2) / (whole - half)}
                 print(f"{name}, {workers} workers: {rows:,} rows in {whole:.1f} s, {rows / whole:,.0f} a second; without the start "
                       f"{(rows - rows // 2) / (whole - half):,.0f}", flush=True)
-    print(json.dumps(found))
+    path = os.path.join(ROOT, "outputs", "benchmark", "whole", "many.json")  # whole.py puts it into its own
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(found, file)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ train   Each model by its script's own command line with its default constants, 
         (--tasks, --models, --core).
 speed   Milliseconds for one text, texts a second and peak memory of each model of the six emotions' first seed: each in a
         process of its own on one core, all in turns, three rounds; the medians.
-table   Reads what is kept, writes tests/benchmarks/whole.json and whole.png, and prints the tables. Needs no model.
+table   Reads what is kept, writes tests/benchmarks/whole.json, whole.png and the tables of README.md and tests/benchmarks/README.md,
+        and prints them. Needs no model.
 
 Tasks
     six        the six emotions: 2,000 of the training rows held out, stratified; validation.csv chooses the epoch
@@ -67,6 +68,9 @@ NO_SEED = {"tf-idf, logistic regression"}
 PUBLISHED = {  # huggingface.co/bhadresh-savani/<model>: accuracy, macro F1, bytes of the weights
     "DistilBERT, published": ("distilbert-base-uncased-emotion", 0.9270, 0.8825, 267_900_000),
     "BERT-base, published": ("bert-base-uncased-emotion", 0.9265, 0.8821, 438_000_000)}
+LABELS = {  # where the picture has a label, in points from its marker; above it by default
+    "LSTM": (20, -13), "MiniLM tiny": (-36, -4), "MiniLM small": (2, -15), "DistilBERT, published": (-14, 8),
+    "BERT-base, published": (12, -15), "tf-idf, logistic regression": (0, -15), "fastText, 400 words, quantised": (18, -15)}
 PUBLISHED_TASKS = {  # on TweetEval's tests, per cent: Barbieri et al. 2020, arXiv:2010.12421
     "fastText, published": (65.2, 63.1, 73.4, 62.9), "LSTM, published": (66.0, 62.8, 71.7, 58.3),
     "RoBERTa-base, published": (76.1, 59.7, 79.5, 71.3)}
@@ -337,6 +341,8 @@ def collect(options):
                     found["figures"].setdefault(task, {})[model] = runs
     speed = os.path.join(KEPT, "speed.json")
     found["speed"] = read_json(speed) if os.path.exists(speed) else {"models": {}}
+    many = os.path.join(KEPT, "many.json")  # of many.py
+    found["many"] = read_json(many) if os.path.exists(many) else {}
     return found
 
 
@@ -408,9 +414,8 @@ def draw(found, path):
         axis.errorbar(size, statistics.mean(scores), spread or None, color=color, marker=marker, markersize=4 if model in quiet else 7,
                       alpha=0.5 if model in quiet else 1, linestyle="", zorder=3)
         if model not in quiet:
-            below = model in ("tf-idf, logistic regression", "DistilBERT, published", "MiniLM tiny", "BERT-base, published", "GRU")
             axis.annotate(model.replace(", quantised", "").replace(", logistic regression", ""), (size, statistics.mean(scores)),
-                          textcoords="offset points", xytext=(0, -15) if below else (0, 8), fontsize=8, ha="center")
+                          textcoords="offset points", xytext=LABELS.get(model, (0, 8)), fontsize=8, ha="center")
     axis.set(xscale="log", xlim=(5e3, 1.2e9), xlabel="bytes on disk", ylabel="macro F1",
              title="Six emotions: 2,000 rows held out, means of three seeds; published ones on the official test")
     axis.title.set_fontsize(9)
@@ -420,8 +425,19 @@ def draw(found, path):
     figure.savefig(path)
 
 
+def put_table(path, lines):
+    """Put a table into a Markdown file, in the place of the one with the same head."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    found = re.search(rf"^{re.escape(lines[0])}\n(\|.*\n)+", text, re.MULTILINE)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text[:found.start()] + "\n".join(lines) + "\n" + text[found.end():])
+
+
 def table(options):
     found = collect(options)
+    put_table(os.path.join(ROOT, "README.md"), main_table(found))
+    put_table(os.path.join(HERE, "README.md"), task_table(found))
     with open(os.path.join(HERE, "whole.json"), "w", encoding="utf-8") as file:
         json.dump(found, file, indent=1)
         file.write("\n")
