@@ -186,7 +186,8 @@ def main():
     results = {
         **figures, "training_seconds": watch.seconds["training"], "model_bytes": len(files["model.safetensors"]),
         "labels": list(model.labels), "dataset": data.name, "note": data.note, **rows, "seed": SEED,
-        "profile": profile(model, data, watch, len(train) * figures["epochs"]), "versions": versions(),
+        "profile": profile(model, data, watch, len(train) * figures["epochs"]),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
         "constants": {name: constant.value for name, constant in read_constants().items()},
     }
     files["results.json"] = json.dumps(results, indent=2).encode()
@@ -196,16 +197,16 @@ def main():
 
 # Text
 
-# What typographic characters mean: (first, last, target), where target is a character for the whole range, "" for none at
-# all, or a number that is added to each code
+# What typographic characters mean: (first, last, target), where target is a character for the whole range, "" for none
+# at all, or a number that is added to each code
 PLAIN = [
     ("A", "Z", 32), ("\xa0", "\xa0", " "), ("«", "«", '"'), ("\xad", "\xad", ""), ("´", "´", "'"), ("»", "»", '"'),
     ("À", "Ö", 32), ("Ø", "Þ", 32), ("ʹ", "ʼ", "'"), ("Α", "Ρ", 32), ("Σ", "Ϋ", 32), ("Ѐ", "Џ", 80), ("А", "Я", 32),
-    ("\u2000", "\u200a", " "), ("\u200b", "\u200f", ""), ("‐", "―", "-"), ("‘", "‛", "'"), ("“", "‟", '"'), 
+    ("\u2000", "\u200a", " "), ("\u200b", "\u200f", ""), ("‐", "―", "-"), ("‘", "‛", "'"), ("“", "‟", '"'),
     ("\u2028", "\u2029", " "), ("\u202a", "\u202e", ""), ("\u202f", "\u202f", " "), ("′", "′", "'"), ("″", "″", '"'),
-    ("‵", "‵", "'"), ("‶", "‶", '"'), ("‹", "›", "'"), ("\u205f", "\u205f", " "), ("\u2060", "\u2064", ""), ("−", "−", "-"),
-    ("\u3000", "\u3000", " "), ("\ufe00", "\ufe0f", ""), ("\ufeff", "\ufeff", ""), ("！", "＠", -0xFEE0),
-    ("Ａ", "Ｚ", 32 - 0xFEE0), ("［", "～", -0xFEE0), ("\U0001f3fb", "\U0001f3ff", ""),
+    ("‵", "‵", "'"), ("‶", "‶", '"'), ("‹", "›", "'"), ("\u205f", "\u205f", " "), ("\u2060", "\u2064", ""),
+    ("−", "−", "-"), ("\u3000", "\u3000", " "), ("\ufe00", "\ufe0f", ""), ("\ufeff", "\ufeff", ""),
+    ("！", "＠", -0xFEE0), ("Ａ", "Ｚ", 32 - 0xFEE0), ("［", "～", -0xFEE0), ("\U0001f3fb", "\U0001f3ff", ""),
 ]
 ENTITIES = {"amp": 38, "lt": 60, "gt": 62, "quot": 34, "apos": 39, "nbsp": 160, "lsquo": 0x2018, "rsquo": 0x2019,
             "ldquo": 0x201C, "rdquo": 0x201D, "hellip": 0x2026, "ndash": 0x2013, "mdash": 0x2014}
@@ -244,9 +245,14 @@ class Settings:
         return self.blocks * SLOTS << self.fingerprint_bits
 
     @property
+    def entry_bits(self):
+        """Bits an entry: its fingerprint and its value."""
+        return self.fingerprint_bits + self.value_bits
+
+    @property
     def block_bytes(self):
-        """Bytes a block: one bit a slot, then fingerprint and value of each entry."""
-        return (SLOTS + self.entries * (self.fingerprint_bits + self.value_bits) + 7) // 8
+        """Bytes a block: one bit a slot, then the entries."""
+        return (SLOTS + self.entries * self.entry_bits + 7) // 8
 
 
 def character_tables():
@@ -291,13 +297,13 @@ def read_codes(texts, max_length):
 
 @dataclass
 class Stream:
-    """Tokens of all texts with a blank between two: codes uint32, their texts int32; of each token begin, end, whether negated."""
+    """The tokens of all texts, with a blank between two."""
 
-    codes: np.ndarray
-    text_ids: np.ndarray
-    begins: np.ndarray
+    codes: np.ndarray  # uint32, of the characters
+    text_ids: np.ndarray  # int32, of each character
+    begins: np.ndarray  # int64, of each token its place in codes
     ends: np.ndarray
-    negated: np.ndarray = None
+    negated: np.ndarray = None  # bool, of each token
 
 
 def tokenize(texts, max_length):
@@ -364,41 +370,49 @@ def mix(hashes, salt):
     return hashes * np.uint32(MIX_2)
 
 
+def hash_spans(codes, begins, ends):
+    """Return `hash_of` each span of codes: uint32. It is a difference of prefix sums, since the base has an inverse."""
+    powers_of = lambda base: np.cumprod(np.full(len(codes), base, np.uint32), dtype=np.uint32)
+    terms = (codes + np.uint32(1)) * powers_of(pow(CHAR_BASE, -1, 1 << 32))
+    prefix = np.append(np.uint32(0), np.cumsum(terms, dtype=np.uint32))
+    return (prefix[ends] - prefix[begins]) * powers_of(CHAR_BASE)[ends - 1]
+
+
+def polynomials(values, base, orders):
+    """Yield (order, hashes) for each of the orders in turn: uint32 hashes of all runs of so many values."""
+    hashes = values
+    for order in range(1, max(orders, default=0) + 1):
+        if order > 1:
+            hashes = hashes[:-1] * np.uint32(base) + values[order - 1:]
+        if order in orders:
+            yield order, hashes
+
+
 def ngrams(texts, settings):
     """Hash the n-grams of all texts.
 
-    Returns (stream, kinds): the Stream, and for each kind of n-gram (hashes, text_ids, begins, ends, what): uint32 and int32
-    arrays in the order of the texts, where each n-gram is in the stream, and "words", "gap" or "characters".
+    Returns (stream, kinds): the Stream, and for each kind of n-gram (hashes, text_ids, begins, ends, what): uint32 and
+    int32 arrays in the order of the texts, where each n-gram is in the stream, and "words", "gap" or "characters".
     """
     stream = tokenize(texts, settings.max_length)
-    # A polynomial hash of any span is a difference of prefix sums, since the base has an inverse
-    size = len(stream.codes)
-    powers = np.cumprod(np.append(np.uint32(1), np.full(size, CHAR_BASE, np.uint32)), dtype=np.uint32)
-    inverse_base = np.full(size - 1, pow(CHAR_BASE, -1, 1 << 32), np.uint32)
-    inverse = np.cumprod(np.append(np.uint32(1), inverse_base), dtype=np.uint32)
-    prefix = np.append(np.uint32(0), np.cumsum((stream.codes + np.uint32(1)) * inverse, dtype=np.uint32))
-    words = (prefix[stream.ends] - prefix[stream.begins]) * powers[stream.ends - 1]
+    words = hash_spans(stream.codes, stream.begins, stream.ends)
     stream.negated = find_negated(words, KIND_OF[stream.codes[stream.begins]], settings.negation)
     words = np.where(stream.negated, words ^ np.uint32(NEGATED), words)
     kinds, word_ids = [], stream.text_ids[stream.begins]
 
     def add(hashes, ids, span, begins, ends, salt, what):
-        inside = np.flatnonzero(ids[span - 1:] == ids[:max(0, len(ids) - span + 1)])
+        inside = np.flatnonzero(ids[span - 1:] == ids[:max(0, len(ids) - span + 1)])  # what begins and ends in one text
         kinds.append((mix(hashes[inside], salt), ids[inside], begins[inside], ends[inside], what))
 
-    hashes, base = words, np.uint32(WORD_BASE)
-    for order in range(1, max(settings.word_ngrams, default=0) + 1):
-        hashes = hashes[:-1] * base + words[order - 1:] if order > 1 else words
-        if order in settings.word_ngrams:
-            add(hashes, word_ids, order, stream.begins, stream.ends[order - 1:], WORD_SALT * order & 0xFFFFFFFF, "words")
+    for order, hashes in polynomials(words, WORD_BASE, settings.word_ngrams):
+        salt = WORD_SALT * order & 0xFFFFFFFF
+        add(hashes, word_ids, order, stream.begins, stream.ends[order - 1:], salt, "words")
     if settings.skip_bigrams:
-        add(words[:-2] * base + words[2:], word_ids, 3, stream.begins, stream.ends[2:], SKIP_SALT, "gap")
-    hashes = codes = stream.codes + np.uint32(1)
-    for order in range(1, max(settings.char_ngrams, default=0) + 1):
-        hashes = hashes[:-1] * np.uint32(CHAR_BASE) + codes[order - 1:] if order > 1 else codes
-        if order in settings.char_ngrams:
-            begins = np.arange(len(hashes))
-            add(hashes, stream.text_ids, order, begins, begins + order, CHAR_SALT, "characters")
+        pairs = words[:-2] * np.uint32(WORD_BASE) + words[2:]
+        add(pairs, word_ids, 3, stream.begins, stream.ends[2:], SKIP_SALT, "gap")
+    for order, hashes in polynomials(stream.codes + np.uint32(1), CHAR_BASE, settings.char_ngrams):
+        begins = np.arange(len(hashes))
+        add(hashes, stream.text_ids, order, begins, begins + order, CHAR_SALT, "characters")
     return stream, kinds
 
 
@@ -413,7 +427,7 @@ def encode(texts, settings):
     Returns (buckets, offsets): int32 array of all texts' buckets, each below settings.buckets, and
     int64 array of len(texts) + 1 offsets, so that text i has buckets[offsets[i]:offsets[i + 1]].
     """
-    parts = [encode_batch(texts[i:i + 2048], settings) for i in range(0, len(texts), 2048)]  # what fits a cache is faster
+    parts = [encode_batch(texts[i:i + 2048], settings) for i in range(0, len(texts), 2048)]  # faster: it fits a cache
     buckets, counts = (np.concatenate(part) for part in zip(*parts))
     return buckets, np.append(0, np.cumsum(counts))
 
@@ -556,7 +570,8 @@ def train_model(data, train, validation, settings, watch):
         total, weights = counts.sum(axis=1), row_weights(data, train, rows)
         kept = total >= MIN_COUNT
         if not kept.any():
-            raise InputError(f"no token is in the training rows {MIN_COUNT} times; set a lower MIN_COUNT or give more data")
+            raise InputError(f"no token is in the training rows {MIN_COUNT} times; set a lower MIN_COUNT "
+                             "or give more data")
         ratios = log_count_ratios(counts[kept])
         bags = make_bags(*sequences, kept, data.train_sources[rows], data.train_targets[rows], weights)
     print(f"vocabulary: {kept.sum():,} of {(total > 0).sum():,} hashed tokens are there {MIN_COUNT} times or more")
@@ -568,18 +583,20 @@ def train_model(data, train, validation, settings, watch):
     with watch("training"), profiler:
         passes = NUM_EPOCHS * (1 if batch_size(len(train)) == BATCH_SIZE else 2)
         epochs, _ = train_phase(model, bags, len(train), passes, LEARNING_RATE, "full vocabulary")
-        if TEACHER:
-            bags.targets[:len(train)] = teach(model, bags, len(train))
+        if TEACHER:  # the pruned model learns from the full one (Hinton et al. 2015, arXiv:1503.02531)
+            learned = logits_of(model, bags, 0, len(train)).softmax(1)
+            bags.targets[:len(train)] = (1 - TEACHER) * bags.targets[:len(train)] + TEACHER * learned
         model, chosen = prune(model, kept, total, ratios, settings)
         print(f"pruned: {chosen.sum():,} tokens kept, {settings.value_bits} bits each")
         bags = make_bags(*sequences, chosen, *(column.numpy() for column in (bags.sources, bags.targets, bags.weights)))
-        steps = []
 
         def quantise():
-            steps[:] = choose_codebook(model.fold().detach().numpy(), total[chosen] ** MASS_POWER, 1 << settings.value_bits)
-            model.quantise(steps[0] * np.float32(steps[1]))
+            mass, number = total[chosen] ** MASS_POWER, 1 << settings.value_bits
+            steps, step = choose_codebook(model.fold().detach().numpy(), mass, number)
+            model.quantise(steps * np.float32(step))
 
-        more, accuracy = train_phase(model, bags, len(train), QUANTISED_EPOCHS, QUANTISED_LEARNING_RATE, "quantised", quantise)
+        more, accuracy = train_phase(model, bags, len(train), QUANTISED_EPOCHS, QUANTISED_LEARNING_RATE, "quantised",
+                                     quantise)
     if ENABLE_LOGS:
         print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=15))
     packed = finish(model, chosen, data.names, settings)
@@ -594,22 +611,27 @@ def reorder(buckets, offsets, rows):
     return buckets[np.repeat(offsets[rows] - begins, lengths) + np.arange(lengths.sum())], np.append(0, np.cumsum(lengths))
 
 
+def classes_in(targets):
+    """Return the class of each row of targets (rows, K), -1 for a neutral one: it is for no class alone."""
+    return np.where(targets.max(axis=1) > 0.5, targets.argmax(axis=1), -1)
+
+
 def count_tokens(buckets, offsets, targets, number, settings):
-    """Return how often each bucket is in each class in the first `number` rows, (buckets, K); neutral rows count for none."""
-    classes = np.where(targets.max(axis=1) > 0.5, targets.argmax(axis=1), -1)[:number]
-    of_token = np.repeat(classes, np.diff(offsets)[:number])
+    """Return how often each bucket is in each class in the first `number` rows, (buckets, K), neutral rows left out."""
+    of_token = np.repeat(classes_in(targets)[:number], np.diff(offsets)[:number])
     buckets = buckets[:len(of_token)]
-    return np.stack([np.bincount(buckets[of_token == k], minlength=settings.buckets) for k in range(targets.shape[1])], axis=1)
+    in_class = (buckets[of_token == k] for k in range(targets.shape[1]))
+    return np.stack([np.bincount(part, minlength=settings.buckets) for part in in_class], axis=1)
 
 
 def row_weights(data, train, rows):
     """Return how much each of the rows counts in the loss, float32: in each source, classes by CLASS_BALANCE.
 
-    At 1 the classes of a source weigh alike, at 0 the rows. Rows that are for no class alone weigh NEUTRAL_WEIGHT, and
-    people's rows HUMAN_WEIGHT times as much as others.
+    At 1 the classes of a source weigh alike, at 0 the rows. Neutral rows weigh NEUTRAL_WEIGHT, and people's rows
+    HUMAN_WEIGHT times as much as others.
     """
     weights = np.ones(len(data.train_texts), np.float32)
-    classes = np.where(data.train_targets.max(axis=1) > 0.5, data.train_targets.argmax(axis=1), -1)
+    classes = classes_in(data.train_targets)
     for source in np.unique(data.train_sources):
         inside = (data.train_sources == source) & (classes >= 0)
         seen = np.bincount(classes[train][inside[train]], minlength=len(data.names))
@@ -653,15 +675,15 @@ def accuracy_before(model, data, kept, settings):
 
 def batch_size(number):
     """Return how many texts a step has of `number`: small data need small batches, or there are too few steps."""
-    return max(min(BATCH_SIZE, 32), min(BATCH_SIZE, number // 100))
+    return min(BATCH_SIZE, max(32, number // 100))
 
 
 def train_phase(model, bags, number, epochs, learning_rate, name, before_epoch=None):
     """Train on the first `number` texts of the bags; leave the model as it was at the epoch of the least validation loss.
 
     The rest of the texts is for validation. The step size falls in a line to 0 over all `epochs`; without a better loss
-    for PATIENCE epochs a phase stops. before_epoch is called at the start of every epoch. Returns how many epochs ran, and
-    the validation accuracy of the best.
+    for PATIENCE epochs a phase stops. before_epoch is called at the start of every epoch. Returns how many epochs ran,
+    and the validation accuracy of the best.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     size = batch_size(number)
@@ -673,9 +695,7 @@ def train_phase(model, bags, number, epochs, learning_rate, name, before_epoch=N
         for begin in shuffle.permutation(begins):
             optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / (epochs * len(begins)))
             batch = bags.batch(begin, min(begin + size, number))
-            loss = (batch.weights * F.cross_entropy(class_logits(model(batch)), batch.targets, reduction="none")).mean()
-            if L1_PENALTY and not len(model.codebook):
-                loss = loss + L1_PENALTY / number * model.fold().abs().sum()
+            loss = training_loss(model, batch, number)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -698,19 +718,21 @@ def train_phase(model, bags, number, epochs, learning_rate, name, before_epoch=N
     return epoch, best_accuracy
 
 
+def training_loss(model, batch, number):
+    """Return the weighted cross-entropy of a batch, and before the model is quantised L1_PENALTY over `number` texts."""
+    loss = (batch.weights * F.cross_entropy(class_logits(model(batch)), batch.targets, reduction="none")).mean()
+    if L1_PENALTY and not len(model.codebook):
+        loss = loss + L1_PENALTY / number * model.fold().abs().sum()
+    return loss
+
+
 def validate(model, bags, number):
     """Return (weighted loss, accuracy on rows that are not neutral) of the texts behind the first `number`."""
-    logits, targets, weights = logits_of(model, bags, number, len(bags.counts)), bags.targets[number:], bags.weights[number:]
-    losses = F.cross_entropy(logits, targets, reduction="none")
+    logits, targets = logits_of(model, bags, number, len(bags.counts)), bags.targets[number:]
+    losses, weights = F.cross_entropy(logits, targets, reduction="none"), bags.weights[number:]
     clear = targets.max(1).values > 0.5
     right = (logits.argmax(1) == targets.argmax(1))[clear].float().mean().item()
     return ((losses * weights).sum() / weights.sum()).item(), right
-
-
-def teach(model, bags, number):
-    """Return the targets of the first `number` texts, TEACHER of them what the model says (Hinton et al. 2015,
-    arXiv:1503.02531): the pruned model learns from the full one."""
-    return (1 - TEACHER) * bags.targets[:number] + TEACHER * logits_of(model, bags, 0, number).softmax(1)
 
 
 def prune(model, kept, total, ratios, settings):
@@ -739,16 +761,18 @@ def choose_entries(buckets, scores, settings):
     the chosen ones: at most one a slot and `settings.entries` a block.
     """
     order = np.lexsort((buckets, -scores))
-    slots = buckets[order] >> settings.fingerprint_bits
-    _, best = np.unique(slots, return_index=True)
+    _, best = np.unique(buckets[order] >> settings.fingerprint_bits, return_index=True)
     order = order[np.sort(best)]
     blocks = (buckets[order] >> settings.fingerprint_bits) // SLOTS
     by_block = np.argsort(blocks, kind="stable")
-    sizes = np.bincount(blocks, minlength=settings.blocks)
-    rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     chosen = np.zeros(len(buckets), bool)
-    chosen[order[by_block[rank < settings.entries]]] = True
+    chosen[order[by_block[places_in(blocks[by_block]) < settings.entries]]] = True
     return chosen
+
+
+def places_in(groups):
+    """Return the place of each element in its group, from 0; groups: sorted int array, the number of each one's group."""
+    return np.arange(len(groups)) - np.searchsorted(groups, groups)
 
 
 def choose_codebook(weights, mass, number):
@@ -813,12 +837,11 @@ class Packed:
     def weights(self):
         """The steps of every bucket, 0 where none is kept: int8 array (buckets, C)."""
         settings = self.settings
-        width = settings.fingerprint_bits + settings.value_bits
         bits = np.unpackbits(self.table.reshape(settings.blocks, -1), axis=1, bitorder="little")
         blocks, slots = np.nonzero(bits[:, :SLOTS])
         rank = (np.cumsum(bits[:, :SLOTS], axis=1, dtype=np.int32) - 1)[blocks, slots]
-        where = SLOTS + rank * width
-        entries = sum(bits[blocks, where + bit].astype(np.int64) << bit for bit in range(width))
+        where = SLOTS + rank * settings.entry_bits
+        entries = sum(bits[blocks, where + bit].astype(np.int64) << bit for bit in range(settings.entry_bits))
         weights = np.zeros((settings.buckets, self.steps.shape[1]), np.int8)
         buckets = (blocks * SLOTS + slots) << settings.fingerprint_bits | entries >> settings.value_bits
         weights[buckets] = self.steps[entries & ((1 << settings.value_bits) - 1)]
@@ -833,16 +856,13 @@ class Packed:
 def pack(kept, rows, settings):
     """Pack the kept buckets (bool, one a bucket) and the row of the codebook that each has into a table."""
     buckets = np.flatnonzero(kept)
-    slots = buckets >> settings.fingerprint_bits
-    blocks, slot = np.divmod(slots, SLOTS)
-    sizes = np.bincount(blocks, minlength=settings.blocks)
-    rank = np.arange(len(buckets)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    blocks, slots = np.divmod(buckets >> settings.fingerprint_bits, SLOTS)
+    where = SLOTS + places_in(blocks) * settings.entry_bits
     entries = rows | (buckets & ((1 << settings.fingerprint_bits) - 1)) << settings.value_bits
-    width = settings.fingerprint_bits + settings.value_bits
     bits = np.zeros((settings.blocks, settings.block_bytes * 8), np.uint8)
-    bits[blocks, slot] = 1
-    for bit in range(width):
-        bits[blocks, SLOTS + rank * width + bit] = entries >> bit & 1
+    bits[blocks, slots] = 1
+    for bit in range(settings.entry_bits):
+        bits[blocks, where + bit] = entries >> bit & 1
     return np.packbits(bits, axis=1, bitorder="little").ravel()
 
 
@@ -1956,11 +1976,6 @@ def profile(model, data, watch, texts):
     """Return where the time went, training throughput (`texts` were trained on), latency and peak memory."""
     return {"seconds": watch.seconds, "training_texts_per_second": texts / watch.seconds["training"],
             "latency_seconds": measure_latency(model, data.test_texts), "peak_memory_bytes": peak_memory()}
-
-
-def versions():
-    """Return the versions of what computed the figures."""
-    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
 
 
 def print_summary(results):
