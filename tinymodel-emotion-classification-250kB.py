@@ -925,6 +925,9 @@ def load_model(path):
         raise InputError(f"{path} is no model of this script; {fix}") from error
     if checksum(body, model) != crc:
         raise InputError(f"{path} is damaged (its checksum differs); {fix}")
+    marked = np.unpackbits(model.table.reshape(model.settings.blocks, -1)[:, :SLOTS // 8], axis=1).sum(axis=1)
+    if marked.max(initial=0) > model.settings.entries:  # more tokens than a block has room for
+        raise InputError(f"{path} is no model of this script; {fix}")
     return model
 
 
@@ -938,7 +941,11 @@ def read_description(description, labels, tensors):
     model = Packed(settings, labels, float(scale), bias, tensors["steps"], tensors["table"])
     settings.blocks = len(model.table) // settings.block_bytes
     columns = 1 if len(labels) == 2 else len(labels)
+    limits = ((settings.max_length, 1, 65535), (settings.negation, 0, 15), (settings.entries, 1, SLOTS),
+              (settings.fingerprint_bits, 0, 8), (settings.value_bits, 1, 10),
+              *((order, 1, 8) for order in settings.word_ngrams + settings.char_ngrams))
     if not (version == "2" and len(labels) >= 2 and bias.shape == (columns,) and np.isfinite([*bias, model.scale]).all()
+            and all(low <= value <= high for value, low, high in limits) and settings.word_ngrams + settings.char_ngrams
             and model.steps.dtype == np.int8 and model.steps.shape == (1 << settings.value_bits, columns)
             and model.table.dtype == np.uint8 and model.table.shape == (settings.blocks * settings.block_bytes,)):
         raise ValueError("the parts do not fit")

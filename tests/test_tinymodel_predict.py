@@ -1,4 +1,5 @@
 """The tiny models: --predict as users run it, and what is wrong with a model file."""
+import dataclasses
 import errno
 import json
 import os
@@ -244,6 +245,14 @@ def version_1():
     return described(f"{description} 0123abcd")
 
 
+def overfull(module, model, head):
+    """Return a model file with a right checksum whose first block marks more tokens than it has room for."""
+    from safetensors.numpy import save
+    model = dataclasses.replace(model, table=model.table.copy())
+    model.table[:8], body = 255, f"{head}\n0\n1"
+    return save({"steps": model.steps, "table": model.table}, {"tinymodel": f"{module.checksum(body, model)} {body}"})
+
+
 def odd_files(module):
     """Return {case: (content, words of the message)} of files that are no model."""
     from safetensors.numpy import save
@@ -268,6 +277,9 @@ def odd_files(module):
         "of a later version": (sealed("3" + head[1:] + "\n0\n1"), "is no model"),
         "of other value bits": (sealed(head.replace(" 8 4 4 ", " 8 4 3 ") + "\n0\n1"), "is no model"),
         "of other entries": (sealed(head.replace(" 8 4 4 ", " 9 4 4 ") + "\n0\n1"), "is no model"),
+        "of no n-grams": (sealed(head.replace(" 1,2 0 4 ", "  0  ") + "\n0\n1"), "is no model"),
+        "of endless n-grams": (sealed(head.replace(" 1,2 0 4 ", " 1,999999999 0 4 ") + "\n0\n1"), "is no model"),
+        "of a block that is too full": (overfull(module, model, head), "is no model"),
     }
 
 
@@ -283,7 +295,7 @@ OTHER_FILES = {
 }
 CASES = ("version 1", "empty", "text", "cut", "with a byte more", "of another program", "without a table", "another checksum",
          "of one label", "of three labels", "of no finite bias", "of no finite scale", "of a later version",
-         "of other value bits", "of other entries")
+         "of other value bits", "of other entries", "of no n-grams", "of endless n-grams", "of a block that is too full")
 
 
 @pytest.mark.parametrize("case", CASES)
