@@ -31,7 +31,8 @@ class Notebook:
 
     def sources(self, kind):
         """{id: source} of the cells of one kind, in order; of code without the files that are carried."""
-        return {cell.id: cell.source for cell in self.read().cells if cell.cell_type == kind and not cell.source.startswith(MAGIC)}
+        return {cell.id: cell.source for cell in self.read().cells
+                if cell.cell_type == kind and not cell.source.startswith(MAGIC)}
 
     def copy_code(self, folder):
         """Put the notebook's code files into a folder."""
@@ -108,7 +109,8 @@ class Notebook:
         notebook = self.read()
         nbformat.validate(notebook)
         assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
-        identities = [cell["id"] for cell in json.loads(self.path.read_text(encoding="utf-8"))["cells"]]  # nbformat would mend them
+        cells = json.loads(self.path.read_text(encoding="utf-8"))["cells"]
+        identities = [cell["id"] for cell in cells]  # nbformat would mend them
         assert len(set(identities)) == len(identities)
         for cell in notebook.cells:
             if cell.cell_type == "code":

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import REPO, load_script
+from conftest import REPO, load_script, readme_block
 from project1 import EXPORTS, SCRIPTS, TEXTS, both, run_program, small_model
 
 for needed in ("onnxruntime", "tokenizers", "ai_edge_litert", "onnx"):
@@ -53,6 +53,20 @@ def test_the_readme_s_lines_run_without_tensorflow(runs, data, name, library, fi
     names = [line for line in result.stdout.splitlines() if not line.startswith("RESULT")]
     labels = list(runs[name].results["classes"].values())
     assert [line.split()[0] for line in names] == [labels[row.argmax()] for row in found]
+
+
+@both
+def test_the_class_of_the_readme_takes_batches(runs, data, name):
+    """As Ray Data's map_batches hands them out; the engine itself is run in test_project2_ray.py."""
+    found = {}
+    exec(readme_block("Project1/README.md", "class Recurrent"), found)
+    texts = np.array([text for text, _ in data.val], object)
+    batch = found["Recurrent"](str(runs[name].out))({"text": texts, "number": np.arange(len(texts))})
+    expected = keras.models.load_model(runs[name].out / "model.keras").predict(tf.constant(texts.tolist()), verbose=0)
+    labels = np.array(list(runs[name].results["classes"].values()))
+    assert list(batch) == ["text", "number", "label", "probability"]
+    assert batch["label"].tolist() == labels[expected.argmax(1)].tolist()
+    assert np.allclose(batch["probability"], expected.max(1), atol=1e-5)
 
 
 @both

@@ -33,8 +33,9 @@ def executed(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("notebook")
     notebook = NOTEBOOK.execute(folder, [*data.paths, "--UNITS", 8, "--NUM_EPOCHS", 2, "--BATCH_SIZE", 32])
     cells = {cell.id: cell for cell in notebook.cells}
-    results = {name: json.loads((folder / "scripts" / "outputs" / name / "results.json").read_text()) for name in ("LSTM", "GRU")}
-    return SimpleNamespace(cells=cells, folder=folder, results=results, outputs=folder / "scripts" / "outputs")
+    outputs = folder / "scripts" / "outputs"
+    results = {name: json.loads((outputs / name / "results.json").read_text()) for name in ("LSTM", "GRU")}
+    return SimpleNamespace(cells=cells, folder=folder, results=results, outputs=outputs)
 
 
 # A whole run
@@ -116,7 +117,8 @@ def test_the_csv_comes_back_with_predictions(executed):
 def test_a_run_writes_below_the_folder_of_the_scripts_alone(executed):
     top = {"/".join(path.split("/")[:2]) for path in tree(executed.folder)}
     assert top == {"scripts/outputs", *(f"scripts/{name}" for name in CODE_FILES)}
-    assert all((executed.folder / "scripts" / name).read_bytes() == (NOTEBOOK.path.parent / name).read_bytes() for name in CODE_FILES)
+    for name in CODE_FILES:
+        assert (executed.folder / "scripts" / name).read_bytes() == (NOTEBOOK.path.parent / name).read_bytes()
 
 
 def test_the_four_lines_at_the_end_use_the_model(executed):

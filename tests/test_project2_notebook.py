@@ -214,7 +214,8 @@ def test_it_ends_with_the_sentence_and_the_file_of_the_user():
 def test_a_run_writes_below_the_folder_of_the_script_alone(executed):
     top = {"/".join(path.split("/")[:2]) for path in tree(executed.folder)}
     assert top == {"scripts/outputs", *(f"scripts/{name}" for name in CODE_FILES)}
-    assert all((executed.folder / "scripts" / name).read_bytes() == (NOTEBOOK.path.parent / name).read_bytes() for name in CODE_FILES)
+    for name in CODE_FILES:
+        assert (executed.folder / "scripts" / name).read_bytes() == (NOTEBOOK.path.parent / name).read_bytes()
 
 
 def test_a_failing_script_fails_the_notebook(tmp_path):

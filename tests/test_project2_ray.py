@@ -23,7 +23,8 @@ def many(tmp_path_factory, data):
     """A folder of twelve Parquet files of real texts, each with its number; and all rows as a table."""
     folder = tmp_path_factory.mktemp("many")
     texts = [text for text, _ in data.train + data.val]
-    rows = pd.DataFrame({"number": range(FILES * ROWS), "text": [f"{texts[row % len(texts)]} {row}" for row in range(FILES * ROWS)]})
+    made = [f"{texts[row % len(texts)]} {row}" for row in range(FILES * ROWS)]
+    rows = pd.DataFrame({"number": range(len(made)), "text": made})
     for part in range(FILES):
         rows[part * ROWS:(part + 1) * ROWS].to_parquet(folder / f"{part:02}.parquet")
     return folder, rows
@@ -46,8 +47,8 @@ def test_two_workers_one_killed_every_row_once(many, families, tmp_path):
     pytest.importorskip("ray", reason="needs Project2/requirements-ray.txt")
     (folder, rows), weights = many, families["MiniLM"].best
     program = readme_block("README.md", "map_batches(Classifier")
-    program = program.replace("4 * 2**20", "20_000").replace("fn_constructor_args=[weights]",
-                                                            'fn_constructor_args=[weights], fn_constructor_kwargs={"PRECISION": "float32"}')
+    given = "fn_constructor_args=[weights]"
+    program = program.replace("4 * 2**20", "20_000").replace(given, given + ', fn_constructor_kwargs={"PRECISION": "float32"}')
     program = program.replace('int(ray.cluster_resources()["CPU"])', "2")
     assert program.count("20_000") == program.count("PRECISION") == program.count("cores = 2") == 1
     (tmp_path / "many.py").write_text(program)
@@ -104,8 +105,8 @@ def test_a_batch_gets_what_inference_gives(classify, families, tmp_path):
     found = classify(TEXT_COLUMN="tweet", PRECISION="float32")(batch)
     assert list(found) == ["tweet", "id", *ADDED] and (found["id"] == batch["id"]).all()
     (tmp_path / "in.csv").write_bytes(csv_bytes([[text] for text in batch["tweet"]], ("tweet",)))
-    assert_good(run_main(tmp_path, "--mode", "inference", "--weights", families["MiniLM"].best, "--test_csv", tmp_path / "in.csv",
-                         "--text_column", "tweet", *EXACT))
+    assert_good(run_main(tmp_path, "--mode", "inference", "--weights", families["MiniLM"].best, "--text_column", "tweet",
+                         "--test_csv", tmp_path / "in.csv", *EXACT))
     rows = read_csv((tmp_path / "in_predictions.csv").read_bytes())
     assert list(found["predicted_label"]) == [row["predicted_label"] for row in rows]
     assert list(found["predicted_emotion"]) == [row["predicted_emotion"] for row in rows]

@@ -51,7 +51,8 @@ def test_every_path_and_heading_that_is_named_exists(page):
     for target, anchor in re.findall(r"\]\(([^)#:]*)(#[^)]*)?\)", text):
         assert not target or (path.parent / target).exists(), target
         if anchor:
-            headings = re.findall(r"^#+ (.*)$", (path.parent / target if target else path).read_text(encoding="utf-8"), re.MULTILINE)
+            other = (path.parent / target if target else path).read_text(encoding="utf-8")
+            headings = re.findall(r"^#+ (.*)$", other, re.MULTILINE)
             assert anchor[1:] in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, anchor
     for named in re.findall(r"`((?:tests|Project\d)/[\w./-]+)`", text):
         assert (REPO / named).exists(), named
@@ -113,15 +114,14 @@ def home(tmp_path_factory):
         rows = [(text, moods[int(label) % 3]) for text, label in emotion_rows(part, number)]
         (folder / name).write_text("tweet,mood\n" + "".join(f'"{text}",{mood}\n' for text, mood in rows), encoding="utf-8")
     (folder / "bin").mkdir()
-    (folder / "bin" / "python3").symlink_to(sys.executable)
+    python = folder / "bin" / "python3"  # no link, which would lose the environment
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
     return folder
 
 
 def run_command(command, home, **more):
     env = {**os.environ, "PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": sys.prefix, **more}
-    (home / "bin" / "python3").unlink(missing_ok=True)
-    (home / "bin" / "python3").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')  # a link would lose the environment
-    (home / "bin" / "python3").chmod(0o755)
     return subprocess.run(["bash", "-c", command], cwd=home, env=env, capture_output=True, text=True, timeout=600)
 
 
@@ -173,8 +173,9 @@ def test_one_downloaded_file_runs_with_uv(command, home, tmp_path):
     lines = (REPO / "tests" / "constraints.txt").read_text().splitlines()
     constraints = tmp_path / "constraints.txt"
     constraints.write_text("\n".join(f"torch=={torch.__version__}" if line.startswith("torch==") else line for line in lines))
-    more = {"UV_CONSTRAINT": str(constraints), "UV_PYTHON": sys.executable, "UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", ""),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "UV_CACHE_DIR": str(tmp_path / "cache")}
+    more = {"UV_CONSTRAINT": str(constraints), "UV_PYTHON": sys.executable, "UV_CACHE_DIR": str(tmp_path / "cache"),
+            "UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", ""),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     if os.environ.get("PIP_CERT"):
         more["SSL_CERT_FILE"] = os.environ["PIP_CERT"]
     result = run_command(command, home, **more)

@@ -5,12 +5,13 @@ Usage: python3 tests/benchmarks/many.py --weights FOLDER [--weights FOLDER] [--t
 
 --weights  a folder that Project2 wrote: MiniLM, or a variant such as best_MiniLM_small
 --tiny     a folder that a tiny script wrote, with tinymodel.py
-The rows are validation texts of the six emotions over and over, in twelve Parquet files, in parts of 64 kB. Seconds are those of the whole
-command, the start of Ray and the loading of the models included; rows a second without the start are the further rows over the further seconds of
-a run of all rows, against one of half of them. A tiny model gets twenty times the rows. No seed: nothing is drawn. Each row is checked to have come
-out once. The peer is one worker.
+The rows are validation texts of the six emotions over and over, in twelve Parquet files, in parts of 64 kB. Seconds are those of
+the whole command, the start of Ray and the loading of the models included; rows a second without the start are the further rows
+over the further seconds of a run of all rows, against one of half of them. A tiny model gets twenty times the rows. No seed:
+nothing is drawn. Each row is checked to have come out once. The peer is one worker.
 """
 import argparse
+import itertools
 import json
 import os
 import re
@@ -26,14 +27,16 @@ def program_of(tiny, workers):
     """Return the README's program for so many workers; for a tiny model with the line that the README's table gives."""
     with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
         text = file.read()
-    program = next(block for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL) if "map_batches(" in block)
-    program = program.replace('int(ray.cluster_resources()["CPU"])', str(workers)).replace("4 * 2**20", "64 * 2**10")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    program = next(block for block in blocks if "map_batches(" in block)
+    changes = {'int(ray.cluster_resources()["CPU"])': str(workers), "4 * 2**20": "64 * 2**10"}
     if tiny:
-        line = re.search(r"`(rows\.map\(lambda.*?)` \|", text)[1]
-        call = re.search(r"rows = rows\.map_batches\(.*?\n\n|rows = rows\.map_batches\(.*?\)\)\n", program, re.DOTALL)[0]
-        program = program.replace(call, f"rows = {line[:-1]}, concurrency=cores)\n")
-        program = program.replace('"working_dir": "Project2"', '"working_dir": weights').replace('sys.path.insert(0, "Project2")', "sys.path.insert(0, weights)")
-        program = program.replace("from emotion_classifier import Classifier", "import tinymodel")
+        line = re.search(r"`(rows\.map\(lambda .*?\))`", text)[1]
+        changes |= {re.search(r"rows\.map_batches\(.*?\)\)\n", program, re.DOTALL)[0]: f"{line[:-1]}, concurrency=cores)\n",
+                    '"working_dir": "Project2"': '"working_dir": weights', '(0, "Project2")': "(0, weights)",
+                    "from emotion_classifier import Classifier": "import tinymodel"}
+    for old, new in changes.items():
+        program = program.replace(old, new)
     return program
 
 
@@ -53,7 +56,8 @@ def seconds_of(program, weights, rows, folder):
         file.write(program)
     env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
     started = time.perf_counter()
-    done = subprocess.run([sys.executable, path, weights, source, target], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run([sys.executable, path, weights, source, target], cwd=ROOT, env=env, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)
     seconds = time.perf_counter() - started
     if done.returncode:
         sys.exit(done.stdout[-3000:])
@@ -72,15 +76,14 @@ def main():
     options = parser.parse_args()
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for weights in map(os.path.abspath, options.weights + options.tiny):
-            rows = options.rows * (20 if weights in map(os.path.abspath, options.tiny) else 1)
-            for workers in options.workers:
-                program = program_of(weights in map(os.path.abspath, options.tiny), workers)
-                whole, half = (seconds_of(program, weights, number, folder) for number in (rows, rows // 2))
-                name = os.path.basename(weights)
-                found.setdefault(name, {})[workers] = {"rows": rows, "rows_per_second": rows / whole, "without_start": (rows - rows // 2) / (whole - half)}
-                print(f"{name}, {workers} workers: {rows:,} rows in {whole:.1f} s, {rows / whole:,.0f} a second; without the start "
-                      f"{(rows - rows // 2) / (whole - half):,.0f}", flush=True)
+        jobs = [(path, False) for path in options.weights] + [(path, True) for path in options.tiny]
+        for (path, tiny), workers in itertools.product(jobs, options.workers):
+            rows, weights = options.rows * (20 if tiny else 1), os.path.abspath(path)
+            whole, half = (seconds_of(program_of(tiny, workers), weights, number, folder) for number in (rows, rows // 2))
+            figures = {"rows": rows, "rows_per_second": rows / whole, "without_start": (rows - rows // 2) / (whole - half)}
+            found.setdefault(os.path.basename(weights), {})[workers] = figures
+            print(f"{weights}, {workers} workers: {rows:,} rows in {whole:.1f} s, {rows / whole:,.0f} a second; without the start "
+                  f"{figures['without_start']:,.0f}", flush=True)
     path = os.path.join(ROOT, "outputs", "benchmark", "whole", "many.json")  # whole.py puts it into its own
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:

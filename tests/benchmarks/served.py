@@ -93,7 +93,8 @@ def main():
     kind, path, rows, out, *timed = sys.argv[1:]
     with open(rows, newline="", encoding="utf-8") as file:
         texts = [row["text"] for row in csv.DictReader(file)]
-    classify, labels, size = {"tiny": tiny, "keras": keras, "transformer": transformer, "fasttext": fasttext, "tfidf": tfidf}[kind](path)
+    load = {"tiny": tiny, "keras": keras, "transformer": transformer, "fasttext": fasttext, "tfidf": tfidf}[kind]
+    classify, labels, size = load(path)
     figures = {"probabilities": classify(texts), "labels": np.array(list(map(str, labels))), "bytes": size}
     if timed:
         seconds = []

@@ -10,8 +10,8 @@ train   Each model by its script's own command line with its default constants, 
         (--tasks, --models, --core).
 speed   Milliseconds for one text, texts a second and peak memory of each model of the six emotions' first seed: each in a
         process of its own on one core, all in turns, three rounds; the medians.
-table   Reads what is kept, writes tests/benchmarks/whole.json, whole.png and the tables of README.md and tests/benchmarks/README.md,
-        and prints them. Needs no model.
+table   Reads what is kept, writes tests/benchmarks/whole.json, whole.png and the tables of README.md and of
+        tests/benchmarks/README.md, and prints them. Needs no model.
 
 Tasks
     six        the six emotions: 2,000 of the training rows held out, stratified; validation.csv chooses the epoch
@@ -23,10 +23,10 @@ Tasks
     names, links, capitals and punctuation alone are left out, for all models alike. No test row chooses anything.
 
 Models: the two tiny scripts, LSTM.py and GRU.py (GloVe 6B in place of GloVe Twitter; GRU.py's phase 1, which is for comparison
-and does not touch phase 2, is cut to one small epoch), MiniLM and its compressed variants. Peers, trained here: fastText (dim 20, 25 epochs, pairs
-of words, 200,000 buckets), the same quantised with 400 and with 10,000 words kept, and tf-idf (words, pairs, character
-4-grams) with logistic regression. DistilBERT and BERT-base are as published: their cards' figures on the official test split,
-verified by the hub's evaluator, other rows than ours (PUBLISHED).
+and does not touch phase 2, is cut to one small epoch), MiniLM and its compressed variants. Peers, trained here: fastText (dim
+20, 25 epochs, pairs of words, 200,000 buckets), the same quantised with 400 and with 10,000 words kept, and tf-idf (words,
+pairs, character 4-grams) with logistic regression. DistilBERT and BERT-base are as published: their cards' figures on the
+official test split, verified by the hub's evaluator, other rows than ours (PUBLISHED).
 
 Bytes are those of all files that are loaded; accuracy, macro F1 and the expected calibration error (15 bins of equal width)
 are computed here, alike for all, from the probabilities. Seconds of training are those of the processor, one core, for the
@@ -81,13 +81,15 @@ PUBLISHED_TASKS = {  # on TweetEval's tests, per cent: Barbieri et al. 2020, arX
 
 def read_pairs(folder, part):
     """Return [(text, label name)] of TweetEval's pair of files, their names from mapping.txt."""
-    texts, labels = (open(os.path.join(folder, f"{part}_{what}.txt"), encoding="utf-8", newline="\n").read().removesuffix("\n").split("\n")
-                     for what in ("text", "labels"))
+    columns = []
+    for what in ("text", "labels"):
+        with open(os.path.join(folder, f"{part}_{what}.txt"), encoding="utf-8", newline="\n") as file:
+            columns.append(file.read().removesuffix("\n").split("\n"))
     names = {"0": "negative", "1": "neutral", "2": "positive"}
     if os.path.exists(os.path.join(folder, "mapping.txt")):
         with open(os.path.join(folder, "mapping.txt"), encoding="utf-8") as file:
             names = dict(line.rstrip("\n").split("\t") for line in file if line.strip())
-    return [(text, names[label]) for text, label in zip(texts, labels, strict=True)]
+    return [(text, names[label]) for text, label in zip(*columns, strict=True)]
 
 
 def read_emotions(path):
@@ -144,14 +146,22 @@ def read_rows(path):
 # Training: each writes a model into `folder`, and returns the seconds of processor time that it took
 
 
-def run(*command):
-    """Run a command to its end and return its seconds of processor time, or end with what it said where it fails."""
-    before = os.times()
-    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+def run(script, *options):
+    """Run a Python program to its end and return its seconds of processor time, or end with what it said where it fails."""
+    before, command = os.times(), [sys.executable, os.path.join(ROOT, script), *map(str, options)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))} ended with exit status {done.returncode}:\n{done.stdout[-3000:]}")
+        sys.exit(f"{' '.join(command)} ended with exit status {done.returncode}:\n{done.stdout[-3000:]}")
     after = os.times()
     return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def write_json(path, content):
+    """Write a JSON file, whole or not at all."""
+    with open(path + ".partial", "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1)
+        file.write("\n")
+    os.replace(path + ".partial", path)
 
 
 def read_json(*path):
@@ -161,23 +171,22 @@ def read_json(*path):
 
 def train_tiny(size):
     def train(paths, seed, folder, options):
-        script = os.path.join(ROOT, f"tinymodel-emotion-classification-{size}.py")
-        return run(sys.executable, script, "--TRAIN_URL", paths["train"], "--TEST_URL", paths["test"], "--SEED", seed, "--OUTPUT_DIR", folder)
+        return run(f"tinymodel-emotion-classification-{size}.py", "--TRAIN_URL", paths["train"], "--TEST_URL", paths["test"],
+                   "--SEED", seed, "--OUTPUT_DIR", folder)
     return train
 
 
 def train_recurrent(name):
     def train(paths, seed, folder, options):
         short = ("--NUM_EPOCHS", 1, "--UNITS", 8) if name == "GRU" else ()  # phase 1
-        script = os.path.join(ROOT, "Project1", f"{name}.py")
-        return run(sys.executable, script, "--TRAIN_PATH", paths["train"], "--VAL_PATH", paths["validation"], "--TEST_PATH", "",
+        return run(f"Project1/{name}.py", "--TRAIN_PATH", paths["train"], "--VAL_PATH", paths["validation"], "--TEST_PATH", "",
                    "--GLOVE_PATH", options.vectors, "--SEED", seed, "--OUTPUT_DIR", folder, *short)
     return train
 
 
 def train_minilm(paths, seed, folder, options):
-    return run(sys.executable, os.path.join(ROOT, "Project2", "emotion_classifier.py"), "--model", "MiniLM", "--train", paths["train"],
-               "--val", paths["validation"], "--seed", seed, "--output", folder)
+    return run("Project2/emotion_classifier.py", "--model", "MiniLM", "--train", paths["train"], "--val", paths["validation"],
+               "--seed", seed, "--output", folder)
 
 
 def train_variant(variant):
@@ -186,8 +195,8 @@ def train_variant(variant):
         weights = os.path.join(os.path.dirname(folder), folder_name("MiniLM", seed), "best_MiniLM")
         technique = "all" if all(f"MiniLM {name}" in options.models for name in VARIANTS) else VARIANTS[variant]
         if not os.path.exists(os.path.join(folder, f"best_MiniLM_{variant}")):
-            run(sys.executable, os.path.join(ROOT, "Project2", "emotion_classifier.py"), "--mode", "compress", "--weights", weights,
-                "--train", paths["train"], "--val", paths["validation"], "--technique", technique, "--seed", seed, "--output", folder)
+            run("Project2/emotion_classifier.py", "--mode", "compress", "--weights", weights, "--train", paths["train"],
+                "--val", paths["validation"], "--technique", technique, "--seed", seed, "--output", folder)
     return train
 
 
@@ -199,7 +208,8 @@ def train_fasttext(cutoff):
         with open(rows, "w", encoding="utf-8") as file:
             file.writelines(f"__label__{label} {spaced(text)}\n" for text, label in zip(*read_rows(paths["train"])))
         started = time.process_time()
-        model = fasttext.train_supervised(rows, dim=20, epoch=25, wordNgrams=2, bucket=200000, minCount=2, thread=1, seed=seed, verbose=0)
+        model = fasttext.train_supervised(rows, dim=20, epoch=25, wordNgrams=2, bucket=200000, minCount=2, thread=1, seed=seed,
+                                          verbose=0)
         if cutoff:
             model.quantize(rows, cutoff=cutoff, retrain=True, qnorm=True, thread=1, verbose=0)
         seconds = time.process_time() - started
@@ -245,7 +255,7 @@ def figures_path(task, model, seed):
 def served(task, model, seed, *timed):
     """Return what served.py finds of a saved model: a dict of arrays."""
     out = os.path.join(KEPT, task, f"served_{os.getpid()}.npz")
-    run(sys.executable, os.path.join(HERE, "served.py"), MODELS[model][0], model_path(task, model, seed),
+    run(os.path.join(HERE, "served.py"), MODELS[model][0], model_path(task, model, seed),
         os.path.join(KEPT, task, "test.csv"), out, *timed)
     with np.load(out) as content:
         found = dict(content)
@@ -287,9 +297,7 @@ def train(options):
         seconds = TRAIN[model](paths, seed, folder, options)
         figures = {**measure(task, model, seed), "core_seconds": seconds}
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path + ".partial", "w", encoding="utf-8") as file:
-            json.dump(figures, file)
-        os.replace(path + ".partial", path)
+        write_json(path, figures)
 
 
 # Speed
@@ -303,11 +311,9 @@ def speed(options):
             print(f"speed, round {turn + 1} of 3: {name}", file=sys.stderr, flush=True)
             found = served("six", name, options.seeds[0], "--speed")
             rounds[name].append({key: float(found[key]) for key in ("milliseconds", "texts_per_second", "peak_memory")})
-    path = os.path.join(KEPT, "speed.json")
-    with open(path + ".partial", "w", encoding="utf-8") as file:
-        json.dump({"processor": processor(), "models": {name: {key: statistics.median(figures[key] for figures in found) for key in found[0]}
-                                                       for name, found in rounds.items()}}, file, indent=1)
-    os.replace(path + ".partial", path)
+    medians = {name: {key: statistics.median(figures[key] for figures in found) for key in found[0]}
+               for name, found in rounds.items()}
+    write_json(os.path.join(KEPT, "speed.json"), {"processor": processor(), "models": medians})
 
 
 def processor():
@@ -328,7 +334,8 @@ def processor():
 def collect(options):
     """Return what whole.json holds: the runs that are there."""
     from importlib.metadata import version
-    found = {"rows": {}, "figures": {}, "versions": {name: version(name) for name in ("torch", "transformers", "tensorflow", "scikit-learn")},
+    found = {"rows": {}, "figures": {},
+             "versions": {name: version(name) for name in ("torch", "transformers", "tensorflow", "scikit-learn")},
              "published": {name: {"accuracy": row[1], "macro F1": row[2], "bytes": row[3]} for name, row in PUBLISHED.items()}}
     for task in TASKS:
         if os.path.isdir(os.path.join(KEPT, task)):
@@ -361,36 +368,35 @@ def size_of(number):
     return f"{number / unit:.{0 if number / unit >= 99.95 else 1}f} {name}"
 
 
-def seconds_of(runs, model):
-    return mean(runs, "core_seconds", ".0f")
-
-
 def main_table(found):
     """Return the table of the six emotions in Markdown, a list of lines."""
-    lines = ["| | bytes | accuracy | macro F1 | calibration error | one text, ms | texts a second | peak memory, MB | training, s |", "|---|" + "---|" * 8]
+    lines = ["| | bytes | accuracy | macro F1 | calibration error | one text, ms | texts a second | peak memory, MB | training, s |",
+             "|---" * 9 + "|"]
     for model, runs in found["figures"].get("six", {}).items():
         timed = found["speed"]["models"].get(model)
-        cells = [size_of(statistics.mean(run["bytes"] for run in runs.values())), mean(runs, "accuracy"), mean(runs, "macro F1"),
-                 mean(runs, "calibration error"), f"{timed['milliseconds']:.2g}" if timed else "",
-                 f"{timed['texts_per_second']:,.0f}" if timed else "", f"{timed['peak_memory'] / 1e6:.0f}" if timed else "",
-                 seconds_of(runs, model)]
+        cells = [size_of(statistics.mean(run["bytes"] for run in runs.values())),
+                 *(mean(runs, key) for key in ("accuracy", "macro F1", "calibration error")),
+                 f"{timed['milliseconds']:.2g}" if timed else "", f"{timed['texts_per_second']:,.0f}" if timed else "",
+                 f"{timed['peak_memory'] / 1e6:.0f}" if timed else "", mean(runs, "core_seconds", ".0f")]
         lines.append(f"| {model} | {' | '.join(cells)} |")
     for model, row in found["published"].items():
-        lines.append(f"| {model} (official test) | {size_of(row['bytes'])} | {row['accuracy']:.4f} | {row['macro F1']:.4f} | | | | | |")
+        figures = f"{size_of(row['bytes'])} | {row['accuracy']:.4f} | {row['macro F1']:.4f}"
+        lines.append(f"| {model} (official test) | {figures} |" + " |" * 5)
     return lines
 
 
 def task_table(found):
     """Return the table of the other tasks in Markdown, a list of lines."""
-    lines = ["| | positive or negative: accuracy | macro F1 | emotion | irony | offensive | sentiment | mean of four |", "|---|" + "---|" * 7]
+    lines = ["| | positive or negative: accuracy | macro F1 | emotion | irony | offensive | sentiment | mean of four |",
+             "|---" * 8 + "|"]
     for model in MODELS:
         runs = {task: found["figures"].get(task, {}).get(model, {}) for task in TASKS[1:]}
         if not any(runs.values()):
             continue
         own = [mean(runs[task], "own measure", ".1f", 100) for task in TWEETEVAL]
-        four = statistics.mean(statistics.mean(100 * run["own measure"] for run in runs[task].values()) for task in TWEETEVAL) if all(own) else None
-        lines.append(f"| {model} | {mean(runs['polar'], 'accuracy')} | {mean(runs['polar'], 'macro F1')} | {' | '.join(own)} | "
-                     f"{'' if four is None else f'{four:.1f}'} |")
+        means = [statistics.mean(run["own measure"] for run in runs[task].values()) for task in TWEETEVAL if runs[task]]
+        own.append(f"{100 * statistics.mean(means):.1f}" if all(own) else "")
+        lines.append(f"| {model} | {mean(runs['polar'], 'accuracy')} | {mean(runs['polar'], 'macro F1')} | {' | '.join(own)} |")
     for model, row in PUBLISHED_TASKS.items():
         lines.append(f"| {model} (tests) | | | {' | '.join(map(str, row))} | {statistics.mean(row):.1f} |")
     return lines
@@ -411,11 +417,12 @@ def draw(found, path):
     for model, (size, scores) in points.items():
         _, color, marker = next(look for look in looks if model.startswith(look[0]))
         spread = statistics.stdev(scores) if len(scores) > 1 else 0
-        axis.errorbar(size, statistics.mean(scores), spread or None, color=color, marker=marker, markersize=4 if model in quiet else 7,
-                      alpha=0.5 if model in quiet else 1, linestyle="", zorder=3)
-        if model not in quiet:
-            axis.annotate(model.replace(", quantised", "").replace(", logistic regression", ""), (size, statistics.mean(scores)),
-                          textcoords="offset points", xytext=LABELS.get(model, (0, 8)), fontsize=8, ha="center")
+        height, small = statistics.mean(scores), model in quiet
+        axis.errorbar(size, height, spread or None, color=color, marker=marker, markersize=4 if small else 7,
+                      alpha=0.5 if small else 1, linestyle="", zorder=3)
+        if not small:
+            axis.annotate(re.sub(", (quantised|logistic regression)", "", model), (size, height), textcoords="offset points",
+                          xytext=LABELS.get(model, (0, 8)), fontsize=8, ha="center")
     axis.set(xscale="log", xlim=(5e3, 1.2e9), xlabel="bytes on disk", ylabel="macro F1",
              title="Six emotions: 2,000 rows held out, means of three seeds; published ones on the official test")
     axis.title.set_fontsize(9)
@@ -438,19 +445,15 @@ def table(options):
     found = collect(options)
     put_table(os.path.join(ROOT, "README.md"), main_table(found))
     put_table(os.path.join(HERE, "README.md"), task_table(found))
-    with open(os.path.join(HERE, "whole.json"), "w", encoding="utf-8") as file:
-        json.dump(found, file, indent=1)
-        file.write("\n")
+    write_json(os.path.join(HERE, "whole.json"), found)
     draw(found, os.path.join(HERE, "whole.png"))
-    rows = found["rows"].get("six", {})
-    print(f"six emotions: {rows.get('train', 0):,} training rows, {rows.get('validation', 0):,} validation, {rows.get('test', 0):,} test; "
-          f"speed on one core of {found['speed'].get('processor', 'no machine yet')}\n")
-    print("\n".join(main_table(found)))
-    print("\nother tasks, rows (training, validation, test): " + "; ".join(
-        f"{task} {', '.join(f'{count:,}' for count in found['rows'][task].values())}" for task in found["rows"] if task != "six") + "\n")
-    print("\n".join(task_table(found)))
+    print(f"speed on one core of {found['speed'].get('processor', 'no machine yet')}; rows: training, validation, test")
+    for task, counts in found["rows"].items():
+        print(f"{task}: {', '.join(f'{count:,}' for count in counts.values())} rows")
+    print("", *main_table(found), "", *task_table(found), sep="\n")
     for task, models in found["figures"].items():
-        fewer = [f"{model} {len(runs)}" for model, runs in models.items() if len(runs) < len(options.seeds) and model not in NO_SEED]
+        fewer = [f"{model} {len(runs)}" for model, runs in models.items()
+                 if len(runs) < len(options.seeds) and model not in NO_SEED]
         if fewer:
             print(f"\n{task}: fewer seeds than {len(options.seeds)}: {', '.join(fewer)}")
 
@@ -460,7 +463,8 @@ def main():
     parts = {"train": train, "speed": speed, "table": table}
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(parts)}; all without one")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="MODEL", help=f"of {', '.join(map(repr, MODELS))}")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="MODEL",
+                        help=f"of {', '.join(map(repr, MODELS))}")
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[1, 2, 3])
     parser.add_argument("--data", default=os.path.normpath(os.path.join(ROOT, os.pardir, "shared", "data")))
     parser.add_argument("--vectors", help="a file of word vectors; by default the GloVe 6B subset of --data")
