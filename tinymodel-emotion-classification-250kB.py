@@ -945,7 +945,8 @@ def read_description(description, labels, tensors):
               (settings.fingerprint_bits, 0, 8), (settings.value_bits, 1, 10),
               *((order, 1, 8) for order in settings.word_ngrams + settings.char_ngrams))
     if not (version == "2" and len(labels) >= 2 and bias.shape == (columns,) and np.isfinite([*bias, model.scale]).all()
-            and all(low <= value <= high for value, low, high in limits) and settings.word_ngrams + settings.char_ngrams
+            and all(low <= value <= high for value, low, high in limits)
+            and (settings.word_ngrams or settings.char_ngrams or settings.skip_bigrams)
             and model.steps.dtype == np.int8 and model.steps.shape == (1 << settings.value_bits, columns)
             and model.table.dtype == np.uint8 and model.table.shape == (settings.blocks * settings.block_bytes,)):
         raise ValueError("the parts do not fit")

@@ -2158,7 +2158,8 @@ class PatientStorage(optuna.storages.RDBStorage):
                 return call(*arguments, **options)
             except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
                 cause = error if isinstance(error, sqlalchemy.exc.SQLAlchemyError) else error.__cause__
-                if not isinstance(cause, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)):
+                if not isinstance(cause, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError,
+                                          sqlalchemy.exc.PendingRollbackError)):
                     raise
                 if time.monotonic() - begun > STORE_PATIENCE:
                     raise InputError(f"the store {store_name()} did not answer for {STORE_PATIENCE:g} s (STORE_PATIENCE): "

@@ -27,7 +27,7 @@ DIFFERENT = [
     (PROJECT1, PROJECT2, "modes of Project2 alone, several processes, and errors of each library",
      "main parse_arguments run_main fail"),
     (TINY, PROJECT1 + PROJECT2, "the tiny models are of another kind, and have other figures",
-     "main hash_of encode logits_of prune train_model batches load_model predict export measure profile describe versions "
+     "main hash_of encode logits_of prune train_model load_model predict export measure profile describe "
      "print_summary"),
     (TINY, PROJECT1 + PROJECT2, "the tiny scripts read files as bytes, whole and without pandas, from a path or an address",
      "acquire acquire_labelled download reason listed refusal read_names as_label line_rows json_rows csv_rows classes_of "
@@ -35,7 +35,7 @@ DIFFERENT = [
     (TINY, PROJECT1 + PROJECT2, "the tiny scripts write without the checkpoints and folders of the others",
      "save_all check_writable"),
     (TINY, PROJECT1 + PROJECT2, "--explain, texts one by one as they come, longer error lines",
-     "parse_arguments texts_to_predict print_predictions run_main fail"),
+     "parse_arguments texts_to_predict print_predictions run_main fail one_line"),
     (TINY, PROJECT1, "of data files alone, and of vectors too", "DownloadError"),
 ]
 

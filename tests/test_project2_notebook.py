@@ -188,13 +188,13 @@ def test_the_compressed_variants_are_compared(executed):
     assert "onnx_int8" in {variant["variant"] for variant in compressed}
 
 
-def test_the_lines_at_the_end_serve_the_onnx_variant(executed):
+def test_the_lines_at_the_end_serve_the_onnx_variant(executed, tmp_path):
     folder = executed.outputs / "best_MiniLM_onnx_int8"
     if not folder.exists():
         pytest.skip("the ONNX export was not run here")
     (block,) = re.findall(r"```python\n(.*?)```", executed.cells["serve-text"].source, re.DOTALL)
     assert "torch" not in block and "transformers" not in block
-    bare = folder.parent.parent.parent / "bare"
+    bare = tmp_path / "bare"
     (bare / "onnx").mkdir(parents=True)
     for name in ("onnx/model_quantized.onnx", "tokenizer.json"):
         shutil.copy(folder / name, bare / name)

@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from project2 import ADDED, EMOTIONS, EXACT, TEXTS, assert_good, csv_bytes, read_csv, run_main
+from project2 import ADDED, EXACT, TEXTS, assert_good, run_main
 
 import numpy as np
 import pandas as pd
 
-from conftest import REPO, readme_block
+from conftest import EMOTIONS, REPO, csv_bytes, read_csv, readme_block
 
 pytest_plugins = ["project2"]
 FILES, ROWS = 12, 400  # of each file
