@@ -1012,10 +1012,10 @@ class Classifier:
                 raise InputError(f"a row has no text in the column {TEXT_COLUMN}; remove it, or set SKIP_EMPTY")
         filled = [row for row, text in enumerate(texts) if (text or "").strip()]
         numbers, confidences = np.full(len(texts), -1), np.full(len(texts), np.nan, np.float32)
-        numbers[filled], confidences[filled] = predict(self.model, self.tokenizer, [texts[row] for row in filled], self.settings)
-        labels, names = ([*self.settings[key], None] for key in ("labels", "names"))  # the last for -1
-        return {**batch, "predicted_label": np.array(labels, object)[numbers], "predicted_emotion": np.array(names, object)[numbers],
-                "confidence": confidences}
+        given = [texts[row] for row in filled]
+        numbers[filled], confidences[filled] = predict(self.model, self.tokenizer, given, self.settings)
+        labels, names = (np.array([*self.settings[key], None], object)[numbers] for key in ("labels", "names"))  # None for -1
+        return {**batch, **dict(zip(ADDED, (labels, names, confidences)))}
 
 
 def print_predictions(model, tokenizer, texts, settings):

@@ -5,6 +5,7 @@ Usage: python3 tests/benchmarks/many.py --weights FOLDER [--weights FOLDER] [--t
 
 --weights  a folder that Project2 wrote: MiniLM, or a variant such as best_MiniLM_small
 --tiny     a folder that a tiny script wrote, with tinymodel.py
+Without either: MiniLM, small and tiny 10 kB of the first seed of whole.py's six emotions, which are there after its part `train`.
 The rows are validation texts of the six emotions over and over, in twelve Parquet files, in parts of 64 kB. Rows a second are those
 of the whole command, with the start of Ray and the loading of the models; without the start they are the rows of all parts but
 the first, over the seconds from when the first was written to when the last was. A tiny model gets twenty times the rows. No
@@ -79,6 +80,10 @@ def main():
     parser.add_argument("--rows", type=int, default=12000)
     parser.add_argument("--workers", type=lambda text: [int(number) for number in text.split(",")], default=[1, 2])
     options = parser.parse_args()
+    if not options.weights + options.tiny:
+        six = os.path.join(ROOT, "outputs", "benchmark", "whole", "six")
+        options.weights = [os.path.join(six, "MiniLM_1", "best_MiniLM"), os.path.join(six, "MiniLM_variants_1", "best_MiniLM_small")]
+        options.tiny = [os.path.join(six, "tiny_10_kB_1")]
     path = os.path.join(ROOT, "outputs", "benchmark", "whole", "many.json")  # whole.py puts it into its own
     found = {}
     if os.path.exists(path):

@@ -50,12 +50,12 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score, roc_auc_score
-from sklearn.pipeline import make_pipeline, make_union
 from textblob import TextBlob
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+from served import spaced
+from whole import essence, tfidf_pipeline
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAMS = os.path.join(ROOT, "tests", "programs")
@@ -91,11 +91,6 @@ def read_pair(folder, part):
 def polar(texts, labels):
     """Return the rows that are not neutral, with the labels 0 and 1."""
     return tuple(map(list, zip(*[(text, {"0": "0", "2": "1"}[label]) for text, label in zip(texts, labels) if label != "1"])))
-
-
-def essence(text):
-    """Return what is left of a text without names, links, capitals and punctuation, as the scripts tell test rows by."""
-    return re.sub(rb"@\w+|https?\S*|[^a-z0-9\x80-\xff]+", b"", text.encode().lower()) or text
 
 
 def without(rows, *tests):
@@ -221,16 +216,9 @@ def fasttext_model(cutoff):
     return train
 
 
-def spaced(text):
-    """Return a text as fastText's tutorial has it: small letters, blanks around punctuation."""
-    return re.sub(r"([.!?,'/()])", r" \1 ", text.lower()).replace("\n", " ")
-
-
 def tfidf_model(seed, arguments, texts, labels):
     started = time.perf_counter()
-    features = make_union(TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True),
-                          TfidfVectorizer(analyzer="char_wb", ngram_range=(4, 4), min_df=2, sublinear_tf=True))
-    model = make_pipeline(features, LogisticRegression(max_iter=1000)).fit(texts, labels)
+    model = tfidf_pipeline().fit(texts, labels)
     seconds = time.perf_counter() - started
     return lambda texts: (model.predict(texts).tolist(), model.predict_proba(texts)[:, 1]), len(pickle.dumps(model)), seconds
 

@@ -218,14 +218,19 @@ def train_fasttext(cutoff):
     return train
 
 
-def train_tfidf(paths, seed, folder, options):
+def tfidf_pipeline():
+    """Return the peer: tf-idf of words, pairs and character 4-grams with logistic regression, not yet fitted."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline, make_union
-    started = time.process_time()
     features = make_union(TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True),
                           TfidfVectorizer(analyzer="char_wb", ngram_range=(4, 4), min_df=2, sublinear_tf=True))
-    model = make_pipeline(features, LogisticRegression(max_iter=1000)).fit(*read_rows(paths["train"]))
+    return make_pipeline(features, LogisticRegression(max_iter=1000))
+
+
+def train_tfidf(paths, seed, folder, options):
+    started = time.process_time()
+    model = tfidf_pipeline().fit(*read_rows(paths["train"]))
     seconds = time.process_time() - started
     with open(os.path.join(folder, "model"), "wb") as file:
         pickle.dump(model, file)
@@ -284,14 +289,13 @@ def measure(task, model, seed):
 
 
 def train(options):
-    done, all_runs = 0, [(task, seed, model) for task in options.tasks for seed in options.seeds for model in options.models
-                         if seed == options.seeds[0] or model not in NO_SEED]
-    for task, seed, model in all_runs:
-        done += 1
+    all_runs = [(task, seed, model) for task in options.tasks for seed in options.seeds for model in options.models
+                if seed == options.seeds[0] or model not in NO_SEED]
+    for number, (task, seed, model) in enumerate(all_runs, 1):
         path = figures_path(task, model, seed)
         if os.path.exists(path):
             continue
-        print(f"{done} of {len(all_runs)}: {task}, {model}, seed {seed}", file=sys.stderr, flush=True)
+        print(f"{number} of {len(all_runs)}: {task}, {model}, seed {seed}", file=sys.stderr, flush=True)
         paths, folder = files_of(task, options.data), os.path.join(KEPT, task, folder_name(model, seed))
         os.makedirs(folder, exist_ok=True)
         seconds = TRAIN[model](paths, seed, folder, options)
@@ -358,7 +362,7 @@ def mean(runs, key, form=".4f", factor=1):
     values = [factor * run[key] for run in runs.values() if run.get(key) is not None]
     if not values:
         return ""
-    spread = f" ({statistics.stdev(values):{form}})" if len(values) > 1 and key not in ("bytes", "core_seconds") else ""
+    spread = f" ({statistics.stdev(values):{form}})" if len(values) > 1 and key != "core_seconds" else ""
     return f"{statistics.mean(values):{form}}{spread}"
 
 
