@@ -28,7 +28,7 @@ ALL_SCRIPTS = {str(path.relative_to(REPO)): path for path in (
     REPO / "Project1" / "LSTM.py", REPO / "Project1" / "GRU.py", REPO / "Project2" / "emotion_classifier.py")}
 PROJECT2 = Path(os.environ.get("PROJECT2_SCRIPT") or ALL_SCRIPTS["Project2/emotion_classifier.py"])
 PROGRAMS = REPO / "tests" / "programs"
-SHARED_DATA = REPO.parent / "shared" / "data"
+REAL_DATA = Path(os.environ.get("REAL_DATA", REPO / "no real data"))  # what test_real_data.py reads, and no other test
 CONSTANT = re.compile(r"^([A-Z][A-Z0-9_]*): (.*?) = (.*?)(  # .*)$")  # a line of a tiny script: name, type, value, comment
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
 FILLERS = "i you the a to my is in on at it me so just now today work home go day we feel".split()
@@ -168,15 +168,12 @@ def made_rows(number, seed, labels="012345"):
 
 
 def emotion_rows(part, number):
-    """Return the first rows (text, label) of the emotion data's "train" or "validation"; made ones where these are missing."""
-    path = SHARED_DATA / "emotion" / f"{part}.csv"
-    if path.is_file():
-        return [(row["text"], row["label"]) for row in read_csv(path.read_bytes())[:number]]
+    """Return rows (text, label) as the emotion data's "train" or "validation" have them, made by a rule."""
     return made_rows(number, ("train", "validation").index(part))
 
 
 def made_tweets(number, seed):
-    """Return `number` rows of label<TAB>text, learnable and all different; for want of real data."""
+    """Return `number` rows of label<TAB>text, learnable and all different."""
     rng = random.Random(seed)
     words = ["love great happy thanks fun lol best nice", "sad miss hate sick tired ugh lost bad"]
     rows = set()
@@ -191,10 +188,7 @@ def made_tweets(number, seed):
 
 @pytest.fixture(scope="session")
 def tweets():
-    """(training rows, test rows), lists of bytes: the real tweets, or made ones where these are missing."""
-    folder = SHARED_DATA / "twitter"
-    if (folder / "train.txt").is_file() and (folder / "test.txt").is_file():
-        return tuple((folder / name).read_bytes().splitlines() for name in ("train.txt", "test.txt"))
+    """(training rows, test rows), lists of bytes, made by a rule."""
     rows = made_tweets(10000, 0)
     return rows[:7000], rows[7000:]
 
