@@ -141,7 +141,7 @@ CLASS_WEIGHTS: Annotated[float, Field(ge=0, le=2)] = 0.0  # a class weighs in th
 FREEZE_EMBEDDINGS: bool = False  # leave the embeddings as they were pretrained: faster, with less memory
 R_DROP: Weight = 0.5  # weight in the loss of what dropout changes: each text is read twice; 0 once, in half the time
 EMA_MOMENTUM: Share = 0.99  # momentum of the moving average of the weights, which is what is evaluated and kept; 0 is none
-PATIENCE: Count = 2  # epochs without a better validation macro F1 until training stops
+PATIENCE: Count = 2  # epochs, of 100 steps or more, without a better validation macro F1 until training stops
 PRECISION: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # arithmetic; auto is the fastest that there is
 RESUME: bool = True  # go on where a killed run with the same data and settings was; False starts anew
 CHECKPOINT_SECONDS: Seconds = 300.0  # seconds between checkpoints within an epoch; each epoch's end has one too
@@ -179,6 +179,7 @@ CARER = "emotion (CARER)"  # the name of the default data
 TENSORS = {"input_ids", "attention_mask", "token_type_ids"}  # what a graph may take; graphs made here take the first two
 OPENVINO_INSTALL = "OpenVINO or NNCF is missing; run python3 -m pip install -r Project2/requirements.txt"
 FIRST_TOKEN_FAMILIES = {"bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta"}  # classify by the first token
+SHORT_EPOCH = 100  # steps; PATIENCE counts an epoch of fewer as a part of one
 SAME_ROWS = 64  # texts on which a variant as it was made and as it was loaded are compared
 SCRIPT = os.path.basename(__file__)
 
@@ -528,9 +529,15 @@ class Training:
         return self.history
 
     def finished(self):
-        """Return whether the epochs are over, or brought nothing better for `patience` of them."""
+        """Return whether the epochs are over, or brought nothing better for `patience` of them.
+
+        Those are counted once an epoch was better than one class for all; an epoch of few steps counts for less than one.
+        """
         best = max(range(len(self.history)), key=lambda epoch: self.history[epoch]["val_macro_f1"], default=0)
-        return self.epoch >= self.epochs or self.epoch - 1 - best >= self.patience
+        if self.epoch in (0, self.epochs) or self.history[best]["val_macro_f1"] <= one_class_macro_f1(self.data.val_labels):
+            return self.epoch >= self.epochs
+        steps = len(batches(self.data.train, 0, self.accelerator.num_processes))
+        return (self.epoch - 1 - best) * min(1, steps / SHORT_EPOCH) >= self.patience
 
     def run_epoch(self):
         """Train the epoch from where it stands to its end, and score it on the validation set."""
@@ -638,6 +645,11 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         print(f"{self.name}: goes on from step {self.position} of epoch {self.epoch + 1}", flush=True)
+
+
+def one_class_macro_f1(labels):
+    """Return the macro F1 of the answer that all texts are of the most frequent class, with its rounding."""
+    return f1_score(labels, np.full(len(labels), np.bincount(labels).argmax()), average="macro", zero_division=0)
 
 
 def divergence(first, second):
@@ -1582,6 +1594,7 @@ def write_onnx(model, variant, folder):
 def quantize_onnx(model, path, bits=lambda name: 8.0):
     """Write a network to `path` as an ONNX graph with INT8 weights; bits: as `quantize_in_rows` takes it."""
     import onnx
+    import_onnxruntime()
     from onnxruntime.quantization.shape_inference import quant_pre_process
     with tempfile.TemporaryDirectory() as folder:
         whole, plain = (os.path.join(folder, f"{name}.onnx") for name in ("whole", "plain"))
@@ -1733,12 +1746,18 @@ class GraphClassifier:
         return SimpleNamespace(logits=torch.from_numpy(logits))
 
 
+def import_onnxruntime():
+    """Return the package onnxruntime without its telemetry, which reports to a host, and keeps a number of this device."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read once, at the import
+    return importlib.import_module("onnxruntime")
+
+
 class OnnxClassifier(GraphClassifier):
     """A graph in ONNX Runtime."""
 
     def __init__(self, graph, config):
         """graph: the path of an .onnx file, or its bytes; config: of the network."""
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 4  # what goes wrong is raised too
@@ -2023,12 +2042,19 @@ def save_model(model, tokenizer, settings, data, history):
         "training_seconds": seconds, "training_texts_per_second": len(data.train_texts) * len(history) / seconds,
         "parameters": model.num_parameters(), "model_bytes": figures["bytes"], "dataset": data.name,
         "train_rows": len(data.train_texts), "validation_rows": len(data.val_texts), "left_out": data.left_out,
-        "seed": SEED, "history": history, "validation": figures, "versions": versions(), "settings": settings,
+        "seed": SEED, "only_class": only_class(figures), "history": history, "validation": figures, "versions": versions(), "settings": settings,
     }
     files = {"results.json": json.dumps(results, indent=2).encode(), "curves.png": draw_curves(history),
              "confusion.png": draw_confusion(figures, settings["model"])}
     save_all({os.path.join(record, name): content for name, content in files.items()})
     return results
+
+
+def only_class(figures):
+    """Return the class that a model gives to all texts, of `measure`, where these are of several; else None."""
+    matrix = np.array(figures["confusion_matrix"])  # (true classes, predicted classes)
+    given = np.flatnonzero(matrix.any(0))
+    return figures["classes"][given[0]] if len(given) == 1 < matrix.any(1).sum() else None
 
 
 def check_in_fresh_process(folder, model, tokenizer, settings, texts):
@@ -2090,6 +2116,10 @@ def report(results, data):
     print(f"Validation Macro F1: {best['validation_macro_f1']:.4f}")
     print(f"Total Training Time: {sum(row['training_seconds'] for row in results.values()):.1f} seconds")
     print(f"Model Size: {best['model_bytes']} bytes")
+    for name, row in results.items():
+        if row["only_class"] is not None:
+            print(f"WARNING: {name} HAS NOT LEARNED: it calls all {row['validation_rows']} validation rows {row['only_class']}; "
+                  "give it more rows, more NUM_EPOCHS, or another LEARNING_RATE")
     print("===============================================")
 
 
@@ -2097,7 +2127,8 @@ def report(results, data):
 
 PIPELINE = """    from transformers import pipeline
     pipeline("text-classification", "PATH OF THIS FOLDER", truncation=True)("i feel so lucky to have you")"""
-SESSION = """    import onnxruntime, tokenizers  # logits = session.run(None, {"input_ids": ..., "attention_mask": ...})
+SESSION = """    import os; os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else onnxruntime reports to its makers
+    import onnxruntime, tokenizers  # logits = session.run(None, {"input_ids": ..., "attention_mask": ...})
     tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
     session = onnxruntime.InferenceSession("onnx/%s")
 
@@ -2164,7 +2195,7 @@ Trained with:
 def variant_card(settings, row=None, first_row=None):
     """Return the README.md of a variant's folder: what it is, who can load it, and what it reached, if that is known."""
     what, client, use = CARDS[settings["variant"]]
-    if use.startswith("    import onnxruntime") and settings["normalisation"] == "bertweet":  # it has no tokenizer.json
+    if use.startswith("    import os") and settings["normalisation"] == "bertweet":  # it has no tokenizer.json
         client, use = "onnxruntime", "Its tokenizer is transformers' BertweetTokenizer; transformers.js has none."
     return card(settings, client, f"{settings['variant']}:", f"{what}\n", f"""{use}
 

@@ -102,8 +102,8 @@ def assert_good(result):
 def run_forks(*rounds, environment=None):
     """Run command lines, each in a process of its own, those of a round at once; returns a list of results a round.
 
-    A job is a dict: home (its folder), arguments, and perhaps quick (True: no latency is measured), largest
-    (bytes that a file may have), or watch (a pattern) and changes: killed by SIGKILL once such files were
+    A job is a dict: home (its folder), arguments, and perhaps quick (True: no latency is measured), pause (seconds to wait
+    before each chunk of predictions), largest (bytes that a file may have), or watch (a pattern) and changes: killed by SIGKILL once such files were
     written that many times. The processes are forks of one that has only imported the script, which takes seconds.
     """
     with Forks({**os.environ, **(environment or {})}) as forks:

@@ -1,6 +1,7 @@
 """Project2, --mode inference: texts and files of any size; what stood in a file stays; a killed run; where it writes."""
 import contextlib
 import csv
+import http.server
 import io
 import json
 import os
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 from hypothesis import given, settings, strategies
 
-from conftest import EMOTIONS, assert_one_line, csv_bytes, read_csv, run_script, tree
+from conftest import EMOTIONS, assert_one_line, csv_bytes, read_csv, run_script, serving, tree
 
 pytest_plugins = ["project2"]
 
@@ -373,3 +374,37 @@ def test_only_the_same_file_with_the_same_model_goes_on(predictor, tmp_path):
     assert "goes on after the 6 of 10 rows" in resumed.out and seen == [f"text {row}" for row in range(6, 10)]
     assert resumed.data == run().data and len(seen) == 10
     assert not tree(tmp_path / "out")
+
+
+# Who is told
+
+
+class Recorder(http.server.BaseHTTPRequestHandler):
+    """A proxy that notes each request and answers none."""
+
+    def do_GET(self):
+        self.server.asked.append(self.requestline)
+        self.send_error(502)
+
+    do_CONNECT = do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+def test_fifteen_seconds_of_onnx_tell_nobody_and_leave_nothing_in_the_home_folder(variants, tmp_path):
+    """onnxruntime sends telemetry after some seconds, and keeps a number of the device in the user's cache, if it may."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "in.csv").write_text("text\n" + "i am happy\n" * 30)
+    job = {"home": tmp_path / "job", "pause": 0.5,
+           "arguments": ["--mode", "inference", "--weights", variants["MiniLM"].rows["onnx_int8"]["folder"],
+                         "--test_csv", tmp_path / "in.csv", "--CHUNK_ROWS", 1, "--output", tmp_path / "out"]}
+    with serving(Recorder) as proxy:
+        names = [name for name in os.environ if name.lower().endswith("_proxy") or name.startswith("XDG_")]
+        environment = {name: "" for name in names} | {"HOME": str(tmp_path / "home"), "ORT_DISABLE_TELEMETRY": ""}
+        environment |= {name: proxy.address for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+        (result,), = run_forks([job], environment=environment)
+        assert_good(result)
+        assert not proxy.asked
+    assert float(re.search(r"30 rows in ([0-9.]+) s", result.out)[1]) >= 15
+    assert not [path for path in (tmp_path / "home").rglob("*") if path.is_file()]

@@ -147,7 +147,7 @@ def test_early_stopping_keeps_the_epoch_of_the_best_macro_f1(call, script, data,
             seen.append(np.array(logits))
             epoch = len(seen) - 1
             return 1 / (epoch + 1), epoch / 10, f1[epoch]
-        module.scores = scores
+        module.scores, module.SHORT_EPOCH = scores, 10
 
     result = call(*data.paths, "--model_id", bases["MiniLM"], "--model", "MiniLM", "--epochs", 7, "--PATIENCE", patience,
                   "--LEARNING_RATE", 0.01, *EXACT, change=change)
@@ -158,6 +158,40 @@ def test_early_stopping_keeps_the_epoch_of_the_best_macro_f1(call, script, data,
     epochs, saved = seen[:2 + patience], script.as_trained(seen[2 + patience], saved)
     assert np.abs(saved - epochs[1]).max() < 1e-4, "what is saved is the second epoch's"
     assert all(np.abs(saved - epoch).max() > 1e-3 for number, epoch in enumerate(epochs) if number != 1)
+
+
+def test_patience_counts_from_the_first_epoch_that_is_better_than_one_class_for_all(call, script, data, bases, tmp_path):
+    """Ten steps an epoch: with epochs of 20 counted as whole ones, a PATIENCE of 1 is two of them."""
+    nothing = script.one_class_macro_f1(np.array([int(label) for _, label in data.val]))
+    f1, seen = [nothing, nothing, nothing / 2, 0.4, 0.3, 0.2, 0.1, 0.1], []
+
+    def change(module):
+        quick(module)
+        module.scores = lambda labels, logits: (1.0, 0.5, f1[min(len(seen), 7)], seen.append(0))[:3]
+        module.SHORT_EPOCH = 20
+
+    assert_good(call(*data.paths, "--model_id", bases["MiniLM"], "--model", "MiniLM", "--epochs", 8, "--PATIENCE", 1,
+                     change=change))
+    results = json.loads((tmp_path / "out" / "MiniLM" / "results.json").read_text())
+    assert [entry["val_macro_f1"] for entry in results["history"]] == f1[:6]
+
+
+def test_a_model_that_never_learned_says_so(call, families, short, data, tmp_path):
+    for learned in families.values():
+        columns = np.array(learned.results["validation"]["confusion_matrix"]).any(0)
+        assert (learned.results["only_class"] is None) == ("NOT LEARNED" not in learned.out) == (columns.sum() > 1)
+    result = call(*short(data.train[:40], data.val), "--LEARNING_RATE", 1e-9, "--HEAD_RATE", 0.01, "--ema_momentum", 0,
+                  *NAMES, change=lambda module: (quick(module), setattr(module, "fit_calibration", one_for_all)))
+    assert_good(result)
+    results = json.loads((tmp_path / "out" / "MiniLM" / "results.json").read_text())
+    assert results["only_class"] == "joy"
+    summary = result.out.split("FINAL SUMMARY")[1]
+    assert "WARNING: MiniLM HAS NOT LEARNED: it calls all 120 validation rows joy" in summary
+
+
+def one_for_all(labels, logits):
+    """What `fit_calibration` gives, so that the second class is each text's."""
+    return 1.0, np.array([0, 99, 0, 0, 0, 0], np.float32)
 
 
 def test_a_model_folder_that_is_a_link_is_written_where_it_points(call, short, tmp_path):
