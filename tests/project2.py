@@ -25,6 +25,14 @@ import transformers
 from conftest import EMOTIONS, csv_bytes, emotion_rows, load_script, program
 from conftest import PROJECT2 as SCRIPT
 
+sys.path.insert(0, str(SCRIPT.parent))
+from classifier import evaluation, saving
+from classifier.compression import comparison
+from classifier.compression import export as exporting
+from classifier.loading import load_checkpoint
+from classifier.prediction import predict_logits
+from classifier.settings import make_settings, run
+
 NAMES = ["--label_names", ",".join(EMOTIONS)]  # the small data are not the default file, which brings them
 FAMILIES = ("BERTweet", "CardiffRoBERTa", "ModernBERT", "MiniLM")
 VARIANTS = ("pruned", "int8", "nf4", "pruned_nf4", "onnx_int8", "small", "tiny", "openvino_int8", "openvino_int4")
@@ -36,33 +44,37 @@ EXACT = ["--precision", "float32"]  # so that batches differ by rounding alone, 
 each = pytest.mark.parametrize("name", FAMILIES)
 
 
+SETTINGS = make_settings(load_script(SCRIPT))  # the constants as they stand in the script
+
+
 # Running the script
 
 
 def run_main(home, *arguments, change=None):
     """Run main() of a fresh copy of the script from the empty folder home/cwd; returns its exit status and output.
 
-    change: called with the module before main() runs. A trained model is not loaded in another process, which takes seconds.
+    change: called with a MonkeyPatch before main() runs, which is undone after it. A trained model is not loaded in
+    another process, which takes seconds.
     """
     for folder in ("cwd", "script"):
         (home / folder).mkdir(parents=True, exist_ok=True)
     module = load_script(shutil.copy(SCRIPT, home / "script"))
-    module.check_in_fresh_process = lambda *_: None
-    if change:
-        change(module)
-    before, argv, code = os.getcwd(), sys.argv, None
-    sys.argv = [str(module.__file__), *map(str, arguments)]
-    with open(home / "stdout", "w", newline="") as out, open(home / "stderr", "w", newline="") as err:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            os.chdir(home / "cwd")
-            try:
-                code = module.run_main()
-            except SystemExit as ended:
-                code = ended.code
-            finally:
-                os.chdir(before)
-                sys.argv = argv
-                logging.disable(logging.NOTSET)
+    before, code = os.getcwd(), None
+    with (open(home / "stdout", "w", newline="") as out, open(home / "stderr", "w", newline="") as err,
+          pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)):
+        for room in (saving, exporting):
+            patch.setattr(room, "check_in_fresh_process", lambda *_: None)
+        if change:
+            change(patch)
+        patch.setattr(sys, "argv", [str(module.__file__), *map(str, arguments)])
+        os.chdir(home / "cwd")
+        try:
+            code = run(module.main, "BATCH_SIZE")
+        except SystemExit as ended:
+            code = ended.code
+        finally:
+            os.chdir(before)
+            logging.disable(logging.NOTSET)
     out, err = ((home / name).read_bytes().decode() for name in ("stdout", "stderr"))
     (home / "stdout").unlink()
     (home / "stderr").unlink()
@@ -75,24 +87,23 @@ def call(tmp_path):
     return lambda *arguments, change=None: run_main(tmp_path, "--output", tmp_path / "out", *arguments, change=change)
 
 
-def quick(module):
-    """Change a script so that it measures no latency, which takes seconds."""
-    module.latency = lambda *_: (0.001, 0.002)
+def quick(patch):
+    """Let no latency be measured, which takes seconds."""
+    patch.setattr(evaluation, "latency", lambda *_: (0.001, 0.002))
 
 
-def quick_compression(module):
-    """Change a script so that compress runs its other processes in this one, to save the seconds that each takes."""
-    def run(command, **_):
+def quick_compression(patch):
+    """Let compress run its other processes in this one, to save the seconds that each takes."""
+    def in_this_process(command, **_):
         child = load_script(command[1])
-        quick(child)
         argv, sys.argv = sys.argv, command[1:]
         with open(os.devnull, "w") as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()) as err:
-            code = child.run_main()
+            code = run(child.main, "BATCH_SIZE")
         sys.argv = argv
         return SimpleNamespace(returncode=code, stderr=err.getvalue())
 
-    quick(module)
-    module.subprocess = SimpleNamespace(run=run, PIPE=None, DEVNULL=None)
+    quick(patch)
+    patch.setattr(comparison, "subprocess", SimpleNamespace(run=in_this_process, PIPE=None, DEVNULL=None))
 
 
 def assert_good(result):
@@ -214,9 +225,9 @@ def make_minilm(folder, texts):
         **small(hidden_size=96, intermediate_size=384)))
 
 
-def logits_of_folder(script, folder, texts):
-    model, tokenizer, found = script.load_checkpoint(str(folder))
-    return script.predict_logits(model, tokenizer, texts, found)
+def logits_of_folder(folder, texts):
+    model, tokenizer, found = load_checkpoint(SETTINGS, str(folder))
+    return predict_logits(model, tokenizer, texts, found)
 
 
 # What is made once for all files
@@ -224,7 +235,7 @@ def logits_of_folder(script, folder, texts):
 
 @pytest.fixture(scope="session")
 def script():
-    """The script as a module; a test that changes a constant of it puts it back."""
+    """The script as a module."""
     return load_script(SCRIPT)
 
 
@@ -269,9 +280,9 @@ def families(data, bases, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def loaded(script, families):
+def loaded(families):
     """{family: (model, tokenizer, settings)} as the script loads them, in float32."""
-    return {name: script.load_checkpoint(str(families[name].best)) for name in FAMILIES}
+    return {name: load_checkpoint(SETTINGS, str(families[name].best)) for name in FAMILIES}
 
 
 @pytest.fixture(scope="session")

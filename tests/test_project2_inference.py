@@ -12,13 +12,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from project2 import ADDED, EXACT, SCRIPT, TEXTS, assert_good, run_forks, run_main
+from project2 import SETTINGS, ADDED, EXACT, SCRIPT, TEXTS, assert_good, run_forks, run_main
 
 import numpy as np
 import pandas as pd
 from hypothesis import given, settings, strategies
 
 from conftest import EMOTIONS, assert_one_line, csv_bytes, read_csv, run_script, serving, tree
+
+from classifier import inference
+from classifier.inference import classify_file, open_source
+from classifier.text import encode
 
 pytest_plugins = ["project2"]
 
@@ -49,12 +53,12 @@ def test_command_line_speaks_to_a_shell(families):
     assert re.fullmatch(rf"\d\t({'|'.join(EMOTIONS)})\t[01]\.\d{{4}}\t{TEXTS[0]}", first) and second.endswith("\ttwo lines")
 
 
-def test_a_saved_model_keeps_its_length(call, families, script, loaded):
+def test_a_saved_model_keeps_its_length(call, families, loaded):
     text = " ".join(["i feel so good"] * 60)
     arguments = ["--weights", families["MiniLM"].best, "--text", text]
     assert call(*arguments).out == call(*arguments, "--max_length", 8).out != ""
     _, tokenizer, found = loaded["MiniLM"]
-    assert len(script.encode(tokenizer, [text], found)[0]) == found["max_length"] == 128
+    assert len(encode(tokenizer, [text], found)[0]) == found["max_length"] == 128
 
 
 # What stood in the file stays
@@ -116,7 +120,7 @@ text_field = field.filter(str.strip)
        end=strategies.sampled_from(["\n", "\r\n"]), bom=strategies.booleans(), last=strategies.booleans(),
        place=strategies.integers(0, 2), quoting=strategies.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
        chunk=strategies.integers(1, 4))
-def test_any_csv_comes_back_with_three_columns_more(script, tmp_path_factory, rows, end, bom, last, place, quoting, chunk):
+def test_any_csv_comes_back_with_three_columns_more(tmp_path_factory, rows, end, bom, last, place, quoting, chunk):
     """A stand-in for the model tells each text's length: so each row must have its own text's, whatever the chunks."""
     folder, table = tmp_path_factory.getbasetemp() / "any", []
     folder.mkdir(exist_ok=True)
@@ -137,11 +141,11 @@ def test_any_csv_comes_back_with_three_columns_more(script, tmp_path_factory, ro
         return np.array([len(text) % 6 for text in texts]), np.full(len(texts), 0.5, np.float32)
 
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
-        patch.setattr(script, "predict", predict)
-        patch.setattr(script, "load_to_serve", lambda folder: (None, None, {"labels": "012345", "names": EMOTIONS}))
-        patch.setattr(script, "CHUNK_ROWS", chunk)
-        patch.setattr(script, "OUTPUT_DIR", str(folder / "outputs"))
-        script.infer(SimpleNamespace(text=None, test_csv=str(source), output_csv=None, weights="x"))
+        patch.setattr(inference, "predict", predict)
+        given = SETTINGS.model_copy(update={"CHUNK_ROWS": chunk, "OUTPUT_DIR": str(folder / "outputs")})
+        options = SimpleNamespace(test_csv=str(source), output_csv=None)
+        manifest = {"labels": "012345", "names": EMOTIONS}
+        classify_file(given, None, None, manifest, open_source(given, options), str(folder))
     expected = [f"{table[0][1]},{','.join(ADDED)}"]
     for (row, line) in table[1:]:
         label = len(row[place]) % 6
@@ -294,11 +298,11 @@ def test_no_file_is_left_where_writing_fails(predictor, tmp_path):
     target = tmp_path / "out.csv"
     target.write_bytes(b"of before")
 
-    def change(module):
+    def change(patch):
         def fail(table, rows, file):
             file.write(b"some")
             raise OSError(28, "No space left on device")
-        module.write_predictions = fail
+        patch.setattr(inference, "write_predictions", fail)
 
     assert_one_line(predictor(GOOD, "--output_csv", target, change=change), "cannot write", target, "No space left")
     assert target.read_bytes() == b"of before" and not list(tmp_path.glob("*partial*"))
@@ -346,20 +350,20 @@ def test_only_the_same_file_with_the_same_model_goes_on(predictor, tmp_path):
     """Stopped after two chunks of three rows; each row that is left is classified once."""
     rows, seen = [(f"text {row}", str(row)) for row in range(10)], []
 
-    def change(module, stop=False):
-        predict = module.predict
+    def change(patch, stop=False):
+        predict = inference.predict
 
         def counting(model, tokenizer, texts, settings):
             if stop and len(seen) >= 6:
                 raise KeyboardInterrupt
             seen.extend(texts)
             return predict(model, tokenizer, texts, settings)
-        module.predict = counting
+        patch.setattr(inference, "predict", counting)
 
     def run(content=csv_bytes(rows, ("text", "id")), *more, stop=False):
         seen.clear()
         return predictor(content, "--CHUNK_ROWS", 3, "--output", tmp_path / "out", *more,
-                         change=lambda module: change(module, stop))
+                         change=lambda patch: change(patch, stop))
 
     stopped = run(stop=True)
     assert stopped.code == 130 and "stopped" in stopped.err and seen == [f"text {row}" for row in range(6)]

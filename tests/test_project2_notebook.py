@@ -202,8 +202,8 @@ def test_the_lines_at_the_end_serve_the_onnx_variant(executed, tmp_path):
     assert result.returncode == 0, result.stderr[-2000:]
     emotion, probability = result.stdout.split()
     script = load_script(NOTEBOOK.path.parent / CODE_FILES[0])
-    model, tokenizer, settings = script.load_to_serve(str(folder))
-    (label,), (confidence,) = script.predict(model, tokenizer, ["i feel so lucky to have you"], settings)
+    model, tokenizer, settings = load_to_serve(SETTINGS, str(folder))
+    (label,), (confidence,) = predict(model, tokenizer, ["i feel so lucky to have you"], settings)
     assert emotion == EMOTIONS[label] and float(probability) == pytest.approx(confidence, abs=1e-5)
 
 

@@ -1,0 +1,166 @@
+"""A saved model or variant from its folder, ready to predict."""
+import json
+import lzma
+import os
+import sys
+
+import torch
+from accelerate import PartialState
+from transformers import AutoModelForSequenceClassification
+
+from .compression.bits import load_quantized
+from .compression.onnx_graph import OnnxClassifier
+from .compression.openvino_graph import OpenVinoClassifier
+from .compression.pruning import load_pruned
+from .data import EMOTIONS
+from .encoder import describe_family, load_network, most_tokens, new_head, precision_of, read_first_token
+from .files import read_file
+from .hub import locate_model
+from .settings import InputError, one_line, shown, some
+from .strangers import ONNX_FILES, harmless_config, open_model_folder, read_json
+from .tokenizers import load_tokenizer
+
+
+def weights_folder(settings, options):
+    """Return the folder or file that --weights names, or the best model of the last training into OUTPUT_DIR."""
+    if options.weights:
+        return options.weights.rstrip("/") or "/"
+    path = os.path.join(settings.OUTPUT_DIR, "report.json")
+    if not os.path.isfile(path):
+        raise InputError(f"there is no model in {settings.OUTPUT_DIR} yet; train one (python3 {sys.argv[0]} --model MiniLM), or "
+                         "give --weights a folder that training wrote")
+    return json.loads(read_file(path))["weights"]
+
+
+def load_to_serve(settings, folder):
+    """Return what `load_checkpoint` does, the original model in the precision that is fastest here (PRECISION).
+
+    Its head stays in float32: the probabilities of two classes are seldom equal there.
+    """
+    model, tokenizer, manifest = load_checkpoint(settings, folder)
+    if manifest["variant"] == "original":
+        model.to(precision_of(settings, model.device, manifest["family"]))
+        for name, part in model.named_children():
+            if name != model.base_model_prefix:
+                part.float().register_forward_pre_hook(lambda _, given: (given[0].float(), *given[1:]))
+    return model, tokenizer, manifest
+
+
+def load_checkpoint(settings, folder):
+    """Return (model, tokenizer, manifest) of a saved classifier, without network, ready to predict in float32.
+
+    folder: one that this script wrote, or an older .pt file. The manifest say how the model is fed, what its classes
+    are in files (labels) and their names. Nothing in it is run, and every weight must be there. Raises InputError
+    where it is no such checkpoint.
+    """
+    if os.path.isfile(folder):
+        return load_older(settings, folder)
+    if not os.path.isdir(folder):
+        raise InputError(f"there is no checkpoint {folder}; --weights takes a folder that training wrote")
+    if not os.path.isfile(os.path.join(folder, "emotion_classifier.json")):
+        raise InputError(f"{folder} is no checkpoint of emotion_classifier.py: it has no emotion_classifier.json")
+    with open_model_folder(folder, "train it anew") as (view, config):
+        manifest = check_manifest(folder, read_json(folder, "emotion_classifier.json"), config)
+        tokenizer = load_tokenizer(view, config)
+        if manifest["variant"] != "original":
+            return load_variant(folder, view, config, manifest["variant"]), tokenizer, manifest
+        model, found = load_network(view, config, use_safetensors=True)
+    for kind in ("missing", "unexpected", "mismatched"):
+        if found[f"{kind}_keys"]:
+            raise InputError(f"{folder} has {kind} weights: {some(found[f'{kind}_keys'])}; train it anew")
+    return model.to(PartialState().device).eval(), tokenizer, manifest
+
+
+def check_manifest(folder, manifest, config):
+    """Return the manifest of a model folder with its classes; raise InputError where they and the configuration disagree.
+
+    Folders of before classes were free have no labels in their manifest: files have their numbers.
+    """
+    names = [config.id2label[number] for number in range(config.num_labels)]
+    labels = manifest.setdefault("labels", [str(number) for number in range(len(names))])
+    manifest.setdefault("names", names)
+    manifest.setdefault("model_id", manifest.get("model"))
+    manifest.setdefault("temperature", 1.0)
+    manifest.setdefault("biases", [0.0] * len(names))
+    known = {"variant": str, "normalisation": str, "max_length": int, "model": str, "model_id": str, "family": str,
+             "labels": list, "names": list, "temperature": float, "biases": list}
+    wrong = [key for key, kind in known.items() if not isinstance(manifest.get(key), kind)]
+    ways = "bertweet", "user_http", "none"
+    if not wrong and not (4 <= manifest["max_length"] <= 10**5 and manifest["normalisation"] in ways
+                          and 0.01 <= manifest["temperature"] <= 100 and len(manifest["biases"]) == len(manifest["names"])
+                          and all(isinstance(bias, float) for bias in manifest["biases"])):
+        wrong = ["max_length, normalisation, temperature or biases"]
+    if wrong:
+        raise InputError(f"{folder}: emotion_classifier.json has no {wrong[0]} that can be used; train it anew")
+    if manifest["names"] != names or len(labels) != len(names) or len(set(names)) < len(names):
+        raise InputError(f"{folder} has the labels {shown(names)} in config.json and {shown(manifest['names'])} in "
+                         "emotion_classifier.json; train it anew")
+    if not all(isinstance(name, str) and name.isprintable() for name in (*names, *labels)):
+        raise InputError(f"{folder} has labels that cannot be printed: {shown(names)}")
+    if not all(str(manifest.get(key, "")).isprintable() for key in ("model", "model_id", "dataset")):
+        raise InputError(f"{folder}: emotion_classifier.json has a model, model_id or dataset that cannot be printed")
+    return manifest
+
+
+def load_variant(folder, view, config, variant):
+    """Return the model of a folder (and its view) that compress wrote, ready to predict; nothing is quantised or pruned anew.
+
+    Raises InputError where it is damaged, or a package that it needs is missing.
+    """
+    try:
+        if variant == "pruned":
+            return load_pruned(view, config)
+        if variant in ("int8", "nf4", "pruned_nf4"):
+            return load_quantized(view, config, variant)
+        if variant in ONNX_FILES:
+            path = os.path.join(view, ONNX_FILES[variant])
+            older = os.path.join(view, "model.onnx")  # where onnx_int8 was written once
+            return OnnxClassifier(path if os.path.isfile(path) else older, config)
+        if variant in ("small", "tiny"):
+            with lzma.open(os.path.join(view, "model.onnx.xz")) as file:
+                return OnnxClassifier(file.read(), config)
+        if variant in ("openvino_int8", "openvino_int4"):
+            return OpenVinoClassifier(view, config)
+    except ImportError as error:
+        raise InputError(f"{folder} needs a package that is missing: {one_line(error)}") from error
+    except Exception as error:  # safetensors, lzma, ONNX Runtime and bitsandbytes raise their own
+        raise InputError(f"{folder} is damaged ({one_line(error)}); compress the model anew") from error
+    raise InputError(f"{folder} has the variant {shown(variant)}, which is none of --mode compress")
+
+
+def load_older(settings, path):
+    """Return (model, tokenizer, manifest) of an older .pt file: a dict with model_state_dict, model_id and config.
+
+    Its tokenizer is looked for beside it, then where model_id is.
+    """
+    if path.endswith(".safetensors"):
+        raise InputError(f"{path} is a part of a model; give --weights its folder, {os.path.dirname(path) or '.'}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        weights, model_id, given = content["model_state_dict"], content["model_id"], content["config"]
+        classes = next(len(weights[name]) for name in ("classifier.bias", "classifier.out_proj.bias", "logits_proj.bias")
+                       if name in weights)
+    except Exception as error:  # no zip, a pickle that would run something, other keys
+        raise InputError(f"{path} is no checkpoint, or not safe to load; it must be a dict with model_state_dict, "
+                         "model_id and config, of tensors and plain values alone") from error
+    beside = os.path.dirname(os.path.abspath(path))
+    source = beside if os.path.isfile(os.path.join(beside, "tokenizer_config.json")) else locate_model(settings, model_id)
+    labels = [str(number) for number in range(classes)]
+    names = list(EMOTIONS) if classes == len(EMOTIONS) else labels
+    with open_model_folder(source, f"it does not fit {path}") as (view, network):
+        if "model_type" in given:
+            network = harmless_config(given)
+        new_head(network, dict(zip(labels, names)))
+        tokenizer = load_tokenizer(view, network)
+        model = AutoModelForSequenceClassification.from_config(network, dtype=torch.float32)
+    try:
+        weights = {name: value for name, value in weights.items() if not name.endswith("position_ids")}  # no weights
+        model.load_state_dict(weights, strict=True)
+    except Exception as error:  # of the wrong names or sizes, or no tensors
+        raise InputError(f"{path} does not fit {model_id} ({one_line(error)})") from error
+    family, normalisation = describe_family(network, tokenizer)
+    longest = min(given.get("max_length", settings.MAX_LENGTH), most_tokens(model, settings.MAX_LENGTH))
+    manifest = {"model": content.get("model_name", model_id), "model_id": model_id, "family": family, "labels": labels,
+                "names": names, "normalisation": normalisation, "max_length": longest, "variant": "original",
+                "temperature": 1.0, "biases": [0.0] * classes}
+    return read_first_token(model).to(PartialState().device).eval(), tokenizer, manifest
