@@ -55,6 +55,12 @@ def test_training_saves_the_model_and_its_record(families, name):
     assert {path.name for path in (run.home / "script").iterdir()} == {SCRIPT.name}
 
 
+def warning(name, results):
+    """The line of the summary where a model gives all rows one class, as small models of random weights may."""
+    return results["only_class"] and (f"WARNING: {name} HAS NOT LEARNED: it calls all 120 validation rows "
+                                      f"{results['only_class']}; give it more rows, more NUM_EPOCHS, or another LEARNING_RATE\n") or ""
+
+
 @each
 def test_training_ends_with_the_summary_that_agrees_with_the_records(families, name):
     run, results = families[name], families[name].results
@@ -67,6 +73,7 @@ def test_training_ends_with_the_summary_that_agrees_with_the_records(families, n
         f"Validation Macro F1: {results['validation_macro_f1']:.4f}\n"
         f"Total Training Time: {results['training_seconds']:.1f} seconds\n"
         f"Model Size: {results['model_bytes']} bytes\n"
+        f"{warning(name, results)}"
         "===============================================\n")
     assert results["model_bytes"] == sum(map(len, tree(run.best).values()))
     assert (results["train_rows"], results["validation_rows"], results["epochs"]) == (299, 120, 2)

@@ -44,7 +44,7 @@ def save_model(settings, model, tokenizer, manifest, data, history):
         logits = predict_logits(loaded, tokenizer, data.val_texts, manifest)
         figures = measure(loaded, tokenizer, data.val_texts, data.val_labels, manifest, folder, logits)
         kept = {key: figures[key] for key in ("rows", "accuracy", "macro_f1", "precision")}
-        save_manifest(folder, {**manifest, "metrics": kept})
+        save_manifest(folder, manifest, metrics=kept)
         pathlib.Path(folder, "README.md").write_text(model_card(manifest, figures), encoding="utf-8")
     figures["bytes"] = folder_bytes(best)
     print_figures(manifest["model"], figures)
@@ -55,7 +55,8 @@ def save_model(settings, model, tokenizer, manifest, data, history):
         "training_seconds": seconds, "training_texts_per_second": len(data.train_texts) * len(history) / seconds,
         "parameters": model.num_parameters(), "model_bytes": figures["bytes"], "dataset": data.name,
         "train_rows": len(data.train_texts), "validation_rows": len(data.val_texts), "left_out": data.left_out,
-        "seed": settings.SEED, "only_class": only_class(figures), "history": history, "validation": figures, "versions": versions(), "settings": manifest,
+        "seed": settings.SEED, "only_class": only_class(figures), "history": history, "validation": figures,
+        "versions": versions(), "settings": manifest,
     }
     files = {"results.json": json.dumps(results, indent=2).encode(), "curves.png": draw_curves(history),
              "confusion.png": draw_confusion(figures, manifest["model"])}
@@ -84,9 +85,16 @@ def check_in_fresh_process(settings, folder, model, tokenizer, manifest, texts):
         raise InputError(f"a fresh process does not load the saved model as it was trained: {said.removeprefix('error: ')}")
 
 
-def save_manifest(folder, manifest):
-    """Write emotion_classifier.json, by which `load_checkpoint` knows how to load and feed a model."""
-    pathlib.Path(folder, "emotion_classifier.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+def model_name(folder):
+    """Return the name of a saved model's folder, or file, from which those of its variants are made."""
+    return os.path.basename(os.path.abspath(folder)).removesuffix(".pt")
+
+
+def save_manifest(folder, manifest, variant="original", **more):
+    """Write emotion_classifier.json, by which `load_checkpoint` knows how to load and feed a model; more: its metrics."""
+    kept = {key: value for key, value in manifest.items() if key != "metrics"}  # they are another variant's
+    text = json.dumps({**kept, "variant": variant, **more}, indent=2)
+    pathlib.Path(folder, "emotion_classifier.json").write_text(text, encoding="utf-8")
 
 
 def report(settings, results, data):

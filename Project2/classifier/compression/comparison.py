@@ -18,12 +18,21 @@ from ..encoder import linear_layers, precision_of
 from ..evaluation import calibration_error, measure, scores
 from ..files import save_all
 from ..folders import files_in
+from ..libraries import versions
 from ..loading import load_to_serve, weights_folder
 from ..pictures import draw_trade_off
 from ..prediction import predict_logits
-from ..libraries import versions
 from ..saving import SAME_ROWS
 from ..settings import InputError
+
+KEPT = ("bytes", "weights_bytes", "peak_memory_bytes", "latency_1_median", "latency_1_p95", "latency_32_median",
+        "latency_32_p95", "texts_per_second", "sparsity", "precision", "rows", "temperature")  # figures of the report
+QUALITY = {"accuracy": "{:.4f}", "accuracy_change": "{:+.4f}", "macro_f1": "{:.4f}", "macro_f1_change": "{:+.4f}",
+           "agreement": "{:.4f}", "lost": "{:.0f}", "won": "{:.0f}", "mcnemar_p": "{:.2f}",
+           "calibration_error": "{:.4f}"}  # columns of a printed table
+COST = {"MB": ("bytes", 1e6), "share %": ("bytes_share", 0.01), "peak MiB": ("peak_memory_bytes", 2**20),
+        "batch 1 ms": ("latency_1_median", 1e-3), "batch 32 ms": ("latency_32_median", 1e-3),
+        "texts/s": ("texts_per_second", 1), "speed": ("speed", 1)}  # the other table: a column's figure and its unit
 
 
 def measure_originals(settings, original):
@@ -33,36 +42,34 @@ def measure_originals(settings, original):
         rows = [compare("original", original.measured, original)]
         served = str(precision_of(settings, original.model.device, original.manifest["family"])).removeprefix("torch.")
         if served != "float32":
-            rows.append(compare(f"original_{served}", measure_in_fresh_process(settings, original.folder, served), original, rows[0]))
+            measured = measure_in_fresh_process(settings, original.folder, served)
+            rows.append(compare(f"original_{served}", measured, original, rows[0]))
         return rows
     except RuntimeError as error:
         raise InputError(f"{original.folder} cannot be measured: {error}") from error
 
 
 def measure_in_fresh_process(settings, folder, precision):
-    """Return the figures of a saved model, its logits, test_logits and first (the first texts'), from a process of its own.
-
-    Raises RuntimeError with what that process said last where it fails.
-    """
+    """Return what `measure_alone` saves of a model, from a process of its own; raises RuntimeError with what it said."""
     with tempfile.TemporaryDirectory() as temporary:
         path = os.path.join(temporary, "measured.npz")
         constants = settings.constants() | {"PRECISION": precision}
-        command = [sys.executable, settings.script, "--mode", "compress", "--weights", folder,
-                   "--measured", path, *(f"--{name}={value}" for name, value in constants.items())]
+        command = [sys.executable, settings.script, "--mode", "compress", "--weights", folder, "--measured", path,
+                   *(f"--{name}={value}" for name, value in constants.items())]
         process = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if process.returncode:
             said = process.stderr.strip().splitlines() or [f"the process ended with status {process.returncode}"]
             raise RuntimeError(said[-1].removeprefix("error: "))
         with np.load(path, allow_pickle=False) as content:
-            return SimpleNamespace(figures=json.loads(str(content["figures"])),
-                                   **{name: content[name] for name in ("logits", "test_logits", "first")})
+            arrays = {name: content[name] for name in ("logits", "test_logits", "first")}
+            return SimpleNamespace(figures=json.loads(str(content["figures"])), **arrays)
 
 
 def measure_alone(settings, options):
     """Load one model from disk, measure it on VAL_PATH and TEST_PATH, and save that to --measured: the fresh process.
 
-    The .npz file holds logits, float32 (texts, classes), of both sets, those of the first texts by themselves (first), and
-    the figures of `measure` as JSON, with the throughput and the sparsity of a pruned variant.
+    The .npz file holds logits, float32 (texts, classes), of both sets, those of the first texts by themselves (first),
+    and the figures of `measure` as JSON, with the throughput and the sparsity of a pruned variant.
     """
     folder = weights_folder(settings, options)
     model, tokenizer, manifest = load_to_serve(settings, folder)
@@ -75,8 +82,9 @@ def measure_alone(settings, options):
     figures = measure(model, tokenizer, texts, labels, manifest, folder, logits)
     figures |= {"texts_per_second": len(texts) / seconds, "sparsity": sparsity,
                 "weights_bytes": max(map(os.path.getsize, files_in(folder)))}
-    test = predict_logits(model, tokenizer, read_for(settings, manifest, "TEST_PATH")[0], manifest) if settings.TEST_PATH else np.zeros(0)
-    np.savez(options.measured, logits=logits, test_logits=test, first=first, figures=json.dumps(figures))
+    test_texts = read_for(settings, manifest, "TEST_PATH")[0] if settings.TEST_PATH else []
+    test_logits = predict_logits(model, tokenizer, test_texts, manifest)
+    np.savez(options.measured, logits=logits, test_logits=test_logits, first=first, figures=json.dumps(figures))
 
 
 def zero_share(model):
@@ -93,11 +101,9 @@ def zero_share(model):
 
 def compare(variant, measured, original, first_row=None):
     """Return the row of the report of a model that was measured; first_row: the original's, None for itself."""
-    kept = ("bytes", "weights_bytes", "peak_memory_bytes", "latency_1_median", "latency_1_p95", "latency_32_median",
-            "latency_32_p95", "texts_per_second", "sparsity", "precision", "rows", "temperature")
-    row = {"variant": variant, "status": "measured", **{key: measured.figures[key] for key in kept},
+    row = {"variant": variant, "status": "measured", **{key: measured.figures[key] for key in KEPT},
            **quality(original.labels, measured.logits, original.measured.logits)}
-    if original.test_labels is not None:
+    if original.test_texts:
         tested = quality(original.test_labels, measured.test_logits, original.measured.test_logits)
         row |= {"test_rows": len(original.test_labels), **{f"test_{key}": value for key, value in tested.items()}}
     first_row = first_row or row
@@ -112,10 +118,9 @@ def quality(labels, logits, reference):
     probability of a split at least as uneven if both were equally good (McNemar 1947; exact, two-sided).
     """
     predicted, before = logits.argmax(1), reference.argmax(1)
-    accuracy, macro_f1 = scores(labels, logits)[1:]
+    (_, accuracy, macro_f1), (_, old_accuracy, old_macro_f1) = scores(labels, logits), scores(labels, reference)
     right, was_right = predicted == labels, before == labels
     lost, won = int((was_right & ~right).sum()), int((right & ~was_right).sum())
-    old_accuracy, old_macro_f1 = scores(labels, reference)[1:]
     return {"accuracy": accuracy, "accuracy_change": accuracy - old_accuracy, "macro_f1": macro_f1,
             "macro_f1_change": macro_f1 - old_macro_f1, "agreement": float((predicted == before).mean()),
             "lost": lost, "won": won, "mcnemar_p": float(binomtest(lost, lost + won).pvalue) if lost + won else 1.0,
@@ -124,37 +129,24 @@ def quality(labels, logits, reference):
 
 def report_compression(settings, rows, source):
     """Print the tables of the variants, and save them as compression.json, .csv and .png under OUTPUT_DIR."""
-    content = {"weights": source, "data": settings.VAL_PATH, "test": settings.TEST_PATH, "sparsity": settings.SPARSITY, "threads": torch.get_num_threads(),
-               "processor": platform.processor() or platform.machine(), "variants": rows, "versions": versions()}
-    table = pd.DataFrame(rows).set_index("variant")
-    save_all({os.path.join(settings.OUTPUT_DIR, "compression.json"): json.dumps(content, indent=2).encode(),
-              os.path.join(settings.OUTPUT_DIR, "compression.csv"): table.to_csv().encode(),
-              os.path.join(settings.OUTPUT_DIR, "compression.png"): draw_trade_off(rows)})
+    threads, table = torch.get_num_threads(), pd.DataFrame(rows).set_index("variant")
+    content = {"weights": source, "data": settings.VAL_PATH, "test": settings.TEST_PATH, "sparsity": settings.SPARSITY,
+               "threads": threads, "processor": platform.processor() or platform.machine(), "variants": rows,
+               "versions": versions()}
+    files = {"compression.json": json.dumps(content, indent=2).encode(), "compression.csv": table.to_csv().encode(),
+             "compression.png": draw_trade_off(rows)}
+    save_all({os.path.join(settings.OUTPUT_DIR, name): data for name, data in files.items()})
     measured = table[table["status"] == "measured"]
-    for prefix, path in (("", settings.VAL_PATH), ("test_", settings.TEST_PATH)):
+    for prefix, path, said in (("", settings.VAL_PATH, "these chose the epoch and the temperature"),
+                               ("test_", settings.TEST_PATH, "these should have chosen nothing")):
         if path:
-            said = "these chose the epoch and the temperature" if not prefix else "these should have chosen nothing"
-            print(f"\n{measured[f'{prefix}rows'].iloc[0]:.0f} texts of {path} ({said}):")
-            print_table(measured, {  # a column's name, what it shows, its unit, its form
-                "accuracy": (f"{prefix}accuracy", 1, "{:.4f}"), "change": (f"{prefix}accuracy_change", 1, "{:+.4f}"),
-                "macro F1": (f"{prefix}macro_f1", 1, "{:.4f}"), "change ": (f"{prefix}macro_f1_change", 1, "{:+.4f}"),
-                "agreement": (f"{prefix}agreement", 1, "{:.4f}"), "lost": (f"{prefix}lost", 1, "{:.0f}"),
-                "won": (f"{prefix}won", 1, "{:.0f}"), "McNemar p": (f"{prefix}mcnemar_p", 1, "{:.2f}"),
-                "calibration error": (f"{prefix}calibration_error", 1, "{:.4f}")})
-    print(f"\nOn {torch.get_num_threads()} threads:")
-    print_table(measured, {
-        "MB": ("bytes", 1e6, "{:.2f}"), "share": ("bytes_share", 0.01, "{:.1f} %"),
-        "peak MiB": ("peak_memory_bytes", 2**20, "{:.0f}"), "batch 1 ms": ("latency_1_median", 1e-3, "{:.1f}"),
-        "batch 32 ms": ("latency_32_median", 1e-3, "{:.1f}"), "texts/s": ("texts_per_second", 1, "{:.0f}"),
-        "speed": ("speed", 1, "{:.2f}")})
+            shown = pd.DataFrame({key: measured[f"{prefix}{key}"].astype(float) for key in QUALITY})
+            print(f"\n{measured[f'{prefix}rows'].iloc[0]:.0f} texts of {path} ({said}):\n"
+                  f"{shown.to_string(formatters={key: form.format for key, form in QUALITY.items()})}")
+    shown = pd.DataFrame({name: measured[key].astype(float) / unit for name, (key, unit) in COST.items()})
+    print(f"\nOn {threads} threads:\n{shown.to_string(float_format='{:.2f}'.format)}")
     for row in rows:
         if row["status"] != "measured":
             print(f"not run: {row['variant']}: {row['reason']}")
         elif row.get("same_logits") is False:
             print(f"note: {row['variant']} gives other logits than before it was saved")
-
-
-def print_table(table, columns):
-    """Print columns of a table: {name: (key, unit, form)}."""
-    shown_table = pd.DataFrame({name: table[key].astype(float) / unit for name, (key, unit, _) in columns.items()})
-    print(shown_table.to_string(formatters={name: form.format for name, (_, _, form) in columns.items()}))
