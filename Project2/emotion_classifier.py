@@ -14,8 +14,8 @@
 Data     any labelled texts: CSV, TSV (or ; or |), JSON, Parquet, TweetEval's pairs of files; two classes to a hundred,
          in words or numbers. By default six emotions in tweets (CARER): 0 sadness, 1 joy, 2 love, 3 anger, 4 fear,
          5 surprise, downloaded and cached where they are not beside the script.
-Models   BERTweet, CardiffRoBERTa, ModernBERT, MiniLM (the one for a CPU), or any encoder with --model_id. Each is fed its
-         texts as it was pretrained.
+Models   BERTweet, CardiffRoBERTa, ModernBERT, MiniLM (the one for a CPU), or any encoder with --model_id. Each is fed
+         its texts as it was pretrained.
 Writes   in --output: best_<Model>/ (safetensors, tokenizer, configuration, model card: all that is needed to serve it),
          <Model>/ (results.json, curves.png, confusion.png), report.json, report.csv, class_distribution.png.
 
@@ -77,8 +77,8 @@ MAX_CLASSES: Count = 100  # most classes; more labels than these are taken for a
 SKIP_EMPTY: bool = False  # inference: write rows without a text with empty predictions; else such a row is an error
 TRAIN_URL: Text = "https://raw.githubusercontent.com/Roeyx/NLP/main/Project1/train.csv"  # of the default TRAIN_PATH
 VAL_URL: Text = "https://raw.githubusercontent.com/Roeyx/NLP/main/Project1/validation.csv"  # of the default VAL_PATH
-TRAIN_HASH: Text = "ace194dd1f110de10ab77ce55edf595fcb7461c09af54cd1006b52b84b179ae4"  # sha256 of that file; "" takes any
-VAL_HASH: Text = "65556202b68e0ab779dad888ea171ec6d57a9dc45785e055d5652edf1a664439"  # sha256 of that file; "" takes any
+TRAIN_HASH: Text = "ace194dd1f110de10ab77ce55edf595fcb7461c09af54cd1006b52b84b179ae4"  # its sha256; "" takes any
+VAL_HASH: Text = "65556202b68e0ab779dad888ea171ec6d57a9dc45785e055d5652edf1a664439"  # its sha256; "" takes any
 DOWNLOAD_TIMEOUT: Seconds = 20.0  # seconds without a byte until a download attempt is given up
 DOWNLOAD_LIMIT: Seconds = 3600.0  # seconds until a whole download attempt is given up
 DOWNLOAD_RETRIES: Annotated[int, Field(ge=0, le=100)] = 2  # further attempts at an address after the first
@@ -123,7 +123,8 @@ CHUNK_ROWS: Count = 4096  # rows of a file that inference holds in memory
 OUTPUT_DIR: Path = "outputs"  # folder that is written to
 
 # Names on the command line besides the constants' own and those in small letters
-ALIASES = {"TRAIN_PATH": "train", "VAL_PATH": "val", "TEST_PATH": "test", "NUM_EPOCHS": "epochs", "OUTPUT_DIR": "output"}
+ALIASES = {"TRAIN_PATH": "train", "VAL_PATH": "val", "TEST_PATH": "test", "NUM_EPOCHS": "epochs",
+           "OUTPUT_DIR": "output"}
 
 
 def main():
@@ -142,7 +143,8 @@ def train(settings, options):
     with accelerator.main_process_first():
         data = read_data(settings, accelerator.num_processes)
         folders = {name: locate_model(settings, model_id) for name, model_id in models.items()}
-    results = {name: train_model(settings, accelerator, name, model_id, folders[name], data) for name, model_id in models.items()}
+    results = {name: train_model(settings, accelerator, name, model_id, folders[name], data)
+               for name, model_id in models.items()}
     if accelerator.is_main_process:
         report(settings, results, data)
         for name in models:
@@ -223,7 +225,7 @@ def train_model(settings, accelerator, name, model_id, folder, data):
 
 
 class Classifier:
-    """A saved model or variant for an engine that hands out batches of rows, such as Ray Data: loaded once, then called.
+    """A saved model for an engine that hands out batches of rows, such as Ray Data: loaded once, then called.
 
     weights: a folder that training or compress wrote. Further arguments are constants under their own names, such as
     TEXT_COLUMN="tweet" or SKIP_EMPTY=True; what a text gets is what --mode inference gives it. Raises InputError.
@@ -237,23 +239,23 @@ class Classifier:
     def __call__(self, batch):
         """Return a batch, a dict of columns of equal length, with three columns more: those of a file of predictions.
 
-        predicted_label and predicted_emotion are str, confidence is float32 (rows,); None and nan for a row without a text.
+        predicted_label and predicted_emotion are str, confidence float32 (rows,); None and nan where there is no text.
         """
-        taken = [name for name in ADDED if name in batch]
-        if self.settings.TEXT_COLUMN not in batch or taken:
-            what = f"has {', '.join(taken)} already" if taken else f"has no column {self.settings.TEXT_COLUMN}, but {', '.join(batch)}"
-            raise InputError(f"a batch {what}; rename the column, or set TEXT_COLUMN")
-        texts = list(batch[self.settings.TEXT_COLUMN])
+        column, taken = self.settings.TEXT_COLUMN, [name for name in ADDED if name in batch]
+        if column not in batch or taken:
+            what = f"{', '.join(taken)} already" if taken else f"no column {column}, but {', '.join(batch)}"
+            raise InputError(f"a batch has {what}; rename the column, or set TEXT_COLUMN")
+        texts = list(batch[column])
         for text in texts:
             if not isinstance(text, (str, type(None))):
-                raise InputError(f"the column {self.settings.TEXT_COLUMN} has {shown(text)}, which is no string")
+                raise InputError(f"the column {column} has {shown(text)}, which is no string")
             if not self.settings.SKIP_EMPTY and not (text or "").strip():
-                raise InputError(f"a row has no text in the column {self.settings.TEXT_COLUMN}; remove it, or set SKIP_EMPTY")
+                raise InputError(f"a row has no text in the column {column}; remove it, or set SKIP_EMPTY")
         filled = [row for row, text in enumerate(texts) if (text or "").strip()]
         numbers, confidences = np.full(len(texts), -1), np.full(len(texts), np.nan, np.float32)
         given = [texts[row] for row in filled]
         numbers[filled], confidences[filled] = predict(self.model, self.tokenizer, given, self.manifest)
-        labels, names = (np.array([*self.manifest[key], None], object)[numbers] for key in ("labels", "names"))  # None for -1
+        labels, names = (np.array([*self.manifest[key], None], object)[numbers] for key in ("labels", "names"))
         return {**batch, **dict(zip(ADDED, (labels, names, confidences)))}
 
 

@@ -12,7 +12,7 @@ SESSION = """    import os; os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else on
 
     import { pipeline } from "@huggingface/transformers"  // in a browser or Node.js
     await pipeline("text-classification", "PATH OF THIS FOLDER", { dtype: "%s" })"""
-PACKED = '    python3 emotion_classifier.py --mode export --weights "PATH OF THIS FOLDER"  # plain ONNX again, for any client'
+PACKED = '    python3 emotion_classifier.py --mode export --weights "PATH OF THIS FOLDER"  # plain ONNX again'
 CARDS = {  # of each variant: what it is, the library that reads it, how
     "original": ("Weights of 0 are pruned ones.", "transformers", PIPELINE),
     "pruned": ("Linear layers without their smallest weights; stored as a bit mask and the values left.", "safetensors",
@@ -24,8 +24,8 @@ CARDS = {  # of each variant: what it is, the library that reads it, how
     "onnx_int8": ("ONNX with INT8 weights; activations are quantised token by token.", "transformers.js",
                   SESSION % ("model_quantized.onnx", "q8")),
     "small": ("ONNX with INT8 weights of few different values, packed with xz.", "onnxruntime", PACKED),
-    "tiny": ("Some of the layers and of the vocabulary, distilled; ONNX with INT8 weights of few different values, packed "
-             "with xz.", "onnxruntime", PACKED),
+    "tiny": ("Some of the layers and of the vocabulary, distilled; ONNX with INT8 weights of few different values, "
+             "packed with xz.", "onnxruntime", PACKED),
     **{f"openvino_{kind}": (f"OpenVINO with {kind.upper()} weights.", "openvino",
                             '    openvino.Core().compile_model("openvino_model.xml")') for kind in ("int8", "int4")}}
 FEEDING = {  # how a model's texts are to be given to it
@@ -36,7 +36,7 @@ FEEDING = {  # how a model's texts are to be given to it
 
 
 def card(manifest, client, title, what, rest):
-    """Return the README.md of a folder that `client`, a library, loads: its head, what it is, how it is fed, and the rest."""
+    """Return the README.md of a folder that `client`, a library, loads."""
     return f"""---
 library_name: {client}
 pipeline_tag: text-classification
@@ -71,7 +71,7 @@ Trained with:
 
 
 def variant_card(settings, manifest, row=None, first_row=None):
-    """Return the README.md of a variant's folder: what it is, who can load it, and what it reached, if that is known."""
+    """Return the README.md of a variant's folder: what it is, who can load it, what it reached, if that is known."""
     what, client, use = CARDS[manifest["variant"]]
     if use.startswith("    import os") and manifest["normalisation"] == "bertweet":  # it has no tokenizer.json
         client, use = "onnxruntime", "Its tokenizer is transformers' BertweetTokenizer; transformers.js has none."

@@ -11,7 +11,7 @@ from .settings import InputError, shown, some
 from .strangers import open_model_folder
 from .tokenizers import load_tokenizer
 
-FIRST_TOKEN_FAMILIES = {"bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta"}  # classify by the first token
+FIRST_TOKEN_FAMILIES = {"bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta"}  # read the first token
 
 
 def load_base(settings, name, model_id, folder, classes):
@@ -26,21 +26,17 @@ def load_base(settings, name, model_id, folder, classes):
         tokenizer = load_tokenizer(view, config)
         model, found = load_network(view, config)
     settle_head(model, found, old, folder)
-    encoder = f"{model.base_model_prefix}."
-    inside = [key for key in found["missing_keys"] if key.startswith(encoder) and "pooler" not in key]
-    if inside:
-        raise InputError(f"{folder} lacks weights of its encoder: {some(inside)}; set --model_id to a whole model")
     if tokenizer.pad_token_id is None:
         raise InputError(f"the tokenizer in {folder} has no padding token; set --model_id to an encoder such as BERT")
     tokenizer.model_max_length = most_tokens(model, settings.MAX_LENGTH)  # where truncation=True cuts
     if settings.FREEZE_EMBEDDINGS:
         model.get_input_embeddings().requires_grad_(False)
     family, normalisation = describe_family(config, tokenizer)
-    manifest = {"model": name, "model_id": model_id, "family": family, "normalisation": normalisation,
-                "max_length": tokenizer.model_max_length, "labels": list(classes), "temperature": 1.0, "variant": "original"}
-    if manifest["max_length"] < settings.MAX_LENGTH:
-        print(f"note: {name} has positions for {manifest['max_length']} tokens; MAX_LENGTH {settings.MAX_LENGTH} is cut to it")
-    return model, tokenizer, manifest
+    longest = tokenizer.model_max_length
+    if longest < settings.MAX_LENGTH:
+        print(f"note: {name} has positions for {longest} tokens; MAX_LENGTH {settings.MAX_LENGTH} is cut to it")
+    return model, tokenizer, {"model": name, "model_id": model_id, "family": family, "normalisation": normalisation,
+                              "max_length": longest, "labels": list(classes), "temperature": 1.0, "variant": "original"}
 
 
 def new_head(config, classes):
@@ -56,9 +52,10 @@ def settle_head(model, report, old_labels, folder):
     """
     encoder = f"{model.base_model_prefix}."
     mismatched = {key for key, *_ in report["mismatched_keys"]}
-    inside = sorted(key for key in mismatched if key.startswith(encoder))
-    if inside:
-        raise InputError(f"{folder} has weights of other sizes than its config.json says: {', '.join(inside[:3])}")
+    wrong = [key for key in mismatched | set(report["missing_keys"]) if key.startswith(encoder) and "pooler" not in key]
+    if wrong:
+        raise InputError(f"{folder} lacks weights of its encoder, or has them in other sizes than its config.json: "
+                         f"{some(wrong)}; set --model_id to a whole model")
     brought = {key for key in model.state_dict() if not key.startswith(encoder)} - report["missing_keys"]
     if not brought or (not mismatched and old_labels == list(model.config.id2label.values())):
         return
@@ -92,8 +89,7 @@ def describe_family(config, tokenizer):
 def read_first_token(model):
     """Let the last layer of an encoder compute its first token alone, where the head reads no other; returns the model.
 
-    The same logits, for a seventh less work in six layers: the last one keeps its keys and values of all tokens and drops
-    the rest. For BERT's kin, whose classifiers read the first token; others stay as they are.
+    The same logits, for a seventh less work in six layers. For BERT's kin; others stay as they are.
     """
     if model.config.model_type in FIRST_TOKEN_FAMILIES:
         layer = model.base_model.encoder.layer[-1]
@@ -102,13 +98,14 @@ def read_first_token(model):
 
 
 def first_token(layer, hidden_states, attention_mask=None, *_, **__):
-    """Return what a BERT layer makes of its first token: float (texts, 1, width) of hidden_states (texts, tokens, width).
+    """Return what a BERT layer makes of its first token: (texts, 1, width) of hidden_states (texts, tokens, width).
 
     attention_mask: (texts, 1, 1 or tokens, tokens), bool or added to the scores, or None.
     """
     attention, first = layer.attention.self, hidden_states[:, :1]
-    query, key, value = (linear(states).unflatten(2, (attention.num_attention_heads, -1)).transpose(1, 2) for linear, states
-                         in ((attention.query, first), (attention.key, hidden_states), (attention.value, hidden_states)))
+    given = ((attention.query, first), (attention.key, hidden_states), (attention.value, hidden_states))
+    query, key, value = (linear(states).unflatten(2, (attention.num_attention_heads, -1)).transpose(1, 2)
+                         for linear, states in given)  # each (texts, heads, tokens, width of a head)
     scores = query @ key.transpose(2, 3) * attention.scaling  # (texts, heads, 1, tokens)
     if attention_mask is not None:
         mask = attention_mask[:, :, :1]
@@ -134,7 +131,7 @@ def precision_of(settings, device, family):
 
 
 def device_has_bfloat16(device):
-    """Return whether the device computes faster in bfloat16 than in float32; AVX-512 without its BF16 takes twice the time."""
+    """Return whether the device computes faster in bfloat16 than in float32; AVX-512 without its BF16 does not."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     abilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
@@ -143,7 +140,7 @@ def device_has_bfloat16(device):
 
 @functools.cache
 def bfloat16_is_faster():
-    """Return whether this CPU multiplies matrices in bfloat16 in less time than in float32, tried in some milliseconds."""
+    """Return whether this CPU multiplies matrices in bfloat16 in less time than in float32: it is tried."""
     made = {dtype: (torch.ones(256, 384, dtype=dtype), torch.ones(1536, 384, dtype=dtype))
             for dtype in (torch.float32, torch.bfloat16)}
     seconds = dict.fromkeys(made, math.inf)

@@ -13,9 +13,8 @@ from sklearn.metrics import accuracy_score, classification_report, confusion_mat
 from .encoder import linear_layers
 from .files import save_all
 from .folders import folder_bytes
-from .pictures import draw_confusion, draw_precision_recall
-from .prediction import predict_logits, softmax
 from .libraries import versions
+from .prediction import predict_logits, softmax
 from .settings import peak_memory
 
 
@@ -74,11 +73,11 @@ def print_figures(name, figures):
         matrix = pd.DataFrame(figures["confusion_matrix"], figures["classes"], figures["classes"])
         print(f"{matrix.rename_axis(columns='true / predicted').to_string()}\n")
     if figures["classes_without_rows"]:
-        print(f"note: no text is of {', '.join(figures['classes_without_rows'])}; macro F1 is over the classes that the "
-              "texts or the predictions have")
+        print(f"note: no text is of {', '.join(figures['classes_without_rows'])}; macro F1 is over the classes that "
+              "the texts or the predictions have")
     print(f"calibration error: {figures['calibration_error']:.4f} in 15 bins of confidence; "
-          f"{figures['calibration_error_as_trained']:.4f} before the head was fitted to the validation rows (temperature "
-          f"{figures['temperature']:.3f})")
+          f"{figures['calibration_error_as_trained']:.4f} before the head was fitted to the validation rows "
+          f"(temperature {figures['temperature']:.3f})")
     memory = figures["peak_memory_bytes"]
     for size in (1, 32):
         print(f"latency, batch {size}: median {figures[f'latency_{size}_median'] * 1e3:.1f} ms, 95th percentile "
@@ -89,7 +88,9 @@ def print_figures(name, figures):
 
 def save_evaluation(settings, folder, manifest, figures, labels, logits):
     """Write evaluation.json and the pictures of --mode evaluate to OUTPUT_DIR."""
-    result = {"weights": folder, "variant": manifest["variant"], "data": settings.VAL_PATH, **figures, "versions": versions()}
+    from .pictures import draw_confusion, draw_precision_recall
+    result = {"weights": folder, "variant": manifest["variant"], "data": settings.VAL_PATH, **figures,
+              "versions": versions()}
     files = {"evaluation.json": json.dumps(result, indent=2).encode(),
              "confusion.png": draw_confusion(figures, os.path.basename(folder)),
              "precision_recall.png": draw_precision_recall(labels, softmax(logits), manifest["names"])}
@@ -119,10 +120,10 @@ def calibrate(model, tokenizer, texts, labels, manifest):
 
 
 def fit_calibration(labels, logits):
-    """Return (temperature, biases (classes,)) for which the probabilities of logits / temperature + biases fit the labels best.
+    """Return (temperature, biases (classes,)) with which the probabilities of logits / temperature + biases fit best.
 
-    Bias-corrected temperature scaling (Alexandari et al. 2020, arXiv:1901.06852): least cross-entropy, with normal priors
-    on the log of the temperature (standard deviation 0.5) and on the biases (0.22), which count where texts are few.
+    Bias-corrected temperature scaling (Alexandari et al. 2020, arXiv:1901.06852): least cross-entropy, with normal
+    priors on the log of the temperature (standard deviation 0.5) and the biases (0.22), which count for few texts.
     """
     given, labels = torch.tensor(logits, dtype=torch.float64), torch.tensor(labels)
     log_temperature, biases = torch.zeros((), dtype=torch.float64), torch.zeros(given.shape[1], dtype=torch.float64)

@@ -10,14 +10,6 @@ from .files import cannot_write, partial_name
 from .settings import one_line
 
 
-def link(source, target):
-    """Make `target` a link to `source`, or a copy where links are not to be had, as for most people on Windows."""
-    try:
-        os.symlink(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
 def sha256_of(path):
     """Return the sha256 of a file's bytes, hexadecimal."""
     return pooch.file_hash(path)
@@ -35,7 +27,7 @@ def whole_folder(folder):
         os.makedirs(partial)
         yield partial
         for path in files_in(partial):
-            os.chmod(path, stat.S_IMODE(os.stat(partial).st_mode) & 0o666)  # some libraries leave files to their owner alone
+            os.chmod(path, stat.S_IMODE(os.stat(partial).st_mode) & 0o666)  # some libraries leave them to their owner
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
         if os.path.exists(target):

@@ -1,13 +1,12 @@
 """The pretrained model to start from: a folder, an installed package, or a hub."""
 import contextlib
-import hashlib
 import importlib.util
 import os
 import re
 
 import huggingface_hub
 
-from .files import read_file, reason
+from .files import has_hash, reason
 from .settings import InputError
 
 MODELS = {"BERTweet": "vinai/bertweet-base", "CardiffRoBERTa": "cardiffnlp/twitter-roberta-base",
@@ -50,8 +49,10 @@ def download_model(settings, model_id):
         wanted = wanted_files([file.rfilename for file in files])
         if not has_weights(wanted):
             raise InputError(f"{model_id} on the hub has no PyTorch weights; {fix}")
-        for files in ([name for name in wanted if not has_weights([name])], wanted):  # the weights last: with them all is there
-            folder = huggingface_hub.snapshot_download(model_id, allow_patterns=files, etag_timeout=settings.DOWNLOAD_TIMEOUT)
+        small = [name for name in wanted if not has_weights([name])]
+        for files in (small, wanted):  # the weights last: with them all is there
+            folder = huggingface_hub.snapshot_download(model_id, allow_patterns=files,
+                                                       etag_timeout=settings.DOWNLOAD_TIMEOUT)
         check_hashes(folder, model_id)
         return folder
     except InputError:
@@ -67,16 +68,12 @@ def check_hashes(folder, model_id):
     """Raise InputError where a file of the hub's cache is not what its name, a hash, says; the file is removed."""
     for name in os.listdir(folder):
         path = os.path.realpath(os.path.join(folder, name))
-        expected = os.path.basename(path)
-        if not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", expected):
-            continue  # a mirror's name, or a system without links
-        data = read_file(path)
-        blob = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()  # git's name of a file
-        if expected != (blob if len(expected) == 40 else hashlib.sha256(data).hexdigest()):
+        expected = os.path.basename(path)  # but for a mirror, or a system without links
+        if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", expected) and not has_hash(path, expected):
             os.unlink(path)
             os.unlink(os.path.join(folder, name))
-            raise InputError(f"cannot get {model_id}: {name} came with wrong bytes; run again, or set HF_ENDPOINT to another "
-                             "hub, or --model_id to a local folder that holds the model")
+            raise InputError(f"cannot get {model_id}: {name} came with wrong bytes; run again, or set HF_ENDPOINT to "
+                             "another hub, or --model_id to a local folder that holds the model")
 
 
 def has_weights(files):

@@ -1,4 +1,4 @@
-"""A file of any size, classified in chunks and flat memory; a killed run goes on after the rows that it has classified."""
+"""A file of any size classified, in chunks and flat memory; a killed run goes on where it was."""
 import contextlib
 import csv
 import hashlib

@@ -1,5 +1,6 @@
-"""Heavy libraries as they are imported here: quiet, without telemetry, without code from a hub; progress on the screen."""
-import importlib.util
+"""Heavy libraries as they are used here: quiet, without telemetry and code from a hub; progress on the screen."""
+import contextlib
+import importlib
 import os
 import platform
 import sys
@@ -17,14 +18,27 @@ from .settings import one_line
 OPENVINO_INSTALL = "OpenVINO or NNCF is missing; run python3 -m pip install -r Project2/requirements.txt"
 
 
+@contextlib.contextmanager
+def without_kernels():
+    """Let nobody import the package kernels: transformers and bitsandbytes would ask the hub for code through it."""
+    kept = sys.modules.get("kernels", sys)
+    sys.modules["kernels"] = None
+    try:
+        yield
+    finally:
+        sys.modules.pop("kernels")
+        if kept is not sys:
+            sys.modules["kernels"] = kept
+
+
 def import_onnxruntime():
-    """Return the package onnxruntime without its telemetry, which reports to a host, and keeps a number of this device."""
+    """Return the package onnxruntime without its telemetry: it reports to a host, and numbers this device."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read once, at the import
     return importlib.import_module("onnxruntime")
 
 
 def import_openvino(package="openvino"):
-    """Return the package openvino, or nncf; raises ImportError with the command that installs it where it is missing."""
+    """Return the package openvino, or nncf; raise ImportError with the command that installs it."""
     sys.modules.setdefault("openvino_telemetry", None)  # not imported: it sends usage statistics without asking
     try:
         return importlib.import_module(package)

@@ -3,9 +3,11 @@ import json
 import lzma
 import os
 import sys
+from typing import Annotated, Literal
 
 import torch
 from accelerate import PartialState
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from transformers import AutoModelForSequenceClassification
 
 from .compression.bits import load_quantized
@@ -21,14 +23,40 @@ from .strangers import ONNX_FILES, harmless_config, open_model_folder, read_json
 from .tokenizers import load_tokenizer
 
 
+def printable(text):
+    """Return a text that can be shown on a screen; raise ValueError for another."""
+    if not text.isprintable():
+        raise ValueError("it cannot be printed")
+    return text
+
+
+Printable = Annotated[str, AfterValidator(printable)]
+
+
+class Manifest(BaseModel, extra="allow", strict=True):
+    """What emotion_classifier.json says of a saved model: how it is fed, what its classes are in files, their names."""
+
+    model: Printable
+    model_id: Printable
+    family: str
+    variant: str
+    normalisation: Literal["bertweet", "user_http", "none"]
+    max_length: Annotated[int, Field(ge=4, le=10**5)]
+    labels: list[Printable]
+    names: list[Printable]
+    temperature: Annotated[float, Field(ge=0.01, le=100)]
+    biases: list[float]
+    dataset: Printable = ""
+
+
 def weights_folder(settings, options):
     """Return the folder or file that --weights names, or the best model of the last training into OUTPUT_DIR."""
     if options.weights:
         return options.weights.rstrip("/") or "/"
     path = os.path.join(settings.OUTPUT_DIR, "report.json")
     if not os.path.isfile(path):
-        raise InputError(f"there is no model in {settings.OUTPUT_DIR} yet; train one (python3 {sys.argv[0]} --model MiniLM), or "
-                         "give --weights a folder that training wrote")
+        raise InputError(f"there is no model in {settings.OUTPUT_DIR} yet; train one (python3 {sys.argv[0]} --model "
+                         "MiniLM), or give --weights a folder that training wrote")
     return json.loads(read_file(path))["weights"]
 
 
@@ -49,9 +77,8 @@ def load_to_serve(settings, folder):
 def load_checkpoint(settings, folder):
     """Return (model, tokenizer, manifest) of a saved classifier, without network, ready to predict in float32.
 
-    folder: one that this script wrote, or an older .pt file. The manifest say how the model is fed, what its classes
-    are in files (labels) and their names. Nothing in it is run, and every weight must be there. Raises InputError
-    where it is no such checkpoint.
+    folder: one that training or compress wrote, or an older .pt file. Nothing in it is run, and every weight must be
+    there. Raises InputError where it is no such checkpoint.
     """
     if os.path.isfile(folder):
         return load_older(settings, folder)
@@ -72,41 +99,28 @@ def load_checkpoint(settings, folder):
 
 
 def check_manifest(folder, manifest, config):
-    """Return the manifest of a model folder with its classes; raise InputError where they and the configuration disagree.
+    """Return the manifest of a model folder, as a dict; raise InputError where it and the configuration disagree.
 
-    Folders of before classes were free have no labels in their manifest: files have their numbers.
+    Folders of before classes were free have no labels in it: files have their numbers.
     """
     names = [config.id2label[number] for number in range(config.num_labels)]
-    labels = manifest.setdefault("labels", [str(number) for number in range(len(names))])
-    manifest.setdefault("names", names)
-    manifest.setdefault("model_id", manifest.get("model"))
-    manifest.setdefault("temperature", 1.0)
-    manifest.setdefault("biases", [0.0] * len(names))
-    known = {"variant": str, "normalisation": str, "max_length": int, "model": str, "model_id": str, "family": str,
-             "labels": list, "names": list, "temperature": float, "biases": list}
-    wrong = [key for key, kind in known.items() if not isinstance(manifest.get(key), kind)]
-    ways = "bertweet", "user_http", "none"
-    if not wrong and not (4 <= manifest["max_length"] <= 10**5 and manifest["normalisation"] in ways
-                          and 0.01 <= manifest["temperature"] <= 100 and len(manifest["biases"]) == len(manifest["names"])
-                          and all(isinstance(bias, float) for bias in manifest["biases"])):
-        wrong = ["max_length, normalisation, temperature or biases"]
-    if wrong:
-        raise InputError(f"{folder}: emotion_classifier.json has no {wrong[0]} that can be used; train it anew")
-    if manifest["names"] != names or len(labels) != len(names) or len(set(names)) < len(names):
-        raise InputError(f"{folder} has the labels {shown(names)} in config.json and {shown(manifest['names'])} in "
-                         "emotion_classifier.json; train it anew")
-    if not all(isinstance(name, str) and name.isprintable() for name in (*names, *labels)):
-        raise InputError(f"{folder} has labels that cannot be printed: {shown(names)}")
-    if not all(str(manifest.get(key, "")).isprintable() for key in ("model", "model_id", "dataset")):
-        raise InputError(f"{folder}: emotion_classifier.json has a model, model_id or dataset that cannot be printed")
-    return manifest
+    older = {"labels": [str(number) for number in range(len(names))], "names": names, "temperature": 1.0,
+             "model_id": manifest.get("model"), "biases": [0.0] * len(names)}
+    try:
+        found = Manifest.model_validate(older | manifest).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise InputError(f"{folder}: emotion_classifier.json has no {fault['loc'][0]} that can be used "
+                         f"({fault['msg'].lower()}); train it anew") from error
+    if found["names"] != names or len(set(names)) < len(names) or not (
+            len(names) == len(found["labels"]) == len(found["biases"])):
+        raise InputError(f"{folder} has the labels {shown(names)} in config.json and {shown(found['names'])} in "
+                         "emotion_classifier.json, or not as many biases; train it anew")
+    return found
 
 
 def load_variant(folder, view, config, variant):
-    """Return the model of a folder (and its view) that compress wrote, ready to predict; nothing is quantised or pruned anew.
-
-    Raises InputError where it is damaged, or a package that it needs is missing.
-    """
+    """Return the model of a folder (and its view) that compress wrote, ready to predict; raise InputError."""
     try:
         if variant == "pruned":
             return load_pruned(view, config)
@@ -138,13 +152,14 @@ def load_older(settings, path):
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         weights, model_id, given = content["model_state_dict"], content["model_id"], content["config"]
-        classes = next(len(weights[name]) for name in ("classifier.bias", "classifier.out_proj.bias", "logits_proj.bias")
-                       if name in weights)
+        heads = "classifier.bias", "classifier.out_proj.bias", "logits_proj.bias"
+        classes = next(len(weights[name]) for name in heads if name in weights)
     except Exception as error:  # no zip, a pickle that would run something, other keys
         raise InputError(f"{path} is no checkpoint, or not safe to load; it must be a dict with model_state_dict, "
                          "model_id and config, of tensors and plain values alone") from error
     beside = os.path.dirname(os.path.abspath(path))
-    source = beside if os.path.isfile(os.path.join(beside, "tokenizer_config.json")) else locate_model(settings, model_id)
+    has_tokenizer = os.path.isfile(os.path.join(beside, "tokenizer_config.json"))
+    source = beside if has_tokenizer else locate_model(settings, model_id)
     labels = [str(number) for number in range(classes)]
     names = list(EMOTIONS) if classes == len(EMOTIONS) else labels
     with open_model_folder(source, f"it does not fit {path}") as (view, network):

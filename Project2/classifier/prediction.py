@@ -6,7 +6,7 @@ from .text import encode, pad, padding_of
 
 
 def logits_of(model, sequences, padding, batch_size):
-    """Return the logits of each text: float32 (texts, classes), in the order of `sequences`, in batches of like length."""
+    """Return the logits of each text: float32 (texts, classes); computed in batches of like length."""
     device = getattr(model, "device", torch.device("cpu"))
     order = np.argsort([len(sequence) for sequence in sequences], kind="stable")
     logits = np.zeros((len(sequences), model.config.num_labels), np.float32)

@@ -16,7 +16,6 @@ from .files import save_all
 from .folders import folder_bytes, whole_folder
 from .libraries import versions
 from .loading import load_to_serve
-from .pictures import draw_confusion, draw_curves, draw_distribution
 from .prediction import predict_logits, print_predictions
 from .settings import InputError
 from .tokenizers import save_tokenizer
@@ -58,6 +57,7 @@ def save_model(settings, model, tokenizer, manifest, data, history):
         "seed": settings.SEED, "only_class": only_class(figures), "history": history, "validation": figures,
         "versions": versions(), "settings": manifest,
     }
+    from .pictures import draw_confusion, draw_curves
     files = {"results.json": json.dumps(results, indent=2).encode(), "curves.png": draw_curves(history),
              "confusion.png": draw_confusion(figures, manifest["model"])}
     save_all({os.path.join(record, name): content for name, content in files.items()})
@@ -67,7 +67,7 @@ def save_model(settings, model, tokenizer, manifest, data, history):
 def check_in_fresh_process(settings, folder, model, tokenizer, manifest, texts):
     """Raise InputError unless the saved model predicts the same of these texts when a process of its own has loaded it.
 
-    Probabilities may differ by a hundredth, and one text in fifty more, since sums of another process may be in another order.
+    Probabilities may differ by a hundredth, and one text in fifty more: its sums may be in another order.
     """
     texts = [text for text in texts if len(text) <= 1000][:SAME_ROWS] or ["text"]  # what a command line can hold
     expected = io.StringIO()
@@ -82,7 +82,8 @@ def check_in_fresh_process(settings, folder, model, tokenizer, manifest, texts):
     other = sum(mine[0] != its[0] or abs(float(mine[2]) - float(its[2])) > 0.01 for mine, its in zip(ours, theirs))
     if len(theirs) != len(ours) or other > len(ours) // 50:
         said = (process.stderr.strip().splitlines() or [f"{other} of {len(ours)} predictions are others"])[-1]
-        raise InputError(f"a fresh process does not load the saved model as it was trained: {said.removeprefix('error: ')}")
+        said = said.removeprefix("error: ")
+        raise InputError(f"a fresh process does not load the saved model as it was trained: {said}")
 
 
 def model_name(folder):
@@ -91,7 +92,7 @@ def model_name(folder):
 
 
 def save_manifest(folder, manifest, variant="original", **more):
-    """Write emotion_classifier.json, by which `load_checkpoint` knows how to load and feed a model; more: its metrics."""
+    """Write emotion_classifier.json, by which `load_checkpoint` loads and feeds a model; more: its metrics."""
     kept = {key: value for key, value in manifest.items() if key != "metrics"}  # they are another variant's
     text = json.dumps({**kept, "variant": variant, **more}, indent=2)
     pathlib.Path(folder, "emotion_classifier.json").write_text(text, encoding="utf-8")
@@ -105,6 +106,7 @@ def report(settings, results, data):
     table = table.astype(dict.fromkeys(("epochs", "parameters", "model_bytes"), int))
     table = table.sort_values("validation_macro_f1", ascending=False).rename_axis("model")
     best = results[table.index[0]]
+    from .pictures import draw_distribution
     content = {"best": best["model"], "weights": best["folder"], "models": results}
     save_all({os.path.join(settings.OUTPUT_DIR, "report.json"): json.dumps(content, indent=2).encode(),
               os.path.join(settings.OUTPUT_DIR, "report.csv"): table.to_csv().encode(),
@@ -118,6 +120,6 @@ def report(settings, results, data):
     print(f"Model Size: {best['model_bytes']} bytes")
     for name, row in results.items():
         if row["only_class"] is not None:
-            print(f"WARNING: {name} HAS NOT LEARNED: it calls all {row['validation_rows']} validation rows {row['only_class']}; "
-                  "give it more rows, more NUM_EPOCHS, or another LEARNING_RATE")
+            print(f"WARNING: {name} HAS NOT LEARNED: it calls all {row['validation_rows']} validation rows "
+                  f"{row['only_class']}; give it more rows, more NUM_EPOCHS, or another LEARNING_RATE")
     print("===============================================")

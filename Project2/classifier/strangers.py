@@ -5,31 +5,33 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import tempfile
 
 import torch
 from transformers import CONFIG_MAPPING, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PretrainedConfig
 
-from .folders import link
+from .libraries import without_kernels
 from .settings import InputError, one_line, shown
 
-ONNX_FILES = {"onnx": "onnx/model.onnx", "onnx_int8": "onnx/model_quantized.onnx"}  # as the hub and transformers.js have it
+ONNX_FILES = {"onnx": "onnx/model.onnx", "onnx_int8": "onnx/model_quantized.onnx"}  # as the hub has it
+# Encoders of text whose code in transformers asks no hub and runs nothing that a configuration names
 FAMILIES = """
-albert bert big_bird camembert convbert data2vec-text deberta deberta-v2 distilbert electra ernie eurobert flaubert fnet funnel
-gte ibert jina_embeddings_v3 longformer megatron-bert mobilebert modernbert mpnet nomic_bert nystromformer rembert roberta
-roberta-prelayernorm roformer squeezebert xlm xlm-roberta xlm-roberta-xl xlnet xmod
+albert bert big_bird camembert convbert data2vec-text deberta deberta-v2 distilbert electra ernie eurobert flaubert fnet
+funnel gte ibert jina_embeddings_v3 longformer megatron-bert mobilebert modernbert mpnet nomic_bert nystromformer
+rembert roberta roberta-prelayernorm roformer squeezebert xlm xlm-roberta xlm-roberta-xl xlnet xmod
 """.split()
 # What these read from a configuration without declaring it: DeBERTa's, and older names of rotary positions
 UNDECLARED_KEYS = set("""
-share_att_key position_buckets norm_rel_ebd conv_kernel_size conv_act conv_groups attention_head_size cls_dropout talking_head
-pooler_hidden_size embedding_size head_dim global_attn_every_n_layers global_rope_theta local_rope_theta rope_theta rope_scaling
-summary_first_dropout summary_proj_to_labels
+share_att_key position_buckets norm_rel_ebd conv_kernel_size conv_act conv_groups attention_head_size cls_dropout
+talking_head pooler_hidden_size embedding_size head_dim global_attn_every_n_layers global_rope_theta local_rope_theta
+rope_theta rope_scaling summary_first_dropout summary_proj_to_labels
 """.split())
 # What some declare, and makes a decoder of an encoder or changes how it runs
 DROPPED_KEYS = {"is_decoder", "add_cross_attention", "use_cache", "tie_word_embeddings", "deterministic_flash_attn"}
-TOKENIZERS = re.compile("(Albert|Bert|Bertweet|BigBird|Camembert|Deberta|DebertaV2|DistilBert|Electra|Flaubert|FNet|Funnel|"
-                        "GPT2|MobileBert|MPNet|Phobert|RemBert|Roberta|RoFormer|SqueezeBert|XLM|XLMRoberta|XLNet|"
-                        "PreTrained)Tokenizer(Fast)?|TokenizersBackend")  # classes that only read the files below
+TOKENIZERS = re.compile("(Albert|Bert|Bertweet|BigBird|Camembert|Deberta|DebertaV2|DistilBert|Electra|Flaubert|FNet|"
+                        "Funnel|GPT2|MobileBert|MPNet|Phobert|RemBert|Roberta|RoFormer|SqueezeBert|XLM|XLMRoberta|"
+                        "XLNet|PreTrained)Tokenizer(Fast)?|TokenizersBackend")  # classes that only read the files below
 SPECIAL_TOKENS = {f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")} | {
     "additional_special_tokens", "extra_special_tokens"}
 TOKENIZER_KEYS = SPECIAL_TOKENS | {  # of tokenizer_config.json; the others can name files, templates and code
@@ -40,8 +42,8 @@ TOKENIZER_KEYS = SPECIAL_TOKENS | {  # of tokenizer_config.json; the others can 
 VOCABULARIES = {"tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "spm.model",
                 "sentencepiece.bpe.model"}
 PLAIN_FILES = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)|merges\.txt|bpe\.codes"
-                         r"|pruned\.safetensors|model\.onnx(\.xz)?|onnx/model(_quantized)?\.onnx|openvino_model\.(xml|bin)|"
-                         + "|".join(map(re.escape, sorted(VOCABULARIES))))  # are read as they are; no other file is
+                         r"|pruned\.safetensors|model\.onnx(\.xz)?|onnx/model(_quantized)?\.onnx"
+                         r"|openvino_model\.(xml|bin)|" + "|".join(map(re.escape, sorted(VOCABULARIES))))  # no others are read
 
 
 def only(keys, content):
@@ -59,8 +61,8 @@ def harmless_config(content):
     content = json.loads(json.dumps(content))  # plain values alone: a .pt file can hold others
     family = content.get("model_type")
     if family not in FAMILIES:
-        raise InputError(f"its config.json has the model_type {shown(family)}; known are encoders of text such as bert, "
-                         "roberta, distilbert, deberta-v2, modernbert")
+        raise InputError(f"its config.json has the model_type {shown(family)}; known are encoders of text such as "
+                         "bert, roberta, distilbert, deberta-v2, modernbert")
     kind = CONFIG_MAPPING[family]
     shared, declared = ({field.name for field in dataclasses.fields(each)} for each in (PretrainedConfig, kind))
     kept = only((declared - shared | set(kind.attribute_map) | UNDECLARED_KEYS) - DROPPED_KEYS, content)
@@ -84,7 +86,7 @@ def real_file(folder, name):
     homes = [os.path.join(folder, os.path.dirname(name)).rstrip(os.sep)]
     homes += [blobs] if os.path.basename(os.path.dirname(folder)) == "snapshots" else []
     if os.path.dirname(path) not in homes or not os.path.isfile(path):
-        raise InputError(f"{os.path.join(folder, name)} is no file of this folder; put the file itself there, not a link")
+        raise InputError(f"{os.path.join(folder, name)} is no file of this folder; put the file there, no link")
     return path
 
 
@@ -104,7 +106,7 @@ def harmless_files(folder):
     chosen = tokenizer.get("tokenizer_class") or read_json(folder, "config.json").get("tokenizer_class")
     files = {"tokenizer_config.json": only(TOKENIZER_KEYS, tokenizer),
              "special_tokens_map.json": only(SPECIAL_TOKENS, read_json(folder, "special_tokens_map.json")),
-             "added_tokens.json": {token: int(number) for token, number in read_json(folder, "added_tokens.json").items()}}
+             "added_tokens.json": {key: int(number) for key, number in read_json(folder, "added_tokens.json").items()}}
     if TOKENIZERS.fullmatch(str(chosen)):
         files["tokenizer_config.json"]["tokenizer_class"] = chosen
     model = read_json(folder, "tokenizer.json").get("model", {})
@@ -123,15 +125,15 @@ def open_model_folder(folder, fix):
     """Yield (view, config) of a model folder that a stranger may have made; nothing but the view is given to a library.
 
     view: a temporary folder of links to the folder's own vocabularies and weights, with JSON files that are cut to what
-    is known to be harmless; config: the same as a transformers configuration. Whatever goes wrong with it is an InputError
-    that names the folder and the fix.
+    is known to be harmless; config: the same as a transformers configuration. Whatever goes wrong is an InputError that
+    names the folder and the fix.
     """
-    with tempfile.TemporaryDirectory() as view:
+    with tempfile.TemporaryDirectory() as view, without_kernels():
         try:
             os.mkdir(os.path.join(view, "onnx"))
             for name in (*os.listdir(folder), *ONNX_FILES.values()):
                 if PLAIN_FILES.fullmatch(name) and os.path.lexists(os.path.join(folder, name)):
-                    link(real_file(folder, name), os.path.join(view, name))
+                    link_or_copy(real_file(folder, name), os.path.join(view, name))
             for name, content in harmless_files(folder).items():
                 pathlib.Path(view, name).write_text(json.dumps(content), encoding="utf-8")
             config = harmless_config(read_json(folder, "config.json"))
@@ -144,3 +146,11 @@ def open_model_folder(folder, fix):
             if isinstance(error, InputError):
                 raise InputError(text if folder in text else f"{folder}: {text}; {fix}") from error
             raise InputError(f"{folder} is damaged or no such model ({one_line(text or error)}); {fix}") from error
+
+
+def link_or_copy(source, target):
+    """Make `target` a link to `source`, or a copy where links are not to be had, as for most people on Windows."""
+    try:
+        os.symlink(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -38,9 +38,8 @@ def cut(text, max_length):
     """Return the text without what is too far back to be among BERTweet's first max_length tokens.
 
     The tokenizer's expressions for links take a time that grows with the square of a word's length (56 s for "a." 8,000
-    times), so a word is held to 500 characters, ending in a letter or digit since a link does not end in a full stop, and
-    the text to 32 a token and 1,000 more. Runs of one sign become three, as the tokenizer itself makes them, so that they
-    use nothing up. A text of up to 500 characters stays as it is.
+    times), so a word is held to 500 characters, ending in a letter or digit as links do, and the text to 32 a token and
+    1,000 more. Runs of one sign become three, as in the tokenizer itself. Up to 500 characters stay as they are.
     """
     if len(text) <= 500:
         return text

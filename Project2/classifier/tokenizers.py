@@ -13,7 +13,7 @@ from .strangers import VOCABULARIES, read_json
 
 
 def save_tokenizer(tokenizer, folder):
-    """Write a tokenizer to a model folder, BERTweet's merges with the counts that its reader in transformers expects."""
+    """Write a tokenizer to a model folder, BERTweet's merges with the counts that transformers expects."""
     tokenizer.save_pretrained(folder)
     if "Bertweet" in type(tokenizer).__name__:
         merges = "".join(f"{' '.join(pair)} 0\n" for pair in tokenizer.bpe_ranks)
@@ -33,8 +33,8 @@ def load_tokenizer(view, config):
         if importlib.util.find_spec("emoji") is None:
             raise InputError("BERTweet's normalisation needs the package emoji; run python3 -m pip install emoji")
         tokenizer = transformers.BertweetTokenizer.from_pretrained(view, normalization=True, **options)
-        with open(os.path.join(view, "bpe.codes"), encoding="utf-8") as file:  # transformers 5.24 writes pairs, and reads
-            merges = [tuple(line.split()[:2]) for line in file]  # pairs with a count: it would lose the second halves
+        with open(os.path.join(view, "bpe.codes"), encoding="utf-8") as file:
+            merges = [tuple(line.split()[:2]) for line in file]  # transformers 5.24 would lose the second halves
         tokenizer.bpe_ranks = {pair: rank for rank, pair in enumerate(merges)}
         tokenizer.demojizer = pretrained_emoji_names(tokenizer.get_vocab())
     else:
@@ -47,7 +47,7 @@ def load_tokenizer(view, config):
 
 
 # What BERTweet's pretraining called these emoji (emoji 0.6.0 did) and emoji 2 calls otherwise. Its aliases will not do:
-# 31 of these names are no alias, and 21 aliases were the name of another emoji, as :pouting_face: that it gives 🙎 for 😡.
+# 31 of these names are none, and 21 aliases were the name of another emoji.
 EMOJI_06 = {sign: unicodedata.name(sign).lower().replace(" ", "_") for sign in (  # these names are Unicode's too
     *"☑✅✔✖➕➖➗⭐⭕🎯🐸🐹🐺🐻🐼👫👬👭👰🔫😡😵😸😹😼😾😿🙀🤖🤗🤵🦁🦄🦊🦯🧑🧓🧔", *map(chr, range(0x1F1E6, 0x1F200)))}
 EMOJI_06 |= {entry[0]: entry[1:] for entry in """
@@ -60,10 +60,9 @@ EMOJI_06 |= {entry[0]: entry[1:] for entry in """
 def pretrained_emoji_names(vocabulary):
     """Return a function from a character to what BERTweet's pretraining put in its place: an emoji's :name:, or itself.
 
-    vocabulary holds the words of the tokenizer. Of the names that emoji 0.6 and the installed version give, and the
-    character itself, the first that is a word is taken. Where none is, it is emoji 0.6's, in pieces; an emoji of after 2019,
-    which 0.6 would leave for an unknown token, has its new name in pieces, which say more. Flags are two letters here, and
-    skin tones and joined emoji their parts, since the tokenizer asks for one character at a time.
+    vocabulary: the words of the tokenizer. Of the names that emoji 0.6 and the installed version give, and the character
+    itself, the first that is a word is taken; where none is, emoji 0.6's, in pieces, or the new name of an emoji of after
+    2019. Flags are two letters here, and joined emoji their parts: the tokenizer asks for one character at a time.
     """
     import emoji  # needed for BERTweet alone
 

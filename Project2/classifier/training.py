@@ -21,6 +21,7 @@ from .settings import InputError
 from .text import batches, pad
 
 RATES = {"BERTweet": 2e-5, "CardiffRoBERTa": 2e-5, "ModernBERT": 5e-5, "MiniLM": 1.5e-4}  # AdamW step sizes
+STATE = ("epoch", "position", "history", "seconds", "best")  # of a Training, in a checkpoint
 SHORT_EPOCH = 100  # steps; PATIENCE counts an epoch of fewer as a part of one
 
 
@@ -44,19 +45,20 @@ class Training:
     """
 
     def __init__(self, settings, accelerator, model, data, manifest, path, identity, rate=None, head_rate=None):
-        """path, identity: of its checkpoint; rate, head_rate: as `parameter_groups` takes them, if not the constants' own."""
-        self.settings, self.accelerator, self.model, self.data, self.name = settings, accelerator, model, data, manifest["model"]
-        self.path, self.identity, self.epochs, self.patience = path, identity, self.settings.NUM_EPOCHS, self.settings.PATIENCE
-        self.copies = 2 if self.settings.R_DROP else 1  # each text is read twice, with other dropout, and is to say the same
+        """path, identity: of its checkpoint; rate, head_rate: of `parameter_groups`, if not the constants'."""
+        self.settings, self.accelerator = settings, accelerator
+        self.model, self.data, self.name = model, data, manifest["model"]
+        self.path, self.identity, self.epochs, self.patience = path, identity, settings.NUM_EPOCHS, settings.PATIENCE
+        self.copies = 2 if settings.R_DROP else 1  # each text is read twice, with other dropout, and is to say the same
         self.network = accelerator.prepare_model(model)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        rate = learning_rate(self.settings, self.name, model.config) if rate is None else rate
-        groups = parameter_groups(self.settings, model, rate, head_rate or self.settings.HEAD_RATE)
+        rate = learning_rate(settings, self.name, model.config) if rate is None else rate
+        groups = parameter_groups(settings, model, rate, head_rate or settings.HEAD_RATE)
         self.optimizer = torch.optim.AdamW(groups, fused=accelerator.device.type in ("cpu", "cuda"))
-        self.dtype = precision_of(self.settings, accelerator.device, manifest["family"])
+        self.dtype = precision_of(settings, accelerator.device, manifest["family"])
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=self.dtype == torch.float16)
-        self.average = [parameter.detach().clone() for parameter in self.parameters] if self.settings.EMA_MOMENTUM else []
-        self.weights = class_weights(self.settings, data.train_labels, model.config.num_labels).to(accelerator.device)
+        self.average = [parameter.detach().clone() for parameter in self.parameters] if settings.EMA_MOMENTUM else []
+        self.weights = class_weights(settings, data.train_labels, model.config.num_labels).to(accelerator.device)
         self.epoch, self.position, self.history, self.best = 0, 0, [], None
         self.loss, self.seconds = torch.zeros((), device=accelerator.device), 0.0
 
@@ -73,13 +75,13 @@ class Training:
     def finished(self):
         """Return whether the epochs are over, or brought nothing better for `patience` of them.
 
-        Those are counted once an epoch was better than one class for all; an epoch of few steps counts for less than one.
+        Those are counted once an epoch was better than one class for all; one of few steps counts for less than one.
         """
-        best = max(range(len(self.history)), key=lambda epoch: self.history[epoch]["val_macro_f1"], default=0)
-        if self.epoch in (0, self.epochs) or self.history[best]["val_macro_f1"] <= one_class_macro_f1(self.data.val_labels):
+        scores = [entry["val_macro_f1"] for entry in self.history]
+        if self.epoch >= self.epochs or max(scores, default=0) <= one_class_macro_f1(self.data.val_labels):
             return self.epoch >= self.epochs
         steps = len(batches(self.settings, self.data.train, 0, self.accelerator.num_processes))
-        return (self.epoch - 1 - best) * min(1, steps / SHORT_EPOCH) >= self.patience
+        return (self.epoch - 1 - scores.index(max(scores))) * min(1, steps / SHORT_EPOCH) >= self.patience
 
     def run_epoch(self):
         """Train the epoch from where it stands to its end, and score it on the validation set."""
@@ -108,10 +110,11 @@ class Training:
         share = len(rows) / processes
         labels, rows = labels[process::processes], rows[process::processes]
         inputs = pad(self.data.train, rows, self.data.padding, self.accelerator.device)
-        labels, inputs = labels.repeat(self.copies), {name: value.repeat(self.copies, 1) for name, value in inputs.items()}
+        inputs = {name: value.repeat(self.copies, 1) for name, value in inputs.items()}
         with self.autocast():
             logits = self.network(**inputs).logits.float()  # (copies x texts, classes)
-        loss = F.cross_entropy(logits, labels, self.weights, reduction="sum", label_smoothing=self.settings.LABEL_SMOOTHING)
+        loss = F.cross_entropy(logits, labels.repeat(self.copies), self.weights, reduction="sum",
+                               label_smoothing=self.settings.LABEL_SMOOTHING)
         loss = loss / (self.copies * whole) + self.consistency(logits, rows) / share
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
@@ -168,19 +171,17 @@ class Training:
 
     def save(self):
         """Write a checkpoint, whole or not at all."""
-        if not self.accelerator.is_main_process:
-            return
-        state = {"identity": self.identity, "epoch": self.epoch, "position": self.position, "history": self.history,
-                 "loss": self.loss.item(), "seconds": self.seconds, "average": self.average, "best": self.best,
-                 "weights": [parameter.detach() for parameter in self.parameters],
-                 "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
-        save_checkpoint(self.path, state)
+        if self.accelerator.is_main_process:
+            state = {name: getattr(self, name) for name in ("identity", *STATE)}
+            weights = [parameter.detach() for parameter in self.parameters]
+            save_checkpoint(self.path, state | {"weights": weights, "average": self.average, "loss": self.loss.item(),
+                                                "optimizer": self.optimizer.state_dict(),
+                                                "scaler": self.scaler.state_dict()})
 
     def restore(self, state):
         """Go back to the state of a checkpoint."""
-        self.epoch, self.position, self.history = state["epoch"], state["position"], state["history"]
+        vars(self).update({name: state[name] for name in STATE})
         self.loss.fill_(state["loss"])
-        self.seconds, self.best = state["seconds"], state["best"]
         with torch.no_grad():
             for mine, saved in zip([*self.parameters, *self.average], [*state["weights"], *state["average"]]):
                 mine.copy_(saved)
@@ -211,15 +212,15 @@ def schedule(settings, step, steps):
 
 def learning_rate(settings, model_name, config):
     """Return AdamW's highest step size: LEARNING_RATE, or what suits the model; small encoders take a larger one."""
-    return settings.LEARNING_RATE or RATES.get(model_name, RATES["MiniLM" if config.hidden_size < 512 else "CardiffRoBERTa"])
+    alike = "MiniLM" if config.hidden_size < 512 else "CardiffRoBERTa"
+    return settings.LEARNING_RATE or RATES.get(model_name, RATES[alike])
 
 
 def parameter_groups(settings, model, rate, head_rate):
     """Return AdamW's groups: decay on the layers' matrices alone, and each part at a step size of its own.
 
-    That falls by LAYER_DECAY a layer, as lower layers are the more general (Howard and Ruder 2018,
-    arXiv:1801.06146), and is `head_rate` times as large in the head: classifier and pooler begin at
-    random, or as another task left them, and have far to go.
+    That falls by LAYER_DECAY a layer, as lower layers are the more general (Howard and Ruder 2018, arXiv:1801.06146),
+    and is `head_rate` times as large in classifier and pooler, which begin at random and have far to go.
     """
     inside = f"{model.base_model_prefix}."
     layers = {name: re.search(r"\.layers?\.(\d+)\.", name) for name, _ in model.named_parameters()}
@@ -250,15 +251,16 @@ def start_processes(settings):
     Raises InputError where `accelerate launch` was asked for several processes on a CPU and started this one alone
     (accelerate's issue 2741): it names an address for them then, and no number.
     """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by CUDA at its start: makes its sums repeatable
     if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys() and "WORLD_SIZE" not in os.environ:
         raise InputError("accelerate launch starts one process where there is no GPU; take torchrun --nproc_per_node 2 "
-                         f"emotion_classifier.py")
+                         "emotion_classifier.py")
     alone = "WORLD_SIZE" in os.environ and not torch.accelerator.is_available()  # torchrun without a GPU
     accelerator = Accelerator(cpu=alone, mixed_precision="no")  # PRECISION rules it, here
     if not accelerator.is_main_process:
         sys.stdout = open(os.devnull, "w")
     if settings.BATCH_SIZE < accelerator.num_processes:
-        raise InputError(f"BATCH_SIZE is {settings.BATCH_SIZE}; each of {accelerator.num_processes} processes needs a text")
+        raise InputError(f"BATCH_SIZE is {settings.BATCH_SIZE}; {accelerator.num_processes} processes need as many")
     if accelerator.device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
     return accelerator

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
 
 from ..encoder import linear_layers, load_network
+from ..libraries import without_kernels
 from ..settings import some
 
 
@@ -24,8 +25,9 @@ def load_quantized(view, config, variant, saved=True):
     config = copy.deepcopy(config)
     if saved:
         config.quantization_config = recipe.to_dict()  # the script's own; what a folder says is not asked
-    model, _ = load_network(view, config, quantization_config=None if saved else recipe, dtype=torch.bfloat16,
-                            use_safetensors=True, device_map={"": PartialState().device})
+    with without_kernels():
+        model, _ = load_network(view, config, quantization_config=None if saved else recipe, dtype=torch.bfloat16,
+                                use_safetensors=True, device_map={"": PartialState().device})
     if saved:
         check_quantized(model, os.path.join(view, "model.safetensors"))
     for module in linear_layers(model).values():
@@ -36,9 +38,8 @@ def load_quantized(view, config, variant, saved=True):
 def quantization_recipe(model, variant):
     """Return the BitsAndBytesConfig of int8 or nf4; what stands above the encoder, the classifier head, is left alone.
 
-    LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339), without its search for outliers: that looks at the columns of a whole
-    batch, so that a text's label would depend on its neighbours. NF4 with double
-    quantisation (QLoRA, Dettmers et al. 2023, arXiv:2305.14314).
+    LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339) without its search for outliers over a whole batch, by which a
+    text's label would depend on its neighbours. NF4 with double quantisation (QLoRA, arXiv:2305.14314).
     """
     head = [name for name, _ in model.named_children() if name != model.base_model_prefix]
     if variant == "int8":

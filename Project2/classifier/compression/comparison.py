@@ -20,7 +20,6 @@ from ..files import save_all
 from ..folders import files_in
 from ..libraries import versions
 from ..loading import load_to_serve, weights_folder
-from ..pictures import draw_trade_off
 from ..prediction import predict_logits
 from ..saving import SAME_ROWS
 from ..settings import InputError
@@ -50,7 +49,7 @@ def measure_originals(settings, original):
 
 
 def measure_in_fresh_process(settings, folder, precision):
-    """Return what `measure_alone` saves of a model, from a process of its own; raises RuntimeError with what it said."""
+    """Return what `measure_alone` saves of a model, from a process of its own; raise RuntimeError with what it said."""
     with tempfile.TemporaryDirectory() as temporary:
         path = os.path.join(temporary, "measured.npz")
         constants = settings.constants() | {"PRECISION": precision}
@@ -129,6 +128,7 @@ def quality(labels, logits, reference):
 
 def report_compression(settings, rows, source):
     """Print the tables of the variants, and save them as compression.json, .csv and .png under OUTPUT_DIR."""
+    from ..pictures import draw_trade_off
     threads, table = torch.get_num_threads(), pd.DataFrame(rows).set_index("variant")
     content = {"weights": source, "data": settings.VAL_PATH, "test": settings.TEST_PATH, "sparsity": settings.SPARSITY,
                "threads": threads, "processor": platform.processor() or platform.machine(), "variants": rows,

@@ -17,7 +17,7 @@ from ..strangers import ONNX_FILES
 
 EMBEDDING_BITS = 1.5  # bits of entropy that SMALL_BITS and TINY_BITS leave a weight of the word embeddings less
 XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]  # for bytes without words
-TENSORS = {"input_ids", "attention_mask", "token_type_ids"}  # what a graph may take; graphs made here take the first two
+TENSORS = {"input_ids", "attention_mask", "token_type_ids"}  # what a graph may take
 
 
 def write_onnx(settings, model, variant, folder):
@@ -56,8 +56,8 @@ def quantize_onnx(model, path, bits=lambda name: 8.0):
 def export_onnx(model, path):
     """Write a float32 classifier to `path` as an ONNX graph: input_ids, attention_mask (texts, tokens) to logits.
 
-    torch.onnx.export's older exporter records what one batch does; the newer one takes five times as long or more, and needs
-    the package onnxscript. Raises ValueError where other numbers of texts and tokens do not give the network's logits.
+    torch.onnx.export's older exporter records what one batch does; the newer one takes five times as long. Raises
+    ValueError where other numbers of texts and tokens do not give the network's logits.
     """
     network = copy.deepcopy(model).cpu().eval()
     network.set_attn_implementation("eager")  # plain products of matrices
@@ -102,14 +102,15 @@ def example(network, texts, tokens):
 def quantize_in_rows(graph, bits):
     """Quantise an ONNX graph in place: INT8 weights, and activations with a scale for each row of each batch.
 
-    A row is a token, so that a text's logits do not depend on the texts beside it. A layer, MatMul or Gemm with constant
-    weights, becomes MatMulIntegerToFloat of the rows over their greatest magnitude; layers with the same input share that.
+    A row is a token, so that a text's logits do not depend on those beside it. A layer, MatMul or Gemm with constant
+    weights, becomes MatMulIntegerToFloat of the rows over their greatest magnitude; layers with one input share that.
     Weights have a scale a channel and 7 of the 8 bits: with 8 the sums of processors without VNNI overflow
-    (onnxruntime.ai, "Quantize ONNX models"). Embeddings have one scale. bits: the most bits of entropy of a weight, a function
-    of the node's name. Operators: onnxruntime, docs/ContribOperators.md.
+    (onnxruntime.ai, "Quantize ONNX models"). Embeddings have one scale. bits: the most bits of entropy of a weight, a
+    function of the node's name. Operators: onnxruntime, docs/ContribOperators.md.
     """
     from onnx import helper, numpy_helper
-    weights = {tensor.name: tensor for tensor in graph.graph.initializer if len(tensor.dims) == 2 and tensor.data_type == 1}
+    weights = {tensor.name: tensor for tensor in graph.graph.initializer
+               if len(tensor.dims) == 2 and tensor.data_type == 1}
     constants = {"row_one": np.float32(1), "row_zero": np.uint8(128), "row_last": np.array([-1]),
                  "row_least": np.float32(1e-12), "row_step": np.float32(1 / 127), "table_zero": np.int8(0)}
     nodes, shared = [], set()
@@ -121,7 +122,8 @@ def quantize_in_rows(graph, bits):
         given, name, made = node.input[0], (*node.input, "")[1], node.output[0]
         if node.op_type == "Gather" and given in weights and np.prod(weights[given].dims) > 10**4:
             table = numpy_helper.to_array(weights[given])
-            constants |= dict(zip((f"{given}_table", f"{given}_scale"), quantize_weights(table, None, 127, bits(node.name))))
+            made_weights = quantize_weights(table, None, 127, bits(node.name))
+            constants |= dict(zip((f"{given}_table", f"{given}_scale"), made_weights))
             add("Gather", [f"{given}_table", name], f"{made}_table")
             add("DequantizeLinear", [f"{made}_table", f"{given}_scale", "table_zero"], made)
         elif node.op_type in ("MatMul", "Gemm") and name in weights:
@@ -162,7 +164,7 @@ def replace_nodes(graph, nodes, constants):
 
 
 def quantize_weights(weights, axis, levels, bits=8.0):
-    """Return (int8 weights, float32 scales) whose product is near to float weights; scales are along `axis`, or one for None.
+    """Return (int8 weights, float32 scales) whose product is near to float weights; scales: along `axis`, None: one.
 
     levels: most steps from 0 either way; fewer where the entropy would be over `bits` bits a weight, to which a packer
     brings them. Quantise, then code by frequency: Deep Compression (Han et al. 2016, arXiv:1510.00149).
@@ -204,7 +206,8 @@ class OnnxClassifier(GraphClassifier):
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 4  # what goes wrong is raised too
         self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        super().__init__(config, [given.name for given in self.session.get_inputs()], self.session.get_outputs()[0].shape[-1])
+        inputs = [given.name for given in self.session.get_inputs()]
+        super().__init__(config, inputs, self.session.get_outputs()[0].shape[-1])
 
     def run(self, inputs):
         """Return the logits of a batch: float32 (texts, classes)."""

@@ -12,7 +12,7 @@ from ..libraries import import_openvino
 
 
 def write_openvino(model, variant, folder):
-    """Write a float32 network to `folder` as an OpenVINO graph whose weights are quantised: openvino_int8, openvino_int4.
+    """Write a float32 network to `folder` as an OpenVINO graph of quantised weights: openvino_int8 or _int4.
 
     Weights only (NNCF, "Weight Compression"): INT8 with a scale and an offset a channel, or INT4 with these for each 32
     weights, the word embeddings too. Raises ImportError where OpenVINO or NNCF is missing.

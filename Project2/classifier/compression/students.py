@@ -25,7 +25,7 @@ class Distillation(Training):
     """
 
     def __init__(self, settings, accelerator, student, data, manifest, path, identity, epochs, rate, logits):
-        super().__init__(accelerator, student, data, manifest, path, identity, rate, 1.0)  # the head has learned already
+        super().__init__(settings, accelerator, student, data, manifest, path, identity, rate, 1.0)  # no new head
         self.epochs, self.patience = epochs, epochs  # all of them: the step size has to fall to its end
         self.copies, self.soft = 1, torch.from_numpy(logits).to(accelerator.device)
         if "trained_after_pruning" in manifest:
@@ -35,24 +35,24 @@ class Distillation(Training):
     def consistency(self, logits, rows):
         """Return the divergence of the student's probabilities from the original's, a sum over the texts."""
         cool = self.settings.DISTILLATION_TEMPERATURE
-        return F.kl_div(F.log_softmax(logits / cool, 1), F.softmax(self.soft[rows] / cool, 1), reduction="sum") * cool**2
+        said, soft = F.log_softmax(logits / cool, 1), F.softmax(self.soft[rows] / cool, 1)
+        return F.kl_div(said, soft, reduction="sum") * cool**2
 
 
 def distil(settings, original, student, tokenizer, manifest, name, epochs, rate, mixed=0):
-    """Train a student on the original's transfer set; return (student, its manifest), its confidence fitted to VAL_PATH.
+    """Train a student on the original's transfer set; return (student, its manifest), calibrated on VAL_PATH.
 
-    mixed: `mixed_texts` for each text, whose labels are what the original says. A training that was killed goes on from
-    its checkpoint.
+    mixed: `mixed_texts` for each text, labelled by the original. A killed training goes on from its checkpoint.
     """
     texts, labels, logits = original.transfer_set
     if more := mixed_texts(settings, texts, round(mixed * len(texts))):
         said = original.say(more)
         texts, labels, logits = texts + more, np.concatenate([labels, said.argmax(1)]), np.concatenate([logits, said])
-    data = Encoded(encode(tokenizer, texts, manifest), labels, encode(tokenizer, original.texts, manifest), original.labels,
-                   padding_of(tokenizer))
+    data = Encoded(encode(tokenizer, texts, manifest), labels, encode(tokenizer, original.texts, manifest),
+                   original.labels, padding_of(tokenizer))
     path, identity = os.path.join(original.work, f"{name}.pt"), f"{original.identity} {name}"
-    training = Distillation(settings, Accelerator(mixed_precision="no"), student, data, {**manifest, "model": name}, path, identity,
-                            epochs, rate, logits)
+    training = Distillation(settings, Accelerator(mixed_precision="no"), student, data, {**manifest, "model": name},
+                            path, identity, epochs, rate, logits)
     if state := read_checkpoint(settings, path, identity):
         training.restore(state)
     training.run()
@@ -60,10 +60,10 @@ def distil(settings, original, student, tokenizer, manifest, name, epochs, rate,
 
 
 def mixed_texts(settings, texts, number):
-    """Return `number` texts mixed from two others each, whatever they then mean: a student learns what its teacher says.
+    """Return `number` texts mixed from two others each, whatever they mean: a student learns what its teacher says.
 
-    By turns the beginning of one and the end of the other, or one with words of the other in a fifth of its places. Texts
-    made for distillation: Tang et al. 2019, arXiv:1903.12136; Jiao et al. 2020 (TinyBERT), arXiv:1909.10351.
+    By turns the beginning of one and the end of the other, or one with words of the other in a fifth of its places
+    (as Tang et al. 2019, arXiv:1903.12136; Jiao et al. 2020, TinyBERT, arXiv:1909.10351).
     """
     generator, mixed = np.random.default_rng([settings.SEED, 1]), []
     for place in range(number):
@@ -77,12 +77,13 @@ def mixed_texts(settings, texts, number):
 
 
 def make_tiny(settings, original):
-    """Return (student, tokenizer, manifest): TINY_LAYERS of the encoder's layers, the pieces that its texts have, distilled."""
+    """Return (student, tokenizer, manifest): some layers, the pieces that the texts have, distilled."""
     texts, _, _ = original.transfer_set
     student = keep_layers(original.model, settings.TINY_LAYERS)
     tokenizer = cut_vocabulary(student, original.tokenizer, texts, original.manifest)
     rate = learning_rate(settings, original.manifest["model"], student.config) * settings.TINY_RATE
-    student, manifest = distil(settings, original, student, tokenizer, original.manifest, "tiny", settings.TINY_EPOCHS, rate, settings.TINY_MIXED)
+    student, manifest = distil(settings, original, student, tokenizer, original.manifest, "tiny", settings.TINY_EPOCHS,
+                               rate, settings.TINY_MIXED)
     return student, tokenizer, manifest
 
 

@@ -49,7 +49,8 @@ class Original:
         self.settings, self.folder, self.work = settings, folder, os.path.join(settings.OUTPUT_DIR, "compression")
         self.model, self.tokenizer, self.manifest = load_checkpoint(settings, folder)
         if self.manifest["variant"] != "original":
-            raise InputError(f"{folder} is compressed already ({self.manifest['variant']}); set --weights to the original")
+            variant = self.manifest["variant"]
+            raise InputError(f"{folder} is compressed already ({variant}); set --weights to the original")
         self.texts, self.labels = read_for(settings, self.manifest, "VAL_PATH")
         self.test_texts, self.test_labels = [], []
         if settings.TEST_PATH:
@@ -123,8 +124,8 @@ class Original:
 def try_variant(settings, original, variant, first_row):
     """Make, save and measure one variant; return its row of the report, or one with the reason why it did not run.
 
-    A variant that a killed run has measured is not made again. same_logits in the row says whether the variant as it was
-    made and as it was loaded give the very same logits.
+    A variant that a killed run has measured is not made again. same_logits in the row says whether the variant as it
+    was made and as it was loaded give the very same logits.
     """
     folder = os.path.join(settings.OUTPUT_DIR, f"{model_name(original.folder)}_{variant}")
     journal = os.path.join(original.work, f"{variant}.json")

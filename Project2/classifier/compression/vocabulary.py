@@ -47,7 +47,7 @@ def cut_vocabulary(student, tokenizer, texts, manifest):
 def cut_tokenizer(tokenizer, folder, used):
     """Cut the files of a tokenizer in `folder` to the token numbers `used`, special tokens and single characters.
 
-    Merges stay where what they make is needed. Returns the numbers that are kept, sorted: their places are the new ones.
+    Merges stay where what they make is needed. Returns the numbers that are kept, sorted: their places are the new.
     Raises LookupError for kinds of tokenizers that it does not know.
     """
     files, content = set(os.listdir(folder)), read_json(folder, "tokenizer.json")
@@ -70,7 +70,7 @@ def cut_tokenizer(tokenizer, folder, used):
         for other in {*VOCABULARIES, "merges.txt"} & files - {"tokenizer.json"}:
             os.unlink(os.path.join(folder, other))
     else:
-        ordinary = (pieces[old] for old in kept if old not in special or pieces[old] not in tokenizer.all_special_tokens)
+        ordinary = (pieces[old] for old in kept if pieces[old] not in tokenizer.all_special_tokens)
         written = {"bpe.codes": "".join(f"{first} {second} 0\n" for first, second in merges),
                    "vocab.txt": "".join(f"{piece} 1\n" for piece in ordinary)}
     if "added_tokens.json" in files:
@@ -78,7 +78,8 @@ def cut_tokenizer(tokenizer, folder, used):
         written["added_tokens.json"] = json.dumps({token: numbers[old] for token, old in added.items()})
     config = read_json(folder, "tokenizer_config.json")
     if "added_tokens_decoder" in config:
-        config["added_tokens_decoder"] = {numbers[int(old)]: token for old, token in config["added_tokens_decoder"].items()}
+        added = config["added_tokens_decoder"]
+        config["added_tokens_decoder"] = {numbers[int(old)]: token for old, token in added.items()}
         written["tokenizer_config.json"] = json.dumps(config)
     for file, text in written.items():
         pathlib.Path(folder, file).write_text(text, encoding="utf-8")
@@ -99,7 +100,7 @@ def spelling(tokenizer, content, files):
         return merges, model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or "", str, str
     if "bpe.codes" not in files:
         raise LookupError(f"the vocabulary of {type(tokenizer).__name__} cannot be cut")
-    return (list(tokenizer.bpe_ranks), "", "@@",  # BERTweet: pieces within a word end with @@, merges at its end with </w>
+    return (list(tokenizer.bpe_ranks), "", "@@",  # BERTweet: pieces within a word end with @@, merges at its end </w>
             lambda piece: piece.removesuffix("@@") if piece.endswith("@@") else f"{piece}</w>",
             lambda made: made.removesuffix("</w>") if made.endswith("</w>") else f"{made}@@")
 
@@ -119,7 +120,7 @@ def cut_tokenizer_json(content, numbers, merges):
 
 
 def renumber(part, numbers):
-    """Return a tokenizer's post-processor with other token numbers: {"ids": [..]} of templates, [token, number] of the rest."""
+    """Return a tokenizer's post-processor with other token numbers: {"ids": [..]} or [token, number]."""
     if isinstance(part, list) and len(part) == 2 and isinstance(part[0], str) and isinstance(part[1], int):
         return [part[0], numbers[part[1]]]
     if isinstance(part, list):
