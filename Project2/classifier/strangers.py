@@ -43,7 +43,8 @@ VOCABULARIES = {"tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", 
                 "sentencepiece.bpe.model"}
 PLAIN_FILES = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)|merges\.txt|bpe\.codes"
                          r"|pruned\.safetensors|model\.onnx(\.xz)?|onnx/model(_quantized)?\.onnx"
-                         r"|openvino_model\.(xml|bin)|" + "|".join(map(re.escape, sorted(VOCABULARIES))))  # no others are read
+                         r"|openvino_model\.(xml|bin)|"
+                         + "|".join(map(re.escape, sorted(VOCABULARIES))))  # no others are read
 
 
 def only(keys, content):
