@@ -1,7 +1,6 @@
 """Project2/emotion_classifier.ipynb: a whole run on small data in an empty folder, the pieces that carry and install."""
 import ast
 import base64
-import csv
 import json
 import re
 import shutil
