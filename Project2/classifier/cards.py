@@ -12,7 +12,8 @@ SESSION = """    import os; os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else on
 
     import { pipeline } from "@huggingface/transformers"  // in a browser or Node.js
     await pipeline("text-classification", "PATH OF THIS FOLDER", { dtype: "%s" })"""
-PACKED = '    python3 emotion_classifier.py --mode export --weights "PATH OF THIS FOLDER"  # plain ONNX again'
+PACKED = ('    python3 emotion_classifier.py --mode export --weights "PATH OF THIS FOLDER"'
+          "  # plain ONNX again, for any client")
 CARDS = {  # of each variant: what it is, the library that reads it, how
     "original": ("Weights of 0 are pruned ones.", "transformers", PIPELINE),
     "pruned": ("Linear layers without their smallest weights; stored as a bit mask and the values left.", "safetensors",
