@@ -56,9 +56,9 @@ from classifier.encoder import load_base
 from classifier.evaluation import measure, print_figures, save_evaluation
 from classifier.files import check_writable
 from classifier.hub import MODELS, chosen_models, locate_model
+from classifier.inference import ADDED, classify_file, open_source
 from classifier.libraries import quiet_libraries
 from classifier.loading import load_to_serve, weights_folder
-from classifier.inference import ADDED, classify_file, open_source
 from classifier.prediction import predict, predict_logits, print_predictions
 from classifier.saving import report, save_model
 from classifier.settings import (Count, InputError, OneLineParser, Path, Seconds, Share, Text, Weight, make_settings,

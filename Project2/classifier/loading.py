@@ -2,7 +2,6 @@
 import json
 import lzma
 import os
-import sys
 from typing import Annotated, Literal
 
 import torch
@@ -55,7 +54,7 @@ def weights_folder(settings, options):
         return options.weights.rstrip("/") or "/"
     path = os.path.join(settings.OUTPUT_DIR, "report.json")
     if not os.path.isfile(path):
-        raise InputError(f"there is no model in {settings.OUTPUT_DIR} yet; train one (python3 {sys.argv[0]} --model "
+        raise InputError(f"there is no model in {settings.OUTPUT_DIR} yet; train one (python3 {settings.script} --model "
                          "MiniLM), or give --weights a folder that training wrote")
     return json.loads(read_file(path))["weights"]
 

@@ -7,8 +7,8 @@ import tempfile
 
 import torch
 
-from .onnx_graph import GraphClassifier, export_onnx
 from ..libraries import import_openvino
+from .onnx_graph import GraphClassifier, export_onnx
 
 
 def write_openvino(model, variant, folder):

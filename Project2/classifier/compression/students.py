@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 
 from ..checkpoints import read_checkpoint
-from .vocabulary import cut_vocabulary
 from ..encoder import linear_layers
 from ..evaluation import calibrate
 from ..text import encode, padding_of
 from ..training import Encoded, Training, learning_rate
+from .vocabulary import cut_vocabulary
 
 
 class Distillation(Training):
