@@ -3,6 +3,7 @@ import ast
 import os
 import re
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -173,6 +174,20 @@ def test_importing_does_nothing(tmp_path, monkeypatch, capfd):
     load_script(path)
     assert tree(tmp_path) == before
     assert capfd.readouterr() == ("", "")
+
+
+def test_importing_classifier_loads_nothing_that_some_modes_alone_need():
+    """In a process of its own: no package is kept from it, and the environment stays as it was but for torch's own."""
+    code = """if True:
+        import os, sys
+        before = dict(os.environ)
+        from emotion_classifier import Classifier
+        heavy = {"matplotlib", "onnx", "onnxruntime", "openvino", "nncf", "bitsandbytes", "emoji"}
+        print(heavy & set(sys.modules), None in sys.modules.values())
+        print({name for name in os.environ if before.get(name) != os.environ[name] and not name.startswith("KMP_")})
+    """
+    result = subprocess.run([sys.executable, "-B", "-c", code], cwd=SCRIPT.parent, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0 and result.stdout == "set() False\nset()\n", result.stdout + result.stderr
 
 
 # What is required
