@@ -15,10 +15,9 @@ FIRST_TOKEN_FAMILIES = {"bert", "camembert", "electra", "ernie", "roberta", "xlm
 
 
 def load_base(settings, name, model_id, folder, classes):
-    """Return (model, tokenizer, manifest) of a pretrained encoder with a new, random head.
+    """Return (model, tokenizer, manifest) of a pretrained encoder with a new, random head; raise InputError.
 
-    classes: {what stands in files: its name}, in the order of the head's outputs. Raises InputError where
-    the folder holds no such encoder.
+    classes: {what stands in files: its name}, in the order of the head's outputs.
     """
     with open_model_folder(folder, "set --model_id to a pretrained encoder with its tokenizer") as (view, config):
         old = list(config.id2label.values())

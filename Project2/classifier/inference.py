@@ -78,10 +78,7 @@ def texts_after(settings, table, done):
 
 
 def predicted_frames(settings, table, journal, manifest):
-    """Yield each chunk of a Table's rows as a DataFrame with the columns ADDED, from the lines of the journal.
-
-    They are str, str and float; None for a row without a text.
-    """
+    """Yield each chunk of a Table's rows with the columns ADDED (str, str, float; None without a text)."""
     labels, names = [*manifest["labels"], None], [*manifest["names"], None]  # the last is that of -1
     for frame, texts, _ in chunks(table, settings.CHUNK_ROWS, settings.SKIP_EMPTY):
         lines = [line.decode().split() for line in itertools.islice(journal, len(texts))]

@@ -53,11 +53,10 @@ def only(keys, content):
 
 
 def harmless_config(content):
-    """Return a transformers configuration of a classifier from a stranger's dict (config.json, an older .pt file).
+    """Return a transformers configuration of a classifier from a stranger's dict; raise InputError if it is unknown.
 
     Kept are an encoder's own sizes and kinds of layers, its special tokens' numbers and its labels. Whatever else would
     decide how it is read or run is not: attention kernels, auto_map, quantisation, return_dict, problem_type and more.
-    Raises InputError where it is no known encoder; its class raises what it likes where values make no sense.
     """
     content = json.loads(json.dumps(content))  # plain values alone: a .pt file can hold others
     family = content.get("model_type")

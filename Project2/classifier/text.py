@@ -13,15 +13,12 @@ def normalise_users(text):
 
 
 def encode(tokenizer, texts, manifest):
-    """Return the token numbers of each text, normalised as its model was pretrained: a list of lists of int.
-
-    BERTweet's normalisation is a part of its tokenizer; the others' is done here.
-    """
+    """Return the token numbers of each text, normalised as its model was pretrained: a list of lists of int."""
     if not texts:
         return []
     if manifest["normalisation"] == "user_http":
         texts = [normalise_users(text) for text in texts]
-    if manifest["normalisation"] == "bertweet":
+    if manifest["normalisation"] == "bertweet":  # the rest of it is a part of its tokenizer
         texts = [cut(text, manifest["max_length"]) for text in texts]
     if len(getattr(tokenizer, "cache", ())) > 10**5:
         tokenizer.cache.clear()  # BERTweet's keeps each word that it meets

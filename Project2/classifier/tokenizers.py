@@ -60,9 +60,9 @@ EMOJI_06 |= {entry[0]: entry[1:] for entry in """
 def pretrained_emoji_names(vocabulary):
     """Return a function from a character to what BERTweet's pretraining put in its place: an emoji's :name:, or itself.
 
-    vocabulary: the words of the tokenizer. Of the names that emoji 0.6 and the installed version give, and the character
-    itself, the first that is a word is taken; where none is, emoji 0.6's, in pieces, or the new name of an emoji of after
-    2019. Flags are two letters here, and joined emoji their parts: the tokenizer asks for one character at a time.
+    vocabulary: the words of the tokenizer. Of the names that emoji 0.6 and the installed version give, and the
+    character itself, the first that is a word is taken; where none is, emoji 0.6's, in pieces, or the new name of an
+    emoji of after 2019. Flags are two letters, joined emoji their parts: the tokenizer asks for single characters.
     """
     import emoji  # needed for BERTweet alone
 

@@ -39,9 +39,8 @@ class Encoded:
 class Training:
     """A training under way: what takes it a step further, and what a checkpoint holds.
 
-    Each step draws its dropout from SEED and its own number, and each epoch its order likewise, so
-    that no state of a random generator need be kept: a resumed run draws what the killed one would
-    have drawn. All processes share each batch, so that their number does not change the training.
+    Each step draws its dropout from SEED and its own number, and each epoch its order, so that a resumed run draws what
+    the killed one would have drawn. All processes share each batch: their number does not change the training.
     """
 
     def __init__(self, settings, accelerator, model, data, manifest, path, identity, rate=None, head_rate=None):
@@ -196,10 +195,7 @@ def one_class_macro_f1(labels):
 
 
 def divergence(first, second):
-    """Return the symmetric Kullback-Leibler divergence of log-probabilities (texts, classes), its sum over the texts.
-
-    R-Drop adds it to the loss (Liang et al. 2021, arXiv:2106.14448).
-    """
+    """Return the symmetric KL divergence of log-probabilities (texts, classes), summed (R-Drop, arXiv:2106.14448)."""
     forth = F.kl_div(first, second, log_target=True, reduction="sum")
     return (forth + F.kl_div(second, first, log_target=True, reduction="sum")) / 2
 
@@ -246,13 +242,9 @@ def class_weights(settings, labels, classes):
 
 
 def start_processes(settings):
-    """Return the Accelerator of this process, one of several where torchrun or `accelerate launch` started them.
-
-    Raises InputError where `accelerate launch` was asked for several processes on a CPU and started this one alone
-    (accelerate's issue 2741): it names an address for them then, and no number.
-    """
+    """Return the Accelerator of this process, one of several where torchrun or `accelerate launch` started them."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by CUDA at its start: makes its sums repeatable
-    if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys() and "WORLD_SIZE" not in os.environ:
+    if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys() and "WORLD_SIZE" not in os.environ:  # issue 2741
         raise InputError("accelerate launch starts one process where there is no GPU; take torchrun --nproc_per_node 2 "
                          "emotion_classifier.py")
     alone = "WORLD_SIZE" in os.environ and not torch.accelerator.is_available()  # torchrun without a GPU

@@ -14,10 +14,9 @@ from ..settings import some
 
 
 def load_quantized(view, config, variant, saved=True):
-    """Return the quantised model of a folder, what is not quantised in bfloat16.
+    """Return the quantised model of a folder, the rest in bfloat16; raise ValueError where it is not whole.
 
-    saved: the folder has quantised weights; else weights in float32, which are quantised now. Raises ValueError where
-    quantised weights are not whole.
+    saved: the folder has quantised weights; else weights in float32, which are quantised now.
     """
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of every cast
     with torch.device("meta"):

@@ -32,10 +32,7 @@ def write_openvino(model, variant, folder):
 
 
 class OpenVinoClassifier(GraphClassifier):
-    """A graph in OpenVINO.
-
-    Read by OpenVINO itself, not through optimum: nothing but the graph and its weights is taken from the folder.
-    """
+    """A graph in OpenVINO; nothing but the graph and its weights is taken from the folder."""
 
     def __init__(self, folder, config):
         core = import_openvino().Core()

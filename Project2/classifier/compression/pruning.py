@@ -12,10 +12,7 @@ from ..encoder import linear_layers, read_first_token
 
 
 def prune(model, sparsity):
-    """Return a copy whose linear layers each have the `sparsity` share of their smallest weights set to zero.
-
-    L1 unstructured pruning (Han et al. 2015, arXiv:1506.02626).
-    """
+    """Return a copy, `sparsity` of each linear layer's weights set to zero, the smallest (arXiv:1506.02626)."""
     pruned = copy.deepcopy(model)
     for module in linear_layers(pruned).values():
         weights = module.weight.data.view(-1)

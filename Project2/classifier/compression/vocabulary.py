@@ -18,8 +18,7 @@ from ..tokenizers import load_tokenizer, save_tokenizer
 def cut_vocabulary(student, tokenizer, texts, manifest):
     """Leave a student the embeddings of the pieces that `texts` have, of single characters and of special tokens.
 
-    Returns a tokenizer of these pieces, with which an unseen word falls into smaller ones. Raises ValueError where
-    it splits `texts` in another way than `tokenizer`, or the student's logits of them change.
+    Returns a tokenizer of these pieces; raises ValueError where it splits `texts` otherwise, or logits change.
     """
     encoded, few = encode(tokenizer, texts, manifest), texts[:8]
     before = predict_logits(student, tokenizer, few, manifest)
