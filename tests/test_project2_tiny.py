@@ -135,7 +135,7 @@ def test_students_learn_from_no_text_of_the_validation_set(call, families, data,
     assert "learning from 40 texts" in result.out
     other = tmp_path / "other.csv"
     other.write_bytes(csv_bytes([("a text", "fury"), ("another", "joy")]))
-    assert_one_line(call(*arguments, "--train", other, change=quick), other, "fury")
+    assert_one_line(call(*arguments, "--train", other, change=quick_compression), other, "fury")
 
 
 def test_a_student_comes_to_say_what_its_teacher_says(call, short, tmp_path):
