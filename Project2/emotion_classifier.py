@@ -103,7 +103,7 @@ EMA_MOMENTUM: Share = 0.99  # momentum of the weights' moving average, which is 
 PATIENCE: Count = 2  # epochs, of 100 steps or more, without a better validation macro F1 until training stops
 PRECISION: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # arithmetic; auto is the fastest here
 RESUME: bool = True  # go on where a killed run with the same data and settings was; False starts anew
-CHECKPOINT_SECONDS: Seconds = 300.0  # seconds between checkpoints within an epoch; each epoch's end has one too
+CHECKPOINT_SECONDS: Annotated[float, Field(ge=0, le=1e7)] = 300.0  # seconds between checkpoints within an epoch
 SEED: Annotated[int, Field(ge=0, lt=2**32)] = 1  # of the initial weights, dropout and shuffling
 
 # Compression

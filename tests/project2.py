@@ -60,6 +60,8 @@ def run_main(home, *arguments, change=None):
     for folder in ("cwd", "script"):
         (home / folder).mkdir(parents=True, exist_ok=True)
     module = load_script(shutil.copy(SCRIPT, home / "script"))
+    if not (home / "script" / "classifier").exists():
+        (home / "script" / "classifier").symlink_to(SCRIPT.parent / "classifier")  # for processes of its own
     before, code = os.getcwd(), None
     with (open(home / "stdout", "w", newline="") as out, open(home / "stderr", "w", newline="") as err,
           pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)):

@@ -52,7 +52,7 @@ def test_training_saves_the_model_and_its_record(families, name):
     assert name in card and f"{results['validation_accuracy']:.4f}" in card and "NUM_EPOCHS: 2" in card
     assert f"{results['validation_macro_f1']:.4f}" in card and all(emotion in card for emotion in EMOTIONS)
     assert not tree(run.home / "cwd") and {path.name for path in run.home.iterdir()} == {"cwd", "script", "out"}
-    assert {path.name for path in (run.home / "script").iterdir()} == {SCRIPT.name}
+    assert {path.name for path in (run.home / "script").iterdir()} == {SCRIPT.name, "classifier"}
 
 
 def warning(name, results):
@@ -319,7 +319,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(data, bases, tmp_path):
 def test_other_settings_or_data_start_a_killed_training_anew(call, data, bases, tmp_path):
     checkpoint = tmp_path / "out" / "CardiffRoBERTa" / "checkpoint.pt"
 
-    def stop(module):
+    def stop(patch):
         save = checkpoints.save_checkpoint
 
         def stopping(path, state):
