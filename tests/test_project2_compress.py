@@ -198,17 +198,18 @@ def test_what_cannot_run_is_reported_and_the_rest_goes_on(call, families, data, 
 
     def change(patch):
         quick_compression(patch)
-        patch.setattr(making, "VARIANTS", {"onnx_int8": "onnx", "openvino_int8": "openvino", "pruned": "prune"})
+        for variant in set(making.VARIANTS) - {"onnx_int8", "openvino_int8", "pruned"}:
+            patch.delitem(making.VARIANTS, variant)
 
     result = call("--mode", "compress", "--weights", families["CardiffRoBERTa"].best, "--val", data.val_path, *EXACT,
                   change=change)
     assert_good(result)
     rows = json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]
     assert [(row["variant"], row["status"]) for row in rows] == [
-        ("original", "measured"), ("onnx_int8", "not run"), ("openvino_int8", "not run"), ("pruned", "measured")]
-    assert "onnx" in rows[1]["reason"] and "accuracy" not in rows[1]
-    assert "pip install" in rows[2]["reason"] and "openvino" in rows[2]["reason"]
-    assert f"not run: onnx_int8: {rows[1]['reason']}" in result.out
+        ("original", "measured"), ("pruned", "measured"), ("onnx_int8", "not run"), ("openvino_int8", "not run")]
+    assert "onnx" in rows[2]["reason"] and "accuracy" not in rows[2]
+    assert "pip install" in rows[3]["reason"] and "openvino" in rows[3]["reason"]
+    assert f"not run: onnx_int8: {rows[2]['reason']}" in result.out
     table = read_csv((tmp_path / "out" / "compression.csv").read_bytes())
     assert [row["status"] for row in table] == [row["status"] for row in rows]
     assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {"best_CardiffRoBERTa_pruned"}

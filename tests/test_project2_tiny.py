@@ -92,7 +92,8 @@ def test_students_ask_for_the_rows_that_the_model_was_trained_on(call, families,
     (tmp_path / "cwd" / "train.csv").write_bytes(csv_bytes(made_rows(60, 3)))
     result = call("--mode", "compress", "--weights", families["MiniLM"].best, "--val", data.val_path, *EXACT,
                   change=lambda patch: (quick_compression(patch),
-                                        patch.setattr(making, "VARIANTS", {"tiny": "tiny", "pruned": "prune"})))
+                                        [patch.delitem(making.VARIANTS, variant) for variant in set(making.VARIANTS)
+                                         - {"tiny", "pruned"}]))
     assert_good(result)
     rows = {row["variant"]: row for row in json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]}
     assert rows["tiny"]["status"] == "not run" and "--train" in rows["tiny"]["reason"]
