@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -22,8 +23,16 @@ import tokenizers
 import torch
 import transformers
 
-from conftest import EMOTIONS, csv_bytes, emotion_rows, load_script, program
+from conftest import EMOTIONS, FILLERS, csv_bytes, load_script, program
 from conftest import PROJECT2 as SCRIPT
+
+sys.path.insert(0, str(SCRIPT.parent))
+from classifier import evaluation, saving
+from classifier.compression import comparison
+from classifier.compression import export as exporting
+from classifier.loading import load_checkpoint
+from classifier.prediction import predict_logits
+from classifier.settings import make_settings, run
 
 NAMES = ["--label_names", ",".join(EMOTIONS)]  # the small data are not the default file, which brings them
 FAMILIES = ("BERTweet", "CardiffRoBERTa", "ModernBERT", "MiniLM")
@@ -36,33 +45,39 @@ EXACT = ["--precision", "float32"]  # so that batches differ by rounding alone, 
 each = pytest.mark.parametrize("name", FAMILIES)
 
 
+SETTINGS = make_settings(load_script(SCRIPT))  # the constants as they stand in the script
+
+
 # Running the script
 
 
 def run_main(home, *arguments, change=None):
     """Run main() of a fresh copy of the script from the empty folder home/cwd; returns its exit status and output.
 
-    change: called with the module before main() runs. A trained model is not loaded in another process, which takes seconds.
+    change: called with a MonkeyPatch before main() runs, which is undone after it. A trained model is not loaded in
+    another process, which takes seconds.
     """
     for folder in ("cwd", "script"):
         (home / folder).mkdir(parents=True, exist_ok=True)
     module = load_script(shutil.copy(SCRIPT, home / "script"))
-    module.check_in_fresh_process = lambda *_: None
-    if change:
-        change(module)
-    before, argv, code = os.getcwd(), sys.argv, None
-    sys.argv = [str(module.__file__), *map(str, arguments)]
-    with open(home / "stdout", "w", newline="") as out, open(home / "stderr", "w", newline="") as err:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            os.chdir(home / "cwd")
-            try:
-                code = module.run_main()
-            except SystemExit as ended:
-                code = ended.code
-            finally:
-                os.chdir(before)
-                sys.argv = argv
-                logging.disable(logging.NOTSET)
+    if not (home / "script" / "classifier").exists():
+        (home / "script" / "classifier").symlink_to(SCRIPT.parent / "classifier")  # for processes of its own
+    before, code = os.getcwd(), None
+    with (open(home / "stdout", "w", newline="") as out, open(home / "stderr", "w", newline="") as err,
+          pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)):
+        for room in (saving, exporting):
+            patch.setattr(room, "check_in_fresh_process", lambda *_: None)
+        if change:
+            change(patch)
+        patch.setattr(sys, "argv", [str(module.__file__), *map(str, arguments)])
+        os.chdir(home / "cwd")
+        try:
+            code = run(module.main, "BATCH_SIZE")
+        except SystemExit as ended:
+            code = ended.code
+        finally:
+            os.chdir(before)
+            logging.disable(logging.NOTSET)
     out, err = ((home / name).read_bytes().decode() for name in ("stdout", "stderr"))
     (home / "stdout").unlink()
     (home / "stderr").unlink()
@@ -75,24 +90,23 @@ def call(tmp_path):
     return lambda *arguments, change=None: run_main(tmp_path, "--output", tmp_path / "out", *arguments, change=change)
 
 
-def quick(module):
-    """Change a script so that it measures no latency, which takes seconds."""
-    module.latency = lambda *_: (0.001, 0.002)
+def quick(patch):
+    """Let no latency be measured, which takes seconds."""
+    patch.setattr(evaluation, "latency", lambda *_: (0.001, 0.002))
 
 
-def quick_compression(module):
-    """Change a script so that compress runs its other processes in this one, to save the seconds that each takes."""
-    def run(command, **_):
+def quick_compression(patch):
+    """Let compress run its other processes in this one, to save the seconds that each takes."""
+    def in_this_process(command, **_):
         child = load_script(command[1])
-        quick(child)
         argv, sys.argv = sys.argv, command[1:]
         with open(os.devnull, "w") as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()) as err:
-            code = child.run_main()
+            code = run(child.main, "BATCH_SIZE")
         sys.argv = argv
         return SimpleNamespace(returncode=code, stderr=err.getvalue())
 
-    quick(module)
-    module.subprocess = SimpleNamespace(run=run, PIPE=None, DEVNULL=None)
+    quick(patch)
+    patch.setattr(comparison, "subprocess", SimpleNamespace(run=in_this_process, PIPE=None, DEVNULL=None))
 
 
 def assert_good(result):
@@ -102,8 +116,8 @@ def assert_good(result):
 def run_forks(*rounds, environment=None):
     """Run command lines, each in a process of its own, those of a round at once; returns a list of results a round.
 
-    A job is a dict: home (its folder), arguments, and perhaps quick (True: no latency is measured), largest
-    (bytes that a file may have), or watch (a pattern) and changes: killed by SIGKILL once such files were
+    A job is a dict: home (its folder), arguments, and perhaps quick (True: no latency is measured), pause (seconds to wait
+    before each chunk of predictions), largest (bytes that a file may have), or watch (a pattern) and changes: killed by SIGKILL once such files were
     written that many times. The processes are forks of one that has only imported the script, which takes seconds.
     """
     with Forks({**os.environ, **(environment or {})}) as forks:
@@ -214,9 +228,9 @@ def make_minilm(folder, texts):
         **small(hidden_size=96, intermediate_size=384)))
 
 
-def logits_of_folder(script, folder, texts):
-    model, tokenizer, found = script.load_checkpoint(str(folder))
-    return script.predict_logits(model, tokenizer, texts, found)
+def logits_of_folder(folder, texts):
+    model, tokenizer, found = load_checkpoint(SETTINGS, str(folder))
+    return predict_logits(model, tokenizer, texts, found)
 
 
 # What is made once for all files
@@ -224,18 +238,25 @@ def logits_of_folder(script, folder, texts):
 
 @pytest.fixture(scope="session")
 def script():
-    """The script as a module; a test that changes a constant of it puts it back."""
+    """The script as a module."""
     return load_script(SCRIPT)
+
+
+def varied_rows(number, seed):
+    """Return rows of (text, label), all different, with words of many pieces; the classes are as uneven as in real data."""
+    rng, rows = random.Random(seed), []
+    moods, syllables = "sad happy love angry afraid shocked".split(), "ba de fi go lu ma ne pi ro su ta ve wi zo sha the ing".split()
+    for row, label in enumerate(rng.choices("012345", (29, 33, 8, 13, 12, 5), k=number)):
+        words = [moods[int(label)], *rng.choices(FILLERS, k=rng.randrange(2, 15)), f"n{seed}x{row}"]
+        words += ["".join(rng.choices(syllables, k=rng.randrange(2, 4))) for _ in range(4)]
+        rows.append((" ".join(rng.sample(words, len(words))), label))
+    return rows
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
-    """Small files of real rows, 299 to train on and 120 for validation, all different."""
-    folder = tmp_path_factory.mktemp("data")
-    rows, val = emotion_rows("train", 500), emotion_rows("validation", 2000)
-    val = val[:112] + [row for row in val[112:] if row[1] == "5"][:8]  # surprise is rare
-    rows = list({text: (text, label) for text, label in rows if text not in dict(val)}.values())
-    train = rows[:299]
+    """Small files of made rows, 299 to train on and 120 for validation, all different."""
+    folder, train, val = tmp_path_factory.mktemp("data"), varied_rows(299, 1), varied_rows(120, 2)
     assert {label for _, label in train} == {label for _, label in val} == set("012345")
     for name, part in (("train", train), ("val", val)):
         (folder / f"{name}.csv").write_bytes(csv_bytes(part))
@@ -269,9 +290,9 @@ def families(data, bases, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def loaded(script, families):
+def loaded(families):
     """{family: (model, tokenizer, settings)} as the script loads them, in float32."""
-    return {name: script.load_checkpoint(str(families[name].best)) for name in FAMILIES}
+    return {name: load_checkpoint(SETTINGS, str(families[name].best)) for name in FAMILIES}
 
 
 @pytest.fixture(scope="session")

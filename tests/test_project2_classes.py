@@ -8,7 +8,10 @@ from project2 import ADDED, EXACT, NAMES, assert_good, quick, quick_compression,
 
 import pandas as pd
 
-from conftest import EMOTIONS, SHARED_DATA, assert_one_line, csv_bytes, made_rows, read_csv, write_pair
+from conftest import EMOTIONS, assert_one_line, csv_bytes, made_rows, read_csv, write_pair
+
+from classifier.folders import sha256_of
+from classifier.settings import Settings
 
 pytest_plugins = ["project2"]
 
@@ -103,16 +106,15 @@ def test_the_names_of_a_tweeteval_pair_are_those_of_its_mapping(call, pair, base
     assert_good(call("--mode", "evaluate", "--weights", best, "--val", other, change=quick))
 
 
-def test_the_default_file_is_known_by_its_bytes(call, short, bases, tmp_path):
+def test_the_default_file_is_known_by_its_bytes(call, short, bases, tmp_path, monkeypatch):
     """Its classes are the six emotions whatever it is called; a model of other names does not take its numbers."""
-    real = SHARED_DATA / "emotion"
-    if not (real / "train.csv").is_file():
-        pytest.skip("needs the emotion data")
-    for name in ("train", "validation"):
-        (tmp_path / f"my_{name}.csv").write_bytes((real / f"{name}.csv").read_bytes())
+    hashes, default = {}, Settings.default
+    for name, rows in (("train", made_rows(60, 1)), ("validation", made_rows(24, 2))):
+        (tmp_path / f"my_{name}.csv").write_bytes(csv_bytes(rows))
+        hashes[f"{'TRAIN' if name == 'train' else 'VAL'}_HASH"] = sha256_of(tmp_path / f"my_{name}.csv")
+    monkeypatch.setattr(Settings, "default", classmethod(lambda cls, name: hashes.get(name) or default.__func__(cls, name)))
     paths = ["--train", tmp_path / "my_train.csv", "--val", tmp_path / "my_validation.csv"]
-    options = [*paths, "--model", "MiniLM", "--model_id", bases["MiniLM"], "--epochs", 1, "--max_length", 4,
-               "--BATCH_SIZE", 4000]
+    options = [*paths, "--model", "MiniLM", "--model_id", bases["MiniLM"], "--epochs", 1, "--max_length", 4]
     assert_good(call(*options, change=quick))
     best = tmp_path / "out" / "best_MiniLM"
     assert classes_in(best) == list(EMOTIONS) and "trained on emotion (CARER)" in (best / "README.md").read_text()
@@ -188,16 +190,10 @@ def test_a_form_of_file_gives_what_the_csv_gives_in_all_modes(as_csv, families, 
     for what, mine, expected in zip(("weights", "evaluation", "predictions", "compression"), found, as_csv):
         assert mine == expected, what
     assert target.suffix == f".{name.split('.')[1]}", "predictions come in the form of the file"
-    given = (tmp_path / f"val_{name}").read_bytes()
-    if target.suffix != ".parquet":
-        separator = {"\t": b"\t", ";": b";", "|": b"|"}.get(given.decode()[4:5], b",")
-        for before, after in zip(given.splitlines(), target.read_bytes().splitlines(), strict=True):
-            assert after.startswith(before[:-1]), "what stood in the file is there as it was"
-            assert target.suffix == ".jsonl" or after.startswith(before + separator)
 
 
 def test_a_wrong_column_is_named_with_the_fix(call, short):
     options = short(made_rows(30, 1), made_rows(12, 2))
-    assert_one_line(call(*options, "--text_column", "tweet"), "train_train.csv", "'tweet'", "'text'", "text_column")
-    assert_one_line(call(*options, "--label_column", "mood"), "'mood'", "'label'", "label_column")
-    assert_one_line(call(*options, "--label_column", "text"), "TEXT_COLUMN and LABEL_COLUMN")
+    assert_one_line(call(*options, "--text_column", "tweet"), "train_train.csv", "'tweet'", "'text'", "TEXT_COLUMN")
+    assert_one_line(call(*options, "--label_column", "mood"), "'mood'", "'label'", "LABEL_COLUMN")
+    assert_one_line(call(*options, "--label_column", "text"), "the column 'text' already, or twice")

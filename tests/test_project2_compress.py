@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from project2 import EXACT, FAMILIES, TEXTS, VARIANTS, assert_good, each, logits_of_folder, quick, quick_compression, run_forks
+from project2 import SETTINGS, EXACT, FAMILIES, TEXTS, VARIANTS, assert_good, each, logits_of_folder, quick, quick_compression, run_forks
 
 import numpy as np
 import torch
@@ -19,6 +19,14 @@ from hypothesis import given, settings, strategies
 from safetensors.torch import load_file, save_file
 
 from conftest import EMOTIONS, assert_one_line, csv_bytes, made_rows, read_csv, tree
+
+from classifier.compression import variants as making
+from classifier.compression.comparison import quality, zero_share
+from classifier.compression.onnx_graph import quantize_weights
+from classifier.compression.pruning import prune
+from classifier.encoder import linear_layers
+from classifier.loading import load_checkpoint
+from classifier.prediction import predict_logits
 
 pytest_plugins = ["project2"]
 every = pytest.mark.parametrize("name, variant", [*itertools.product(FAMILIES, VARIANTS)])
@@ -69,33 +77,33 @@ def test_each_model_is_measured_in_a_process_of_its_own(call, variants, families
 
 
 @every
-def test_a_variant_read_back_gives_the_logits_of_before(variants, fresh, script, name, variant):
+def test_a_variant_read_back_gives_the_logits_of_before(variants, fresh, name, variant):
     """In the process that measures, in another fresh one, and in this one."""
     row = variants[name].rows[variant]
     assert row["same_logits"] is True
-    again = logits_of_folder(script, row["folder"], TEXTS)
+    again = logits_of_folder(row["folder"], TEXTS)
     assert np.array_equal(again, fresh.logits[name, variant]) and np.isfinite(again).all() and np.ptp(again) > 0
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_figures_of_a_variant_are_those_of_its_predictions(variants, script, families, data, variant):
+def test_figures_of_a_variant_are_those_of_its_predictions(variants, families, data, variant):
     texts, labels = [text for text, _ in data.val], [int(label) for _, label in data.val]
     row = variants["MiniLM"].rows[variant]
-    base, predicted = (logits_of_folder(script, folder, texts).argmax(1)
+    base, predicted = (logits_of_folder(folder, texts).argmax(1)
                        for folder in (families["MiniLM"].best, row["folder"]))
     assert row["accuracy"] == pytest.approx((predicted == labels).mean())
     assert row["agreement"] == pytest.approx((predicted == base).mean())
 
 
 @every
-def test_a_text_alone_decides_its_label(variants, script, data, name, variant):
+def test_a_text_alone_decides_its_label(variants, data, name, variant):
     """Whatever stands beside it: in any order, alone, and in batches of any size."""
-    model, tokenizer, found = script.load_checkpoint(variants[name].rows[variant]["folder"])
+    model, tokenizer, found = load_checkpoint(SETTINGS, variants[name].rows[variant]["folder"])
     texts = [text for text, _ in data.val] + [" ".join(text for text, _ in data.val[:3])]
-    alone = script.predict_logits(model, tokenizer, texts, found, 1)
+    alone = predict_logits(model, tokenizer, texts, found, 1)
     for size, order in ((3, range(len(texts))), (64, np.random.default_rng(0).permutation(len(texts)))):
         order = list(order)
-        logits = script.predict_logits(model, tokenizer, [texts[row] for row in order], found, size)
+        logits = predict_logits(model, tokenizer, [texts[row] for row in order], found, size)
         moved = np.median(np.abs(logits - alone[order]).max(1)) / np.ptp(alone, 0).max()
         assert moved < (0.03 if "nf4" in variant else 1e-4), "NF4 computes in bfloat16, which rounds to 1 in 256"
         assert np.mean(logits.argmax(1) == alone[order].argmax(1)) > 0.98
@@ -136,8 +144,8 @@ def test_variants_are_really_smaller(variants, families):
 
 
 @each
-def test_pruning_alone_takes_the_smallest_weights_of_every_linear_layer(script, loaded, name):
-    before, model = loaded[name][0].state_dict(), script.prune(loaded[name][0], 0.3)
+def test_pruning_alone_takes_the_smallest_weights_of_every_linear_layer(loaded, name):
+    before, model = loaded[name][0].state_dict(), prune(loaded[name][0], 0.3)
     zeros = total = 0
     for key, module in model.named_modules():
         if isinstance(module, torch.nn.Linear):
@@ -147,17 +155,17 @@ def test_pruning_alone_takes_the_smallest_weights_of_every_linear_layer(script, 
             assert torch.equal(new[~gone], old[~gone]), "what is left is as it was"
             assert old[gone].abs().max() <= old[~gone].abs().min(), "the smallest weights went"
             zeros, total = zeros + int(gone.sum()), total + new.numel()
-    assert total and script.zero_share(model) == pytest.approx(zeros / total)
+    assert total and zero_share(model) == pytest.approx(zeros / total)
     for key, value in model.state_dict().items():
         assert "Linear" in str(type(model.get_submodule(key.rpartition(".")[0]))) or torch.equal(value, before[key]), key
 
 
 @each
-def test_pruned_weights_stay_zero_while_the_others_learn(variants, loaded, script, name):
-    model, _, found = script.load_checkpoint(variants[name].rows["pruned"]["folder"])
-    once = script.prune(loaded[name][0], 0.3).state_dict()
-    assert found["trained_after_pruning"] == 1 and variants[name].rows["pruned"]["sparsity"] == script.zero_share(model)
-    for key in script.linear_layers(model):
+def test_pruned_weights_stay_zero_while_the_others_learn(variants, loaded, name):
+    model, _, found = load_checkpoint(SETTINGS, variants[name].rows["pruned"]["folder"])
+    once = prune(loaded[name][0], 0.3).state_dict()
+    assert found["trained_after_pruning"] == 1 and variants[name].rows["pruned"]["sparsity"] == zero_share(model)
+    for key in linear_layers(model):
         gone, weights = once[f"{key}.weight"] == 0, model.get_submodule(key).weight.detach()
         assert (weights[gone] == 0).all() and not torch.equal(weights, once[f"{key}.weight"]), key
     assert 0.29 < variants[name].rows["pruned"]["sparsity"] <= variants[name].rows["pruned_nf4"]["sparsity"] < 0.7
@@ -165,10 +173,10 @@ def test_pruned_weights_stay_zero_while_the_others_learn(variants, loaded, scrip
 
 @each
 @pytest.mark.parametrize("variant", ["int8", "nf4", "pruned_nf4"])
-def test_the_head_is_not_quantised_and_the_encoder_is(variants, families, script, name, variant):
+def test_the_head_is_not_quantised_and_the_encoder_is(variants, families, name, variant):
     source = families[name].best if "pruned" not in variant else variants[name].rows["pruned"]["folder"]
-    before = script.load_checkpoint(str(source))[0].state_dict()
-    model, _, _ = script.load_checkpoint(variants[name].rows[variant]["folder"])
+    before = load_checkpoint(SETTINGS, str(source))[0].state_dict()
+    model, _, _ = load_checkpoint(SETTINGS, variants[name].rows[variant]["folder"])
     kinds = {key: type(module).__name__ for key, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     head = {key for key in kinds if not key.startswith(f"{model.base_model_prefix}.")}
     assert head and {kinds[key] for key in head} == {"Linear"}
@@ -188,28 +196,29 @@ def test_what_cannot_run_is_reported_and_the_rest_goes_on(call, families, data, 
     for missing in ("onnx", "onnxruntime", "openvino"):
         monkeypatch.setitem(sys.modules, missing, None)
 
-    def change(module):
-        quick_compression(module)
-        module.VARIANTS = {"onnx_int8": "onnx", "openvino_int8": "openvino", "pruned": "prune"}
+    def change(patch):
+        quick_compression(patch)
+        for variant in set(making.VARIANTS) - {"onnx_int8", "openvino_int8", "pruned"}:
+            patch.delitem(making.VARIANTS, variant)
 
     result = call("--mode", "compress", "--weights", families["CardiffRoBERTa"].best, "--val", data.val_path, *EXACT,
                   change=change)
     assert_good(result)
     rows = json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]
     assert [(row["variant"], row["status"]) for row in rows] == [
-        ("original", "measured"), ("onnx_int8", "not run"), ("openvino_int8", "not run"), ("pruned", "measured")]
-    assert "onnx" in rows[1]["reason"] and "accuracy" not in rows[1]
-    assert "pip install" in rows[2]["reason"] and "openvino" in rows[2]["reason"]
-    assert f"not run: onnx_int8: {rows[1]['reason']}" in result.out
+        ("original", "measured"), ("pruned", "measured"), ("onnx_int8", "not run"), ("openvino_int8", "not run")]
+    assert "onnx" in rows[2]["reason"] and "accuracy" not in rows[2]
+    assert "pip install" in rows[3]["reason"] and "openvino" in rows[3]["reason"]
+    assert f"not run: onnx_int8: {rows[2]['reason']}" in result.out
     table = read_csv((tmp_path / "out" / "compression.csv").read_bytes())
     assert [row["status"] for row in table] == [row["status"] for row in rows]
     assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {"best_CardiffRoBERTa_pruned"}
 
 
 def test_a_variant_that_fails_to_load_again_is_not_run(call, families, data, tmp_path):
-    def change(module):
-        quick_compression(module)
-        save = module.save_pruned
+    def change(patch):
+        quick_compression(patch)
+        save = making.save_pruned
 
         def damaged(model, folder):
             save(model, folder)
@@ -217,7 +226,7 @@ def test_a_variant_that_fails_to_load_again_is_not_run(call, families, data, tmp
             tensors = load_file(path)
             tensors.pop("classifier.dense.bias")
             save_file(tensors, path)
-        module.save_pruned = damaged
+        patch.setattr(making, "save_pruned", damaged)
 
     result = call("--mode", "compress", "--weights", families["CardiffRoBERTa"].best, "--val", data.val_path, *EXACT,
                   "--technique", "prune", change=change)
@@ -296,10 +305,10 @@ def test_a_damaged_variant_is_one_line(call, variants, tmp_path, variant):
 
 @settings(max_examples=50, deadline=None)
 @given(seed=strategies.integers(0, 99), axis=strategies.sampled_from([None, 0]), bits=strategies.floats(1, 8))
-def test_weights_have_no_more_entropy_than_they_may(script, seed, axis, bits):
+def test_weights_have_no_more_entropy_than_they_may(seed, axis, bits):
     weights = np.random.default_rng(seed).normal(0, 0.1, (40, 50)).astype(np.float32)
     weights[:, 3] = 0
-    values, scales = script.quantize_weights(weights, axis, 63, bits)
+    values, scales = quantize_weights(weights, axis, 63, bits)
     _, counts = np.unique(values, return_counts=True)
     shares = counts / values.size
     assert values.dtype == np.int8 and scales.shape == (() if axis is None else (50,)) and np.abs(values).max() <= 63
@@ -310,9 +319,9 @@ def test_weights_have_no_more_entropy_than_they_may(script, seed, axis, bits):
 
 @settings(max_examples=100, deadline=None)
 @given(strategies.lists(strategies.tuples(*[strategies.integers(0, 2)] * 3), min_size=1, max_size=40))
-def test_lost_and_won_texts_and_their_probability(script, rows):
+def test_lost_and_won_texts_and_their_probability(rows):
     labels, mine, before = np.array(rows).T
-    found = script.quality(labels, np.eye(3, dtype=np.float32)[mine], np.eye(3, dtype=np.float32)[before])
+    found = quality(labels, np.eye(3, dtype=np.float32)[mine], np.eye(3, dtype=np.float32)[before])
     lost = sum(label == its != our for label, our, its in rows)
     won = sum(label == our != its for label, our, its in rows)
     few, both = min(lost, won), lost + won

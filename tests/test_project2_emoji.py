@@ -5,10 +5,10 @@ import emoji
 import pytest
 import transformers
 
-from conftest import PROJECT2, load_script
+import project2  # makes the package classifier known
 
-SCRIPT = load_script(PROJECT2)
-cut, pretrained_emoji_names = SCRIPT.cut, SCRIPT.pretrained_emoji_names
+from classifier.text import cut
+from classifier.tokenizers import pretrained_emoji_names
 
 # What emoji.demojize of version 0.6.0 gives for a character: all 54 names that differ from emoji 2's, some of the 26 letters
 # of flags, emoji whose alias in emoji 2 was another one's name, and common ones.

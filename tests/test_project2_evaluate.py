@@ -11,6 +11,9 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from conftest import EMOTIONS, assert_one_line, csv_bytes, made_rows, read_csv, tree
 
+from classifier.evaluation import as_trained, calibration_error, fit_calibration, scores
+from classifier.prediction import predict_logits, softmax
+
 pytest_plugins = ["project2"]
 
 
@@ -113,46 +116,46 @@ def test_labels_that_the_model_lacks_are_named(evaluate, data):
 @settings(max_examples=100, deadline=None)
 @given(rows=strategies.lists(strategies.tuples(strategies.integers(0, 2), *[strategies.floats(-9, 9)] * 3), min_size=1,
                              max_size=30))
-def test_calibration_error_is_the_mean_distance_of_confidence_from_accuracy(script, rows):
+def test_calibration_error_is_the_mean_distance_of_confidence_from_accuracy(rows):
     labels, logits = np.array([label for label, *_ in rows]), np.array([row for _, *row in rows], np.float32)
     bins = {}
-    for label, probabilities in zip(labels, script.softmax(logits)):
+    for label, probabilities in zip(labels, softmax(logits)):
         confidence = float(probabilities.max())
         bins.setdefault(min(int(np.float32(confidence) * 15), 14), []).append((confidence, probabilities.argmax() == label))
     expected = sum(abs(sum(confidence for confidence, _ in texts) - sum(right for _, right in texts))
                    for texts in bins.values())
-    assert script.calibration_error(labels, logits) == pytest.approx(expected / len(rows), abs=1e-5)
+    assert calibration_error(labels, logits) == pytest.approx(expected / len(rows), abs=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("bias", [0.0, 0.7])
-def test_the_fit_finds_the_temperature_and_the_biases_that_logits_have(script, temperature, bias):
+def test_the_fit_finds_the_temperature_and_the_biases_that_logits_have(temperature, bias):
     generator = np.random.default_rng(0)
     true = generator.normal(0, 2, (20000, 3))
     labels = (true + generator.gumbel(size=true.shape)).argmax(1)  # drawn with the probabilities of softmax(true)
-    found, biases = script.fit_calibration(labels, ((true - np.array([bias, 0, 0])) * temperature).astype(np.float32))
+    found, biases = fit_calibration(labels, ((true - np.array([bias, 0, 0])) * temperature).astype(np.float32))
     assert found == pytest.approx(temperature, rel=0.05)
     assert biases - biases.mean() == pytest.approx([bias * 2 / 3, -bias / 3, -bias / 3], abs=0.06)
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_a_few_texts_do_not_make_confidence_extreme(script, right):
+def test_a_few_texts_do_not_make_confidence_extreme(right):
     logits = np.eye(3, dtype=np.float32)[[0, 1, 2]] * 3
-    temperature, biases = script.fit_calibration(np.array([0, 1, 2] if right else [1, 2, 0]), logits)
+    temperature, biases = fit_calibration(np.array([0, 1, 2] if right else [1, 2, 0]), logits)
     assert 1 / 4 < temperature < 4 and np.abs(biases).max() < 0.2
 
 
 @each
-def test_a_trained_head_has_the_fit_and_evaluation_tells_what_it_changed(families, loaded, script, data, name):
+def test_a_trained_head_has_the_fit_and_evaluation_tells_what_it_changed(families, loaded, data, name):
     model, tokenizer, found = loaded[name]
     texts, labels = [text for text, _ in data.val], np.array([int(label) for _, label in data.val])
-    logits = script.predict_logits(model, tokenizer, texts, found)
-    temperature, biases = script.fit_calibration(labels, script.as_trained(logits, found))
+    logits = predict_logits(model, tokenizer, texts, found)
+    temperature, biases = fit_calibration(labels, as_trained(logits, found))
     assert found["temperature"] == pytest.approx(temperature, rel=0.05) and found["temperature"] != 1
     assert found["biases"] == pytest.approx(biases, abs=0.05) and max(map(abs, found["biases"])) > 0
     figures = families[name].results["validation"]
     assert figures["temperature"] == found["temperature"] and f"temperature {found['temperature']:.3f}" in families[name].out
     assert figures["calibration_error_as_trained"] == pytest.approx(
-        script.calibration_error(labels, script.as_trained(logits, found)), abs=0.03)
-    loss = [script.scores(labels, given)[0] for given in (logits, script.as_trained(logits, found))]
+        calibration_error(labels, as_trained(logits, found)), abs=0.03)
+    loss = [scores(labels, given)[0] for given in (logits, as_trained(logits, found))]
     assert loss[0] < loss[1], "the probabilities fit these rows better"

@@ -210,7 +210,7 @@ def test_default_data_are_downloaded_checked_and_cached(call, server, tmp_path):
 
 FAILURES = {
     "cut": ({"train": "cut"}, "cut off"), "404": ({"train": "missing"}, "404"), "500": ({"train": "500"}, "500"),
-    "silent": ({"train": "hanging"}, "DOWNLOAD_TIMEOUT"), "other bytes": ({"hash": "0" * 64}, "sha256"),
+    "silent": ({"train": "hanging"}, "DOWNLOAD_TIMEOUT"), "other bytes": ({"hash": "0" * 64}, "wrong bytes"),
     "refused": ({}, "refused"),
 }
 

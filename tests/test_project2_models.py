@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from project2 import EXACT, LONG, SCRIPT, TEXTS, assert_good, each, quick
+from project2 import SETTINGS, EXACT, LONG, SCRIPT, TEXTS, assert_good, each, quick
 
 import numpy as np
 import torch
@@ -12,7 +12,14 @@ import transformers
 from hypothesis import given, settings, strategies
 from safetensors.torch import load_file, save_file
 
-from conftest import EMOTIONS, assert_one_line, load_script, made_rows, tree
+from conftest import EMOTIONS, assert_one_line, made_rows, tree
+
+from classifier import encoder
+from classifier.encoder import precision_of
+from classifier.loading import load_checkpoint
+from classifier.prediction import predict_logits
+from classifier.settings import InputError
+from classifier.text import encode, normalise_users
 
 pytest_plugins = ["project2"]
 
@@ -50,65 +57,64 @@ FED = {"BERTweet": "hey @USER look at HTTPURL now :grinning_face:",
 
 
 @each
-def test_texts_are_fed_as_the_model_was_pretrained(script, loaded, families, name):
+def test_texts_are_fed_as_the_model_was_pretrained(loaded, families, name):
     _, tokenizer, found = loaded[name]
     plain = tokenizer
     if name == "BERTweet":
         plain = transformers.BertweetTokenizer.from_pretrained(families[name].best, normalization=False)
-    assert script.encode(tokenizer, [TWEET], found) == plain([FED[name]])["input_ids"]
-    assert (script.encode(tokenizer, [TWEET], found) == plain([TWEET])["input_ids"]) == (FED[name] == TWEET)
+    assert encode(tokenizer, [TWEET], found) == plain([FED[name]])["input_ids"]
+    assert (encode(tokenizer, [TWEET], found) == plain([TWEET])["input_ids"]) == (FED[name] == TWEET)
     unknown = tokenizer.unk_token_id
-    assert unknown not in script.encode(tokenizer, ["i feel so happy now"], found)[0], "the vocabulary is the model's own"
+    assert unknown not in encode(tokenizer, ["i feel so happy now"], found)[0], "the vocabulary is the model's own"
 
 
 @settings(max_examples=200, deadline=None)
 @given(text=strategies.lists(strategies.sampled_from(["@a", "@", "http://b", "https://c", "http", "x@a", "a", "", "\t@a"]))
        .map(" ".join) | strategies.text("@http: \t\nab\u00e9.") | strategies.text())
-def test_cardiff_normalisation_is_that_of_its_model_card(script, text):
-    assert script.normalise_users(text) == cardiff(text)
+def test_cardiff_normalisation_is_that_of_its_model_card(text):
+    assert normalise_users(text) == cardiff(text)
 
 
 @pytest.mark.parametrize("name, asked, most", [("BERTweet", 500, 128), ("CardiffRoBERTa", 600, 512), ("MiniLM", 600, 512),
                                                ("ModernBERT", 600, 600), ("ModernBERT", 50, 50), ("BERTweet", 20, 20)])
-def test_texts_are_cut_to_the_positions_of_the_model(call, short, script, bases, tmp_path, name, asked, most):
+def test_texts_are_cut_to_the_positions_of_the_model(call, short, bases, tmp_path, name, asked, most):
     rows = [("i feel so good " * 400, "1"), *made_rows(30, 1, "01")]
     options = short(rows, [("so good i feel " * 400, "0"), *made_rows(12, 2, "01")])
     result = call(*options, "--model", name, "--model_id", bases[name], "--max_length", asked, *EXACT, change=quick)
     assert_good(result)
     assert (f"{most} tokens" in result.out) == (most < asked)
     best = tmp_path / "out" / f"best_{name}"
-    model, tokenizer, found = script.load_checkpoint(str(best))
-    assert found["max_length"] == most == len(script.encode(tokenizer, [rows[0][0]], found)[0])
+    model, tokenizer, found = load_checkpoint(SETTINGS, str(best))
+    assert found["max_length"] == most == len(encode(tokenizer, [rows[0][0]], found)[0])
     told = call("--weights", best, "--text", rows[0][0], "--text", "ok", *EXACT)
     assert_good(told)
     assert all(0.5 <= float(line.split("\t")[2]) <= 1 for line in told.out.splitlines())
 
 
-def test_modernbert_is_never_run_in_float16(loaded, call, families):
-    module = load_script(SCRIPT)
+def test_modernbert_is_never_run_in_float16(loaded, call, families, monkeypatch):
     gpu = torch.device("cuda")
     for has, expected in ((False, (torch.float32, torch.float16)), (True, (torch.bfloat16, torch.bfloat16))):
-        module.device_has_bfloat16 = lambda device, has=has: has
-        assert (module.precision_of(gpu, "modernbert"), module.precision_of(gpu, "bert")) == expected
-    module.PRECISION = "float16"
-    assert module.precision_of(gpu, "roberta") == torch.float16
-    with pytest.raises(module.InputError):
-        module.precision_of(gpu, "modernbert")
+        monkeypatch.setattr(encoder, "device_has_bfloat16", lambda device, has=has: has)
+        assert tuple(precision_of(SETTINGS, gpu, family) for family in ("modernbert", "bert")) == expected
+    half = SETTINGS.model_copy(update={"PRECISION": "float16"})
+    assert precision_of(half, gpu, "roberta") == torch.float16
+    with pytest.raises(InputError):
+        precision_of(half, gpu, "modernbert")
     assert loaded["ModernBERT"][2]["family"] == "modernbert"
     result = call("--weights", families["ModernBERT"].best, "--text", "a", "--precision", "float16")
     assert_one_line(result, "float16", "bfloat16")
 
 
 @each
-def test_a_batch_never_changes_a_prediction(script, loaded, name):
+def test_a_batch_never_changes_a_prediction(loaded, name):
     model, tokenizer, found = loaded[name]
     texts = [*TEXTS, TWEET, " ".join(TEXTS * 12), "a", "b c " * 30, TEXTS[0]]
-    alone = np.concatenate([script.predict_logits(model, tokenizer, [text], found) for text in texts])
+    alone = np.concatenate([predict_logits(model, tokenizer, [text], found) for text in texts])
     rounding = 1e-4 * max(1, np.ptp(alone))
     for size in (2, 4, 64):
-        assert np.abs(script.predict_logits(model, tokenizer, texts, found, size) - alone).max() < rounding
+        assert np.abs(predict_logits(model, tokenizer, texts, found, size) - alone).max() < rounding
     order = [5, 0, 8, 3, 6, 1, 7, 2, 4]
-    mixed = script.predict_logits(model, tokenizer, [texts[row] for row in order], found, 3)
+    mixed = predict_logits(model, tokenizer, [texts[row] for row in order], found, 3)
     assert np.abs(mixed - alone[order]).max() < rounding
     assert np.ptp(alone, axis=0).max() > 0.1, "the model tells the texts apart"
     fed = FED[name] if name == "CardiffRoBERTa" else TWEET
@@ -119,7 +125,7 @@ def test_a_batch_never_changes_a_prediction(script, loaded, name):
 
 
 @each
-def test_the_last_layer_computes_the_first_token_alone_and_gives_the_same_logits(script, loaded, families, name):
+def test_the_last_layer_computes_the_first_token_alone_and_gives_the_same_logits(loaded, families, name):
     model, tokenizer, found = loaded[name]
     plain = transformers.AutoModelForSequenceClassification.from_pretrained(families[name].best)
     inputs = tokenizer([*TEXTS, "b c " * 30], return_tensors="pt", padding=True, truncation=True,

@@ -1,9 +1,7 @@
 """Project2/emotion_classifier.ipynb: a whole run on small data in an empty folder, the pieces that carry and install."""
 import ast
 import base64
-import csv
 import json
-import random
 import re
 import shutil
 import subprocess
@@ -17,11 +15,14 @@ for needed in ("nbclient", "nbformat", "ipykernel", "torch", "transformers", "ac
 
 from nbclient.exceptions import CellExecutionError
 
-from conftest import SHARED_DATA, load_script, tree
+from conftest import csv_bytes, made_rows, tree
 from notebooks import Notebook, output_text
+from project2 import SETTINGS
 
-CODE_FILES = ("emotion_classifier.py", "requirements.txt")
-NOTEBOOK = Notebook("Project2/emotion_classifier.ipynb", CODE_FILES)
+from classifier.loading import load_to_serve
+from classifier.prediction import predict
+
+NOTEBOOK = Notebook("Project2/emotion_classifier.ipynb")
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
 
 
@@ -42,20 +43,13 @@ def table_of(cell):
 
 
 def constant(name):
-    """The value of a constant at the top of the script, which is not imported for it."""
-    for node in ast.parse((NOTEBOOK.path.parent / CODE_FILES[0]).read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
-            return ast.literal_eval(node.value)
+    """The value of a constant of the files that the notebook carries, which are not imported for it."""
+    for file in NOTEBOOK.code_files:
+        if file.endswith(".py"):
+            for node in ast.parse((NOTEBOOK.path.parent / file).read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
+                    return ast.literal_eval(node.value)
     raise ValueError(f"no constant {name}")
-
-
-def made_rows(number, seed):
-    """Rows of (text, label) of all six classes, all different; for want of real data."""
-    rng = random.Random(seed)
-    fillers = "i you the a to my is in on at it me so just now today work home go day we feel".split()
-    moods = ["sad", "happy", "love", "angry", "afraid", "shocked"]
-    return [(" ".join([moods[row % 6], *rng.choices(fillers, k=rng.randrange(3, 25)), f"word{seed}x{row}"]), str(row % 6))
-            for row in range(number)]
 
 
 def save_tiny_model(folder, texts):
@@ -82,16 +76,10 @@ def save_tiny_model(folder, texts):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """Small files of real rows, 300 training and 100 validation, and a tiny model: options of the script."""
-    folder, real = tmp_path_factory.mktemp("data"), SHARED_DATA / "emotion"
-    parts = {"train": made_rows(300, 0), "validation": made_rows(100, 1)}
+    """Small files of made rows, 300 training and 100 validation, and a tiny model: options of the script."""
+    folder, parts = tmp_path_factory.mktemp("data"), {"train": made_rows(300, 0), "validation": made_rows(100, 1)}
     for name, rows in parts.items():
-        if (real / f"{name}.csv").is_file():
-            with open(real / f"{name}.csv", newline="", encoding="utf-8") as file:
-                rows[:] = [(row["text"], row["label"]) for row in csv.DictReader(file)][:len(rows)]
-        with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([("text", "label"), *rows])
-    assert {label for _, label in parts["train"]} == set("012345")
+        (folder / f"{name}.csv").write_bytes(csv_bytes(rows))
     save_tiny_model(folder / "tiny", [text for text, _ in parts["train"]])
     return ["--train", folder / "train.csv", "--val", folder / "validation.csv", "--model_id", folder / "tiny",
             "--label_names", ",".join(EMOTIONS)]
@@ -201,9 +189,8 @@ def test_the_lines_at_the_end_serve_the_onnx_variant(executed, tmp_path):
     result = subprocess.run([sys.executable, "-c", block], cwd=bare, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr[-2000:]
     emotion, probability = result.stdout.split()
-    script = load_script(NOTEBOOK.path.parent / CODE_FILES[0])
-    model, tokenizer, settings = script.load_to_serve(str(folder))
-    (label,), (confidence,) = script.predict(model, tokenizer, ["i feel so lucky to have you"], settings)
+    model, tokenizer, manifest = load_to_serve(SETTINGS, str(folder))
+    (label,), (confidence,) = predict(model, tokenizer, ["i feel so lucky to have you"], manifest)
     assert emotion == EMOTIONS[label] and float(probability) == pytest.approx(confidence, abs=1e-5)
 
 
@@ -212,9 +199,9 @@ def test_it_ends_with_the_sentence_and_the_file_of_the_user():
 
 
 def test_a_run_writes_below_the_folder_of_the_script_alone(executed):
-    top = {"/".join(path.split("/")[:2]) for path in tree(executed.folder)}
-    assert top == {"scripts/outputs", *(f"scripts/{name}" for name in CODE_FILES)}
-    for name in CODE_FILES:
+    written = {path for path in tree(executed.folder) if not path.startswith("scripts/outputs/") and "__pycache__" not in path}
+    assert written == {f"scripts/{name}" for name in NOTEBOOK.code_files}
+    for name in NOTEBOOK.code_files:
         assert (executed.folder / "scripts" / name).read_bytes() == (NOTEBOOK.path.parent / name).read_bytes()
 
 
@@ -282,7 +269,7 @@ def test_the_form_and_the_text_name_what_the_script_has():
 
 
 def test_the_packages_for_compression_are_requirements():
-    names = {re.split(r"[<>=]", line)[0] for line in (NOTEBOOK.path.parent / CODE_FILES[1]).read_text().split()}
+    names = {re.split(r"[<>=]", line)[0] for line in (NOTEBOOK.path.parent / "requirements.txt").read_text().split()}
     for name in ("KEPT", "FOR_COMPRESSION"):
         (found,) = re.findall(rf"^{name} = (\(.*?\))", NOTEBOOK.sources("code")["install"], re.MULTILINE)
         assert set(ast.literal_eval(found)) <= names

@@ -14,6 +14,8 @@ import pandas as pd
 
 from conftest import EMOTIONS, REPO, csv_bytes, read_csv, readme_block
 
+from classifier.settings import InputError
+
 pytest_plugins = ["project2"]
 FILES, ROWS = 12, 400  # of each file
 
@@ -91,13 +93,9 @@ def test_a_second_run_does_not_write_beside_the_first():
 
 
 @pytest.fixture
-def classify(script, families, monkeypatch):
-    """classify(**constants) gives a Classifier; the constants are put back."""
-    def make(**constants):
-        for name in constants:
-            monkeypatch.setattr(script, name, getattr(script, name))
-        return script.Classifier(str(families["MiniLM"].best), **constants)
-    return make
+def classify(script, families):
+    """classify(**constants) gives a Classifier."""
+    return lambda **constants: script.Classifier(str(families["MiniLM"].best), **constants)
 
 
 def test_a_batch_gets_what_inference_gives(classify, families, tmp_path):
@@ -128,11 +126,13 @@ def test_rows_without_a_text_have_no_label(classify):
     ({"Text": np.array(["fine"], object)}, "no column text, but Text"),
     ({"text": np.array(["fine"], object), "confidence": np.ones(1)}, "has confidence already"),
 ])
-def test_a_batch_that_is_not_clear_is_refused(script, classify, batch, words):
-    with pytest.raises(script.InputError, match=re.escape(words)):
+def test_a_batch_that_is_not_clear_is_refused(classify, batch, words):
+    with pytest.raises(InputError, match=re.escape(words)):
         classify()(batch)
 
 
-def test_constants_are_checked(script, classify):
-    with pytest.raises(script.InputError, match="PRECISION"):
+def test_constants_are_checked(classify):
+    with pytest.raises(InputError, match="PRECISION"):
         classify(PRECISION="double")
+    with pytest.raises(InputError, match="TEXT_COLUM "):
+        classify(TEXT_COLUM="tweet")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import assert_one_line, csv_bytes, made_rows
-from project2 import EXACT, assert_good, each, quick, quick_compression
+from project2 import EXACT, SETTINGS, assert_good, each, quick, quick_compression
 
 import numpy as np
 import tokenizers
@@ -15,22 +15,32 @@ import torch
 import transformers
 from hypothesis import given, settings, strategies
 
+from classifier.compression import variants as making
+from classifier.compression.students import keep_layers, mixed_texts
+from classifier.compression.vocabulary import cut_vocabulary
+from classifier.encoder import read_first_token
+from classifier.loading import load_checkpoint
+from classifier.prediction import predict_logits
+from classifier.text import encode
+
 pytest_plugins = ["project2"]
 
 
 @each
-def test_tiny_has_the_pieces_of_its_texts_and_splits_unseen_words(script, loaded, variants, data, name):
-    _, tokenizer, found = script.load_checkpoint(variants[name].rows["tiny"]["folder"])
+def test_tiny_has_the_pieces_of_its_texts_and_splits_unseen_words(loaded, variants, data, name):
+    _, tokenizer, found = load_checkpoint(SETTINGS, variants[name].rows["tiny"]["folder"])
     _, whole, _ = loaded[name]
     seen = [text for text, _ in data.train]
-    pieces = [[tokenizer.convert_ids_to_tokens(row) for row in script.encode(tokenizer, seen, found)],
-              [whole.convert_ids_to_tokens(row) for row in script.encode(whole, seen, found)]]
+    pieces = [[tokenizer.convert_ids_to_tokens(row) for row in encode(tokenizer, seen, found)],
+              [whole.convert_ids_to_tokens(row) for row in encode(whole, seen, found)]]
     assert pieces[0] == pieces[1]
     config = json.loads((Path(variants[name].rows["tiny"]["folder"]) / "config.json").read_text())
     assert config["vocab_size"] == len(tokenizer.get_vocab()) == max(tokenizer.get_vocab().values()) + 1
-    letters = sorted(set("".join(seen)) - {" "})
+    known = {letter for letter in set("".join(seen)) - {" "}
+             if whole.unk_token_id not in encode(whole, [letter, letter * 3], found)[1]}  # within a word, too
+    letters = sorted(known)
     unseen = "".join(np.random.default_rng(0).choice(letters, 30))
-    tokens = tokenizer.convert_ids_to_tokens(script.encode(tokenizer, [unseen], found)[0])
+    tokens = tokenizer.convert_ids_to_tokens(encode(tokenizer, [unseen], found)[0])
     assert len(tokens) > 5 and tokenizer.unk_token not in tokens, "a word that no text has falls into pieces"
     for special in ("pad_token_id", "cls_token_id", "sep_token_id"):
         token = getattr(whole, special.removesuffix("_id"))
@@ -38,36 +48,36 @@ def test_tiny_has_the_pieces_of_its_texts_and_splits_unseen_words(script, loaded
 
 
 @each
-def test_a_cut_vocabulary_changes_no_logit_of_the_texts_that_it_was_cut_to(script, loaded, data, name):
+def test_a_cut_vocabulary_changes_no_logit_of_the_texts_that_it_was_cut_to(loaded, data, name):
     model, tokenizer, found = loaded[name]
     texts = [text for text, _ in data.train[:30]]
     student = copy.deepcopy(model)
-    cut = script.cut_vocabulary(student, tokenizer, texts, found)
-    assert np.allclose(script.predict_logits(student, cut, texts, found), script.predict_logits(model, tokenizer, texts, found),
+    cut = cut_vocabulary(student, tokenizer, texts, found)
+    assert np.allclose(predict_logits(student, cut, texts, found), predict_logits(model, tokenizer, texts, found),
                        atol=1e-4)
     assert student.num_parameters() < model.num_parameters() == sum(part.numel() for part in model.parameters())
 
 
 @settings(max_examples=30, deadline=None)
 @given(words=strategies.lists(strategies.text("abcdeфя é#@", min_size=1, max_size=8), min_size=1, max_size=20))
-def test_any_vocabulary_of_word_pieces_is_cut_to_the_same_pieces(script, loaded, words):
+def test_any_vocabulary_of_word_pieces_is_cut_to_the_same_pieces(loaded, words):
     model, tokenizer, found = loaded["MiniLM"]
     texts = [text for text in map(" ".join, zip(words, reversed(words))) if text.strip()] or ["a"]
     student = copy.deepcopy(model)
-    cut = script.cut_vocabulary(student, tokenizer, texts, found)
-    assert [cut.convert_ids_to_tokens(row) for row in script.encode(cut, texts, found)] == [
-        tokenizer.convert_ids_to_tokens(row) for row in script.encode(tokenizer, texts, found)]
+    cut = cut_vocabulary(student, tokenizer, texts, found)
+    assert [cut.convert_ids_to_tokens(row) for row in encode(cut, texts, found)] == [
+        tokenizer.convert_ids_to_tokens(row) for row in encode(tokenizer, texts, found)]
 
 
 @pytest.mark.parametrize("number, kept", [(1, [5]), (2, [2, 5]), (3, [1, 3, 5]), (4, [0, 2, 3, 5]), (6, [0, 1, 2, 3, 4, 5]),
                                           (9, None)])
-def test_the_layers_that_are_kept_are_spread_evenly_and_the_last_is_among_them(script, number, kept):
+def test_the_layers_that_are_kept_are_spread_evenly_and_the_last_is_among_them(number, kept):
     config = transformers.BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=6, num_attention_heads=2,
                                      intermediate_size=32)
-    model = script.read_first_token(transformers.BertForSequenceClassification(config))
+    model = read_first_token(transformers.BertForSequenceClassification(config))
     for place, layer in enumerate(model.bert.encoder.layer):
         torch.nn.init.constant_(layer.output.dense.bias, place)
-    student = script.keep_layers(model, number)
+    student = keep_layers(model, number)
     found = [int(layer.output.dense.bias[0]) for layer in student.bert.encoder.layer]
     assert found == (kept or list(range(6))) and student.config.num_hidden_layers == len(found)
     assert model.config.num_hidden_layers == 6 and len(model.bert.encoder.layer) == 6, "the original stays whole"
@@ -81,8 +91,9 @@ def test_students_ask_for_the_rows_that_the_model_was_trained_on(call, families,
     (tmp_path / "cwd").mkdir()
     (tmp_path / "cwd" / "train.csv").write_bytes(csv_bytes(made_rows(60, 3)))
     result = call("--mode", "compress", "--weights", families["MiniLM"].best, "--val", data.val_path, *EXACT,
-                  change=lambda module: (quick_compression(module),
-                                         setattr(module, "VARIANTS", {"tiny": "tiny", "pruned": "prune"})))
+                  change=lambda patch: (quick_compression(patch),
+                                        [patch.delitem(making.VARIANTS, variant) for variant in set(making.VARIANTS)
+                                         - {"tiny", "pruned"}]))
     assert_good(result)
     rows = {row["variant"]: row for row in json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]}
     assert rows["tiny"]["status"] == "not run" and "--train" in rows["tiny"]["reason"]
@@ -125,21 +136,21 @@ def test_students_learn_from_no_text_of_the_validation_set(call, families, data,
     assert "learning from 40 texts" in result.out
     other = tmp_path / "other.csv"
     other.write_bytes(csv_bytes([("a text", "fury"), ("another", "joy")]))
-    assert_one_line(call(*arguments, "--train", other, change=quick), other, "fury")
+    assert_one_line(call(*arguments, "--train", other, change=quick_compression), other, "fury")
 
 
-def test_a_student_comes_to_say_what_its_teacher_says(call, short, script, tmp_path):
+def test_a_student_comes_to_say_what_its_teacher_says(call, short, tmp_path):
     rows, val = made_rows(240, 1), made_rows(120, 2)
     assert_good(call(*short(rows, val), "--LEARNING_RATE", 0.005, "--epochs", 4, *EXACT, change=quick))
     best = tmp_path / "out" / "best_MiniLM"
     assert_good(call("--mode", "compress", "--technique", "tiny", "--weights", best, *short(rows, val), *EXACT,
                      "--tiny_layers", 1, "--learning_rate", 0.002, "--tiny_epochs", 8, change=quick_compression))
-    teacher, tokenizer, found = script.load_checkpoint(str(best))
-    student, pieces, its = script.load_checkpoint(str(tmp_path / "out" / "best_MiniLM_tiny"))
+    teacher, tokenizer, found = load_checkpoint(SETTINGS, str(best))
+    student, pieces, its = load_checkpoint(SETTINGS, str(tmp_path / "out" / "best_MiniLM_tiny"))
     texts = [text for text, _ in val]
     said = [torch.tensor(logits).log_softmax(1) for logits in (
-        script.predict_logits(teacher, tokenizer, texts, found), script.predict_logits(student, pieces, texts, its),
-        script.predict_logits(script.keep_layers(teacher, 1), tokenizer, texts, found))]
+        predict_logits(teacher, tokenizer, texts, found), predict_logits(student, pieces, texts, its),
+        predict_logits(keep_layers(teacher, 1), tokenizer, texts, found))]
     learned, before = ((said[0].exp() * (said[0] - other)).sum(1).mean() for other in said[1:])
     assert learned < 0.5 * before, "the divergence from the teacher, against that of the layers as they are cut out"
 
@@ -147,14 +158,14 @@ def test_a_student_comes_to_say_what_its_teacher_says(call, short, script, tmp_p
 @settings(max_examples=50, deadline=None)
 @given(strategies.lists(strategies.text("abc é", min_size=1).filter(str.strip), min_size=1, max_size=9),
        strategies.integers(0, 40))
-def test_mixed_texts_are_of_the_words_of_the_others(script, texts, number):
-    mixed = script.mixed_texts(texts, number)
+def test_mixed_texts_are_of_the_words_of_the_others(texts, number):
+    mixed = mixed_texts(SETTINGS, texts, number)
     words = {word for text in texts for word in text.split()}
     assert len(mixed) == number and all(text.strip() and set(text.split()) <= words for text in mixed)
-    assert mixed == script.mixed_texts(texts, number)
+    assert mixed == mixed_texts(SETTINGS, texts, number)
 
 
-def test_a_vocabulary_of_sentencepiece_is_cut_too(script, data):
+def test_a_vocabulary_of_sentencepiece_is_cut_too(data):
     """A Unigram model: a list of pieces and their probabilities, as XLM-RoBERTa, ALBERT and DeBERTa have it."""
     texts = [text for text, _ in data.train]
     special = ["<pad>", "<unk>", "<s>", "</s>"]
@@ -168,12 +179,12 @@ def test_a_vocabulary_of_sentencepiece_is_cut_too(script, data):
         tokenizer_object=unigram, pad_token="<pad>", unk_token="<unk>", cls_token="<s>", sep_token="</s>", model_max_length=128)
     config = transformers.BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
                                      intermediate_size=32, pad_token_id=0)
-    student = script.read_first_token(transformers.BertForSequenceClassification(config)).eval()
+    student = read_first_token(transformers.BertForSequenceClassification(config)).eval()
     given = {"normalisation": "none", "max_length": 128}
-    cut = script.cut_vocabulary(student, tokenizer, texts[:30], given)
+    cut = cut_vocabulary(student, tokenizer, texts[:30], given)
     assert len(cut) < len(tokenizer) and student.config.vocab_size == len(cut)
     for row in range(30):
-        assert cut.convert_ids_to_tokens(script.encode(cut, texts[row:row + 1], given)[0]) == tokenizer.convert_ids_to_tokens(
-            script.encode(tokenizer, texts[row:row + 1], given)[0])
-    unseen = cut.convert_ids_to_tokens(script.encode(cut, ["zqxjkvwy"], given)[0])
+        assert cut.convert_ids_to_tokens(encode(cut, texts[row:row + 1], given)[0]) == tokenizer.convert_ids_to_tokens(
+            encode(tokenizer, texts[row:row + 1], given)[0])
+    unseen = cut.convert_ids_to_tokens(encode(cut, ["zqxjkvwy"], given)[0])
     assert len(unseen) > 5 and (set("zqxjkvwy") - set("".join(texts)) or "<unk>" not in unseen)

@@ -4,13 +4,14 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from project2 import (EXACT, FAMILIES, LIMIT, NAMES, SCRIPT, TEXTS, assert_good, each, logits_of_folder, quick, run_forks,
-                      run_main)
+                      run_main, SETTINGS)
 
 import numpy as np
 import torch
@@ -18,6 +19,11 @@ from hypothesis import given, settings, strategies
 from safetensors.torch import load_file
 
 from conftest import EMOTIONS, assert_one_line, csv_bytes, free_port, made_rows, read_csv, run_script, tree
+
+from classifier import checkpoints, evaluation, hub, training
+from classifier.evaluation import as_trained
+from classifier.text import batches, pad
+from classifier.training import class_weights, one_class_macro_f1, parameter_groups, schedule
 
 pytest_plugins = ["project2"]
 
@@ -46,7 +52,13 @@ def test_training_saves_the_model_and_its_record(families, name):
     assert name in card and f"{results['validation_accuracy']:.4f}" in card and "NUM_EPOCHS: 2" in card
     assert f"{results['validation_macro_f1']:.4f}" in card and all(emotion in card for emotion in EMOTIONS)
     assert not tree(run.home / "cwd") and {path.name for path in run.home.iterdir()} == {"cwd", "script", "out"}
-    assert {path.name for path in (run.home / "script").iterdir()} == {SCRIPT.name}
+    assert {path.name for path in (run.home / "script").iterdir()} == {SCRIPT.name, "classifier"}
+
+
+def warning(name, results):
+    """The line of the summary where a model gives all rows one class, as small models of random weights may."""
+    return results["only_class"] and (f"WARNING: {name} HAS NOT LEARNED: it calls all 120 validation rows "
+                                      f"{results['only_class']}; give it more rows, more NUM_EPOCHS, or another LEARNING_RATE\n") or ""
 
 
 @each
@@ -61,6 +73,7 @@ def test_training_ends_with_the_summary_that_agrees_with_the_records(families, n
         f"Validation Macro F1: {results['validation_macro_f1']:.4f}\n"
         f"Total Training Time: {results['training_seconds']:.1f} seconds\n"
         f"Model Size: {results['model_bytes']} bytes\n"
+        f"{warning(name, results)}"
         "===============================================\n")
     assert results["model_bytes"] == sum(map(len, tree(run.best).values()))
     assert (results["train_rows"], results["validation_rows"], results["epochs"]) == (299, 120, 2)
@@ -86,14 +99,17 @@ def test_a_saved_model_that_a_fresh_process_loads_otherwise_is_an_error(short, t
     rows, val = made_rows(60, 5), made_rows(60, 6)
     good = run_script(SCRIPT, *short(rows, val), *NAMES, "--output", tmp_path / "good")
     assert good.returncode == 0, good.stderr
-    source = SCRIPT.read_text(encoding="utf-8")
-    loading = "        loaded, tokenizer, _ = load_to_serve(folder)\n"
-    broken = source.replace(loading, loading + """\
+    shutil.copytree(SCRIPT.parent / "classifier", tmp_path / "classifier")
+    broken = tmp_path / "classifier" / "saving.py"
+    source = broken.read_text(encoding="utf-8")
+    loading = "        loaded, tokenizer, _ = load_to_serve(settings, folder)\n"
+    assert loading in source
+    broken.write_text(source.replace(loading, loading + """\
+        from safetensors.torch import load_file, save_file
         weights = load_file(os.path.join(folder, "model.safetensors"))
         save_file({key: value.flip(0) for key, value in weights.items()}, os.path.join(folder, "model.safetensors"))
-""")
-    assert broken != source
-    (tmp_path / "broken.py").write_text(broken, encoding="utf-8")
+"""), encoding="utf-8")
+    shutil.copy(SCRIPT, tmp_path / "broken.py")
     result = run_script(tmp_path / "broken.py", *short(rows, val), *NAMES, "--output", tmp_path / "bad")
     assert result.returncode == 2 and b"error: a fresh process does not load the saved model" in result.stderr, result.stderr
     assert b"SUMMARY" not in result.stdout and not [path for path in tree(tmp_path / "bad") if "best_" in path]
@@ -107,9 +123,9 @@ def test_training_learns(call, short, tmp_path):
 
 
 def test_all_models_are_trained_and_the_best_is_named(call, data, bases, tmp_path):
-    def change(module):
-        module.MODELS = {name: str(bases[name]) for name in FAMILIES[:2]}
-        quick(module)
+    def change(patch):
+        patch.setattr(hub, "MODELS", {name: str(bases[name]) for name in FAMILIES[:2]})
+        quick(patch)
 
     result = call(*data.paths, "--epochs", 1, change=change)
     assert_good(result)
@@ -136,18 +152,20 @@ def test_the_same_command_gives_the_same_bytes_and_other_settings_do_not(call, f
 
 
 @pytest.mark.parametrize("patience", [1, 2])
-def test_early_stopping_keeps_the_epoch_of_the_best_macro_f1(call, script, data, bases, tmp_path, patience):
+def test_early_stopping_keeps_the_epoch_of_the_best_macro_f1(call, data, bases, tmp_path, patience):
     """Loss and accuracy, which improve to the end, choose nothing."""
     f1, seen = [0.2, 0.6, 0.5, 0.3, 0.1, 0.05, 0.01], []
 
-    def change(module):
-        quick(module)
+    def change(patch):
+        quick(patch)
 
         def scores(labels, logits):
             seen.append(np.array(logits))
             epoch = len(seen) - 1
             return 1 / (epoch + 1), epoch / 10, f1[epoch]
-        module.scores = scores
+        for room in (training, evaluation):
+            patch.setattr(room, "scores", scores)
+        patch.setattr(training, "SHORT_EPOCH", 10)
 
     result = call(*data.paths, "--model_id", bases["MiniLM"], "--model", "MiniLM", "--epochs", 7, "--PATIENCE", patience,
                   "--LEARNING_RATE", 0.01, *EXACT, change=change)
@@ -155,9 +173,43 @@ def test_early_stopping_keeps_the_epoch_of_the_best_macro_f1(call, script, data,
     results = json.loads((tmp_path / "out" / "MiniLM" / "results.json").read_text())
     assert [entry["val_macro_f1"] for entry in results["history"]] == f1[:2 + patience]
     saved = json.loads((tmp_path / "out" / "best_MiniLM" / "emotion_classifier.json").read_text())
-    epochs, saved = seen[:2 + patience], script.as_trained(seen[2 + patience], saved)
+    epochs, saved = seen[:2 + patience], as_trained(seen[2 + patience], saved)
     assert np.abs(saved - epochs[1]).max() < 1e-4, "what is saved is the second epoch's"
     assert all(np.abs(saved - epoch).max() > 1e-3 for number, epoch in enumerate(epochs) if number != 1)
+
+
+def test_patience_counts_from_the_first_epoch_that_is_better_than_one_class_for_all(call, data, bases, tmp_path):
+    """Ten steps an epoch: with epochs of 20 counted as whole ones, a PATIENCE of 1 is two of them."""
+    nothing = one_class_macro_f1(np.array([int(label) for _, label in data.val]))
+    f1, seen = [nothing, nothing, nothing / 2, 0.4, 0.3, 0.2, 0.1, 0.1], []
+
+    def change(patch):
+        quick(patch)
+        patch.setattr(training, "scores", lambda *_: (1.0, 0.5, f1[min(len(seen), 7)], seen.append(0))[:3])
+        patch.setattr(training, "SHORT_EPOCH", 20)
+
+    assert_good(call(*data.paths, "--model_id", bases["MiniLM"], "--model", "MiniLM", "--epochs", 8, "--PATIENCE", 1,
+                     change=change))
+    results = json.loads((tmp_path / "out" / "MiniLM" / "results.json").read_text())
+    assert [entry["val_macro_f1"] for entry in results["history"]] == f1[:6]
+
+
+def test_a_model_that_never_learned_says_so(call, families, short, data, tmp_path):
+    for learned in families.values():
+        columns = np.array(learned.results["validation"]["confusion_matrix"]).any(0)
+        assert (learned.results["only_class"] is None) == ("NOT LEARNED" not in learned.out) == (columns.sum() > 1)
+    result = call(*short(data.train, data.val), "--LEARNING_RATE", 1e-9, "--HEAD_RATE", 0.01, "--ema_momentum", 0,
+                  *NAMES, change=lambda patch: (quick(patch), patch.setattr(evaluation, "fit_calibration", one_for_all)))
+    assert_good(result)
+    results = json.loads((tmp_path / "out" / "MiniLM" / "results.json").read_text())
+    assert results["only_class"] == "joy"
+    summary = result.out.split("FINAL SUMMARY")[1]
+    assert "WARNING: MiniLM HAS NOT LEARNED: it calls all 120 validation rows joy" in summary
+
+
+def one_for_all(labels, logits):
+    """What `fit_calibration` gives, so that the second class is each text's."""
+    return 1.0, np.array([0, 99, 0, 0, 0, 0], np.float32)
 
 
 def test_a_model_folder_that_is_a_link_is_written_where_it_points(call, short, tmp_path):
@@ -223,7 +275,7 @@ def test_labels_of_the_validation_that_training_lacks_are_named(call, short, lab
 
 
 def test_one_class_or_too_many_are_refused(call, short):
-    assert_one_line(call(*short(made_rows(30, 1, ["joy"]), made_rows(6, 2, ["joy"]))), "'joy'", "two or more")
+    assert_one_line(call(*short(made_rows(30, 1, ["joy"]), made_rows(6, 2, ["joy"]))), "'joy'", "LABEL_COLUMN")
     many = [f"w{number}" for number in range(120)]
     assert_one_line(call(*short(made_rows(120, 1, many), made_rows(120, 2, many))), "120", "MAX_CLASSES", "LABEL_COLUMN")
 
@@ -267,14 +319,14 @@ def test_a_killed_training_goes_on_to_the_same_weights(data, bases, tmp_path):
 def test_other_settings_or_data_start_a_killed_training_anew(call, data, bases, tmp_path):
     checkpoint = tmp_path / "out" / "CardiffRoBERTa" / "checkpoint.pt"
 
-    def stop(module):
-        save = module.save_checkpoint
+    def stop(patch):
+        save = checkpoints.save_checkpoint
 
         def stopping(path, state):
             save(path, state)
             if state["position"] == 5:
                 raise KeyboardInterrupt
-        module.save_checkpoint = stopping
+        patch.setattr(training, "save_checkpoint", stopping)
 
     def run(*more, change=quick):
         return call(*resumable(data, bases, tmp_path / "out", *more), change=change)
@@ -303,11 +355,10 @@ def test_other_settings_or_data_start_a_killed_training_anew(call, data, bases, 
 
 
 @each
-def test_each_part_is_trained_at_its_own_step_size(script, loaded, monkeypatch, name):
+def test_each_part_is_trained_at_its_own_step_size(loaded, name):
     """The head at ten times the rate, each layer at LAYER_DECAY of the one above; no decay for biases and norms."""
     model = loaded[name][0]
-    monkeypatch.setattr(script, "LAYER_DECAY", 0.5)
-    groups = script.parameter_groups(model, 1.0, 10.0)
+    groups = parameter_groups(SETTINGS.model_copy(update={"LAYER_DECAY": 0.5}), model, 1.0, 10.0)
     names = {id(parameter): key for key, parameter in model.named_parameters()}
     found = {names[id(parameter)]: group for group in groups for parameter in group["params"]}
     assert set(found) == set(names.values()) and sum(len(group["params"]) for group in groups) == len(names)
@@ -322,16 +373,14 @@ def test_each_part_is_trained_at_its_own_step_size(script, loaded, monkeypatch, 
         else:
             assert "norm" in key and group["peak"] == 1, key
         assert not group["weight_decay"] or key.endswith("weight") and "norm" not in key.lower(), key
-    monkeypatch.setattr(script, "LAYER_DECAY", 1.0)
-    assert {group["peak"] for group in script.parameter_groups(model, 1.0, 10.0)} == {1.0, 10.0}
+    assert {group["peak"] for group in parameter_groups(SETTINGS, model, 1.0, 10.0)} == {1.0, 10.0}
 
 
 @settings(max_examples=100, deadline=None)
 @given(steps=strategies.integers(1, 5000), share=strategies.sampled_from([0.0, 0.1, 0.5, 0.9]))
-def test_the_step_size_rises_over_a_share_of_the_steps_and_falls_to_nothing(script, steps, share):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(script, "WARM_UP", share)
-        sizes = np.array([script.schedule(step, steps) for step in range(steps)])
+def test_the_step_size_rises_over_a_share_of_the_steps_and_falls_to_nothing(steps, share):
+    given = SETTINGS.model_copy(update={"WARM_UP": share})
+    sizes = np.array([schedule(given, step, steps) for step in range(steps)])
     top = int(sizes.argmax())
     assert (0 < sizes).all() and sizes.max() <= 1
     assert share * steps - 1 <= top <= share * steps + 1, "never longer than its share"
@@ -342,11 +391,9 @@ def test_the_step_size_rises_over_a_share_of_the_steps_and_falls_to_nothing(scri
 @settings(max_examples=100, deadline=None)
 @given(labels=strategies.lists(strategies.integers(0, 5), min_size=1).map(lambda extra: np.array([*range(6), *extra])),
        power=strategies.sampled_from([0.0, 0.5, 1.0]))
-def test_class_weights_favour_rare_classes_and_are_one_on_average(script, labels, power):
+def test_class_weights_favour_rare_classes_and_are_one_on_average(labels, power):
     counts = np.bincount(labels, minlength=6)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(script, "CLASS_WEIGHTS", power)
-        weights = script.class_weights(labels, 6).numpy()
+    weights = class_weights(SETTINGS.model_copy(update={"CLASS_WEIGHTS": power}), labels, 6).numpy()
     assert weights[labels].mean() == pytest.approx(1, abs=1e-5)
     assert weights * counts ** power == pytest.approx(weights[0] * counts[0] ** power, rel=1e-5)
 
@@ -354,11 +401,10 @@ def test_class_weights_favour_rare_classes_and_are_one_on_average(script, labels
 @settings(max_examples=50, deadline=None)
 @given(lengths=strategies.lists(strategies.integers(1, 70), min_size=1, max_size=120), size=strategies.integers(1, 40),
        epoch=strategies.integers(0, 9))
-def test_batches_cover_each_row_once_and_group_like_lengths(script, lengths, size, epoch):
+def test_batches_cover_each_row_once_and_group_like_lengths(lengths, size, epoch):
     sequences = [[1] * length for length in lengths]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(script, "BATCH_SIZE", size)
-        groups, again, other = (script.batches(sequences, number) for number in (epoch, epoch, epoch + 1))
+    given = SETTINGS.model_copy(update={"BATCH_SIZE": size})
+    groups, again, other = (batches(given, sequences, number) for number in (epoch, epoch, epoch + 1))
     assert sorted(np.concatenate(groups).tolist()) == list(range(len(lengths)))
     assert max(map(len, groups)) <= size and len(groups) == -(-len(lengths) // size)
     assert [rows.tolist() for rows in groups] == [rows.tolist() for rows in again]
@@ -368,11 +414,11 @@ def test_batches_cover_each_row_once_and_group_like_lengths(script, lengths, siz
         (low, high), (least, most) = (np.quantile(np.array(lengths)[rows], (0, 1)) for rows in pair)
         assert high <= least + 2 or most <= low + 2
     for rows in groups:
-        inputs = script.pad(sequences, rows, (7, "right"), "cpu")
+        inputs = pad(sequences, rows, (7, "right"), "cpu")
         assert inputs["input_ids"].shape[1] == max(lengths[row] for row in rows)
         assert inputs["attention_mask"].sum(1).tolist() == [lengths[row] for row in rows]
         assert ((inputs["input_ids"] == 7) == (inputs["attention_mask"] == 0)).all()
-        left = script.pad(sequences, rows, (7, "left"), "cpu")
+        left = pad(sequences, rows, (7, "left"), "cpu")
         assert all(torch.equal(left[name], inputs[name].flip(1)) for name in inputs)
 
 
@@ -391,7 +437,7 @@ def torchrun(home, *arguments):
     return out
 
 
-def test_two_processes_train_as_one_does(script, data, bases, families, tmp_path, direct_network):
+def test_two_processes_train_as_one_does(data, bases, families, tmp_path, direct_network):
     """MiniLM's small model has no dropout, so that only the order of sums differs. 299 rows do not divide evenly."""
     arguments = [*data.paths, "--model", "MiniLM", "--model_id", bases["MiniLM"], "--epochs", 2, "--LEARNING_RATE", 0.005,
                  "--HEAD_RATE", 1]
@@ -405,7 +451,7 @@ def test_two_processes_train_as_one_does(script, data, bases, families, tmp_path
     assert abs(two["validation_accuracy"] - one["validation_accuracy"]) < 0.02
     assert abs(two["validation_macro_f1"] - one["validation_macro_f1"]) < 0.03
     texts = [text for text, _ in data.val]
-    logits = [logits_of_folder(script, tmp_path / name / "out" / "best_MiniLM", texts) for name in ("one", "two")]
+    logits = [logits_of_folder(tmp_path / name / "out" / "best_MiniLM", texts) for name in ("one", "two")]
     assert np.abs(logits[0] - logits[1]).max() < 0.05
 
 

@@ -75,17 +75,31 @@ STEP_BITS = 3.0  # bits of entropy that `steps` leaves the weights of one part o
 PADDED = 128  # tokens of every text of the peer
 
 
-def load_script(options):
-    """Import the script as a module, its constants set to the benchmark's data and --options."""
-    spec = importlib.util.spec_from_file_location("emotion_classifier", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["emotion_classifier"] = module
-    spec.loader.exec_module(module)
+sys.path.insert(0, os.path.dirname(SCRIPT))
+import emotion_classifier
+from classifier.compression.onnx_graph import EMBEDDING_BITS, OnnxClassifier, quantize_onnx
+from classifier.compression.students import keep_layers
+from classifier.compression.vocabulary import cut_vocabulary
+from classifier.data import read_data, read_for
+from classifier.encoder import load_base
+from classifier.evaluation import scores
+from classifier.hub import MODELS, locate_model
+from classifier.libraries import quiet_libraries
+from classifier.loading import load_checkpoint, load_to_serve
+from classifier.prediction import predict, predict_logits
+from classifier.saving import save_manifest
+from classifier.settings import parse_arguments
+from classifier.text import batches, encode, padding_of
+from classifier.training import RATES, Encoded, Training
+
+
+def load_settings(options):
+    """Return the script's constants, with the benchmark's data and --options."""
     arguments, sys.argv = sys.argv, [SCRIPT, *data_options(options), *shlex.split(options.options)]
-    module.parse_arguments()
+    settings, _ = parse_arguments(emotion_classifier, emotion_classifier.command_line(), emotion_classifier.ALIASES)
     sys.argv = arguments
-    module.quiet_libraries()
-    return module
+    quiet_libraries()
+    return settings
 
 
 def data_options(options):
@@ -145,25 +159,25 @@ def padded_inputs(tokenizer, texts, device):
     return {name: encoded[name].to(device) for name in ("input_ids", "attention_mask")}
 
 
-def measure_training(script, options, name):
+def measure_training(settings, options, name):
     """Print the training throughput of the script and of the peer, and their ratio."""
     import torch
     import torch.nn.functional as F
     from accelerate import Accelerator
 
-    data = script.read_data(1)
-    model_id = options.model_id or script.MODELS["MiniLM"]
-    folder = script.locate_model(model_id)
-    torch.manual_seed(script.SEED)
-    model, tokenizer, settings = script.load_base("MiniLM", model_id, folder, data.classes)
-    plain = script.load_base("MiniLM", model_id, folder, data.classes)[0]
-    encoded = script.Encoded(script.encode(tokenizer, data.train_texts, settings), data.train_labels, [], data.val_labels,
-                             script.padding_of(tokenizer))
+    data = read_data(settings, 1)
+    model_id = options.model_id or MODELS["MiniLM"]
+    folder = locate_model(settings, model_id)
+    torch.manual_seed(settings.SEED)
+    model, tokenizer, manifest = load_base(settings, "MiniLM", model_id, folder, data.classes)
+    plain = load_base(settings, "MiniLM", model_id, folder, data.classes)[0]
+    encoded = Encoded(encode(tokenizer, data.train_texts, manifest), data.train_labels, [], data.val_labels,
+                             padding_of(tokenizer))
     accelerator = Accelerator(mixed_precision="no")
-    training = script.Training(accelerator, model, encoded, settings, os.path.join(OUTPUT, "none.pt"), "")
+    training = Training(settings, accelerator, model, encoded, manifest, os.path.join(OUTPUT, "none.pt"), "")
     model.train()
     plain.to(accelerator.device).train()
-    optimizer = torch.optim.AdamW(plain.parameters(), lr=script.RATES["MiniLM"])
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=RATES["MiniLM"])
 
     def plain_step(rows):
         inputs = padded_inputs(tokenizer, [data.train_texts[row] for row in rows], accelerator.device)
@@ -172,9 +186,9 @@ def measure_training(script, options, name):
         optimizer.step()
         optimizer.zero_grad()
 
-    groups = sorted(script.batches(encoded.train, 0), key=lambda rows: max(len(encoded.train[row]) for row in rows))
+    groups = sorted(batches(settings, encoded.train, 0), key=lambda rows: max(len(encoded.train[row]) for row in rows))
     ranks = (np.arange(options.steps) + 0.5) * len(groups) / options.steps
-    chosen = [groups[rank] for rank in np.random.default_rng(script.SEED).permutation(ranks.astype(int))]
+    chosen = [groups[rank] for rank in np.random.default_rng(settings.SEED).permutation(ranks.astype(int))]
     ours, theirs, number = 0.0, 0.0, itertools.count()
     for place, rows in enumerate(chosen[:2] + chosen):
         seconds = (seconds_of(lambda: training.step(rows, next(number), 2000), accelerator.device),
@@ -185,21 +199,21 @@ def measure_training(script, options, name):
     print(f"RESULT training of {name} on {accelerator.device}, {options.steps} steps of {len(chosen[0])}: "
           f"{texts / ours:.1f} texts/s in {str(training.dtype).removeprefix('torch.')}; float32 padded to {PADDED}: "
           f"{texts / theirs:.1f} texts/s; {theirs / ours:.1f} times as fast", flush=True)
-    return model, tokenizer, settings
+    return model, tokenizer, manifest
 
 
-def measure_inference(script, options, name, folder):
+def measure_inference(settings, options, name, folder):
     """Print the inference throughput of a saved model as the script serves it and of the peer, and their ratio."""
     import torch
 
-    served, tokenizer, settings = script.load_to_serve(folder)
-    texts, labels = script.read_for(settings, "VAL_PATH")
+    served, tokenizer, manifest = load_to_serve(settings, folder)
+    texts, labels = read_for(settings, manifest, "VAL_PATH")
     texts, labels = texts[:options.texts], labels[:options.texts]
-    plain = script.load_checkpoint(folder)[0]
+    plain = load_checkpoint(settings, folder)[0]
     predicted = {}
 
     def ours():
-        predicted["ours"], _ = script.predict(served, tokenizer, texts, settings)
+        predicted["ours"], _ = predict(served, tokenizer, texts, manifest)
 
     def theirs(number=len(texts)):
         found = []
@@ -209,7 +223,7 @@ def measure_inference(script, options, name, folder):
                 found.append(logits.argmax(1).cpu().numpy())
         predicted["theirs"] = np.concatenate(found)
 
-    script.predict(served, tokenizer, texts[:256], settings)
+    predict(served, tokenizer, texts[:256], manifest)
     theirs(64)
     seconds = np.median([(seconds_of(ours, plain.device), seconds_of(theirs, plain.device)) for _ in range(options.rounds)], 0)
     speeds = len(texts) / seconds
@@ -223,19 +237,19 @@ def measure_inference(script, options, name, folder):
 
 
 def throughput(options):
-    script = load_script(options)
+    settings = load_settings(options)
     import torch
 
     name = os.path.basename(options.model_id.rstrip("/")) if options.model_id else "MiniLM"
     print(f"{torch.get_num_threads()} threads", flush=True)
     for seed in options.seeds:
-        script.SEED = seed
-        model, tokenizer, settings = measure_training(script, options, name)
+        settings = settings.model_copy(update={"SEED": seed})
+        model, tokenizer, manifest = measure_training(settings, options, name)
         with tempfile.TemporaryDirectory() as folder:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            script.save_settings(folder, {**settings, "names": list(model.config.id2label.values())})
-            measure_inference(script, options, name, options.weights or folder)
+            save_manifest(folder, {**manifest, "names": list(model.config.id2label.values())})
+            measure_inference(settings, options, name, options.weights or folder)
 
 
 def watch(command, folder):
@@ -299,8 +313,8 @@ def trained(output, arguments):
 
 def held_out(options):
     """Write rest.csv and held.csv below OUTPUT, and return their paths: {"rest": path, "held": path}."""
-    script = load_script(options)
-    data = script.read_data(1)
+    settings = load_settings(options)
+    data = read_data(settings, 1)
     order = np.random.default_rng(0).permutation(len(data.train_texts))
     paths = {"held": os.path.join(OUTPUT, "held.csv"), "rest": os.path.join(OUTPUT, "rest.csv")}
     for name, rows in (("held", order[:2000]), ("rest", order[2000:])):
@@ -378,17 +392,17 @@ def steps(options):
     import torch
     import torch.nn.functional as F
 
-    script = load_script(options)
+    settings = load_settings(options)
     paths = held_out(options)
-    script.TEST_PATH = paths["held"]
+    settings = settings.model_copy(update={"TEST_PATH": paths["held"]})
     for seed in options.seeds:
-        model, tokenizer, settings = script.load_checkpoint(os.path.join(OUTPUT, f"holdout_{seed}", "best_MiniLM"))
-        texts, labels = script.read_for(settings, "TEST_PATH")
-        reference = script.predict_logits(model, tokenizer, texts, settings)
+        model, tokenizer, manifest = load_checkpoint(settings, os.path.join(OUTPUT, f"holdout_{seed}", "best_MiniLM"))
+        texts, labels = read_for(settings, manifest, "TEST_PATH")
+        reference = predict_logits(model, tokenizer, texts, manifest)
 
         def show(name, network, pieces=tokenizer):
-            logits = script.predict_logits(network, pieces, texts, settings)
-            _, accuracy, macro_f1 = script.scores(labels, logits)
+            logits = predict_logits(network, pieces, texts, manifest)
+            _, accuracy, macro_f1 = scores(labels, logits)
             mine, its = (F.log_softmax(torch.tensor(given), 1) for given in (logits, reference))
             divergence = F.kl_div(mine, its, log_target=True, reduction="batchmean").item()
             print(f"| {name} | {accuracy:.4f} | {macro_f1:.4f} | {divergence:.4f} |", flush=True)
@@ -397,23 +411,23 @@ def steps(options):
         show("original, float32", model)
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "model.onnx")
-            script.quantize_onnx(model, path)
-            show("INT8 weights and activations (onnx_int8)", script.OnnxClassifier(path, model.config))
-            for bits in (script.SMALL_BITS, 4.5, 4.0, 3.5):
-                script.quantize_onnx(model, path, lambda name: bits - script.EMBEDDING_BITS * ("embedding" in name))
-                name = f"and weights of {bits} bits of entropy{' (small)' if bits == script.SMALL_BITS else ''}"
-                show(name, script.OnnxClassifier(path, model.config))
+            quantize_onnx(model, path)
+            show("INT8 weights and activations (onnx_int8)", OnnxClassifier(path, model.config))
+            for bits in (settings.SMALL_BITS, 4.5, 4.0, 3.5):
+                quantize_onnx(model, path, lambda name: bits - EMBEDDING_BITS * ("embedding" in name))
+                name = f"and weights of {bits} bits of entropy{' (small)' if bits == settings.SMALL_BITS else ''}"
+                show(name, OnnxClassifier(path, model.config))
             student = copy.deepcopy(model)
             with open(paths["rest"], newline="", encoding="utf-8") as file:
                 seen = [row["text"] for row in csv.DictReader(file)]
-            pieces = script.cut_vocabulary(student, tokenizer, seen, settings)
+            pieces = cut_vocabulary(student, tokenizer, seen, manifest)
             show(f"vocabulary cut to {student.config.vocab_size:,} pieces, float32", student, pieces)
-            show(f"{script.TINY_LAYERS} layers, before they have learned", script.keep_layers(model, script.TINY_LAYERS))
+            show(f"{settings.TINY_LAYERS} layers, before they have learned", keep_layers(model, settings.TINY_LAYERS))
             parts = []
-            script.quantize_onnx(model, path, lambda name: parts.append(part_of(name)) or 8.0)
+            quantize_onnx(model, path, lambda name: parts.append(part_of(name)) or 8.0)
             for part in sorted(set(parts)):
-                script.quantize_onnx(model, path, lambda name: STEP_BITS if part_of(name) == part else 8.0)
-                show(f"{STEP_BITS} bits in {part} alone", script.OnnxClassifier(path, model.config))
+                quantize_onnx(model, path, lambda name: STEP_BITS if part_of(name) == part else 8.0)
+                show(f"{STEP_BITS} bits in {part} alone", OnnxClassifier(path, model.config))
 
 
 def part_of(name):

@@ -50,14 +50,20 @@ def keras(path):
 
 
 def transformer(path):
-    script = load_script("Project2/emotion_classifier.py")
-    script.quiet_libraries()
-    model, tokenizer, settings = script.load_to_serve(path)
+    sys.path.insert(0, os.path.join(ROOT, "Project2"))
+    import emotion_classifier
+    from classifier.folders import folder_bytes
+    from classifier.libraries import quiet_libraries
+    from classifier.loading import load_to_serve
+    from classifier.prediction import predict_logits, softmax
+    from classifier.settings import make_settings
+    quiet_libraries()
+    model, tokenizer, manifest = load_to_serve(make_settings(emotion_classifier), path)
 
     def classify(texts):
-        return script.softmax(script.predict_logits(model, tokenizer, texts, settings, 64))
+        return softmax(predict_logits(model, tokenizer, texts, manifest, 64))
 
-    return classify, settings["labels"], script.folder_bytes(path)
+    return classify, manifest["labels"], folder_bytes(path)
 
 
 def fasttext(path):

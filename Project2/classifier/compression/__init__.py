@@ -1,0 +1,1 @@
+"""A model made small: one file a kind, and what compares them."""

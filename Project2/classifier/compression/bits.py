@@ -1,0 +1,68 @@
+"""Quantisation by bitsandbytes: LLM.int8 and NF4."""
+import copy
+import logging
+import os
+
+import torch
+from accelerate import PartialState
+from safetensors import safe_open
+from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
+
+from ..encoder import linear_layers, load_network
+from ..libraries import without_kernels
+from ..settings import some
+
+
+def load_quantized(view, config, variant, saved=True):
+    """Return the quantised model of a folder, the rest in bfloat16; raise ValueError where it is not whole.
+
+    saved: the folder has quantised weights; else weights in float32, which are quantised now.
+    """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of every cast
+    with torch.device("meta"):
+        recipe = quantization_recipe(AutoModelForSequenceClassification.from_config(config), variant)
+    config = copy.deepcopy(config)
+    if saved:
+        config.quantization_config = recipe.to_dict()  # the script's own; what a folder says is not asked
+    with without_kernels():
+        model, _ = load_network(view, config, quantization_config=None if saved else recipe, dtype=torch.bfloat16,
+                                use_safetensors=True, device_map={"": PartialState().device})
+    if saved:
+        check_quantized(model, os.path.join(view, "model.safetensors"))
+    for module in linear_layers(model).values():
+        module.support_avx512bf16_for_cpu = False  # it rounds the scales, and fails where a row is not whole blocks
+    return model.eval()
+
+
+def quantization_recipe(model, variant):
+    """Return the BitsAndBytesConfig of int8 or nf4; what stands above the encoder, the classifier head, is left alone.
+
+    LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339) without its search for outliers over a whole batch, by which a
+    text's label would depend on its neighbours. NF4 with double quantisation (QLoRA, arXiv:2305.14314).
+    """
+    head = [name for name, _ in model.named_children() if name != model.base_model_prefix]
+    if variant == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0, llm_int8_skip_modules=head)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                              bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=head)
+
+
+def check_quantized(model, path):
+    """Raise ValueError unless a quantised model has every tensor of its file, each of the size it computes with."""
+    with safe_open(path, "pt") as file:
+        saved = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+    loaded = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if saved != loaded:
+        raise ValueError(f"missing or unexpected weights: {some({name for name, _ in saved.items() ^ loaded.items()})}")
+    for name, module in linear_layers(model).items():
+        weights, shape = module.weight, (module.out_features, module.in_features)
+        if hasattr(weights, "quant_state"):  # NF4: two weights a byte; a scale a block, itself quantised in blocks
+            state, size = weights.quant_state, module.in_features * module.out_features
+            blocks = -(-size // state.blocksize)
+            parts = weights, state.code, state.absmax, state.state2.code, state.state2.absmax
+            sizes = [-(-size // 2), 16, blocks, 256, -(-blocks // state.state2.blocksize)]
+            whole = tuple(state.shape) == shape and [part.numel() for part in parts] == sizes
+        else:
+            whole = weights.shape == shape and (weights.is_floating_point() or len(weights.SCB) == shape[0])
+        if not whole:
+            raise ValueError(f"the weights of {name} are of the wrong size")

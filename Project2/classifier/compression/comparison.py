@@ -1,0 +1,152 @@
+"""Variants beside their original: measured in fresh processes, compared, reported."""
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import binomtest
+
+from ..data import read_for
+from ..encoder import linear_layers, precision_of
+from ..evaluation import calibration_error, measure, scores
+from ..files import save_all
+from ..folders import files_in
+from ..libraries import versions
+from ..loading import load_to_serve, weights_folder
+from ..prediction import predict_logits
+from ..saving import SAME_ROWS
+from ..settings import InputError
+
+KEPT = ("bytes", "weights_bytes", "peak_memory_bytes", "latency_1_median", "latency_1_p95", "latency_32_median",
+        "latency_32_p95", "texts_per_second", "sparsity", "precision", "rows", "temperature")  # figures of the report
+QUALITY = {"accuracy": "{:.4f}", "accuracy_change": "{:+.4f}", "macro_f1": "{:.4f}", "macro_f1_change": "{:+.4f}",
+           "agreement": "{:.4f}", "lost": "{:.0f}", "won": "{:.0f}", "mcnemar_p": "{:.2f}",
+           "calibration_error": "{:.4f}"}  # columns of a printed table
+COST = {"MB": ("bytes", 1e6), "share %": ("bytes_share", 0.01), "peak MiB": ("peak_memory_bytes", 2**20),
+        "batch 1 ms": ("latency_1_median", 1e-3), "batch 32 ms": ("latency_32_median", 1e-3),
+        "texts/s": ("texts_per_second", 1), "speed": ("speed", 1)}  # the other table: a column's figure and its unit
+
+
+def measure_originals(settings, original):
+    """Return the rows of the report of the original in float32, and in the precision in which it is served here."""
+    try:
+        original.measured = measure_in_fresh_process(settings, original.folder, "float32")
+        rows = [compare("original", original.measured, original)]
+        served = str(precision_of(settings, original.model.device, original.manifest["family"])).removeprefix("torch.")
+        if served != "float32":
+            measured = measure_in_fresh_process(settings, original.folder, served)
+            rows.append(compare(f"original_{served}", measured, original, rows[0]))
+        return rows
+    except RuntimeError as error:
+        raise InputError(f"{original.folder} cannot be measured: {error}") from error
+
+
+def measure_in_fresh_process(settings, folder, precision):
+    """Return what `measure_alone` saves of a model, from a process of its own; raise RuntimeError with what it said."""
+    with tempfile.TemporaryDirectory() as temporary:
+        path = os.path.join(temporary, "measured.npz")
+        constants = settings.constants() | {"PRECISION": precision}
+        command = [sys.executable, settings.script, "--mode", "compress", "--weights", folder, "--measured", path,
+                   *(f"--{name}={value}" for name, value in constants.items())]
+        process = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if process.returncode:
+            said = process.stderr.strip().splitlines() or [f"the process ended with status {process.returncode}"]
+            raise RuntimeError(said[-1].removeprefix("error: "))
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in ("logits", "test_logits", "first")}
+            return SimpleNamespace(figures=json.loads(str(content["figures"])), **arrays)
+
+
+def measure_alone(settings, options):
+    """Load one model from disk, measure it on VAL_PATH and TEST_PATH, and save that to --measured: the fresh process.
+
+    The .npz file holds logits, float32 (texts, classes), of both sets, those of the first texts by themselves (first),
+    and the figures of `measure` as JSON, with the throughput and the sparsity of a pruned variant.
+    """
+    folder = weights_folder(settings, options)
+    model, tokenizer, manifest = load_to_serve(settings, folder)
+    texts, labels = read_for(settings, manifest, "VAL_PATH")
+    sparsity = zero_share(model) if "pruned" in manifest["variant"] else None
+    first = predict_logits(model, tokenizer, texts[:SAME_ROWS], manifest)
+    started = time.perf_counter()
+    logits = predict_logits(model, tokenizer, texts, manifest)
+    seconds = time.perf_counter() - started
+    figures = measure(model, tokenizer, texts, labels, manifest, folder, logits)
+    figures |= {"texts_per_second": len(texts) / seconds, "sparsity": sparsity,
+                "weights_bytes": max(map(os.path.getsize, files_in(folder)))}
+    test_texts = read_for(settings, manifest, "TEST_PATH")[0] if settings.TEST_PATH else []
+    test_logits = predict_logits(model, tokenizer, test_texts, manifest)
+    np.savez(options.measured, logits=logits, test_logits=test_logits, first=first, figures=json.dumps(figures))
+
+
+def zero_share(model):
+    """Return the share of zeros among the weights of the linear layers; those of NF4, which has a zero, are decoded."""
+    zeros = total = 0
+    for module in linear_layers(model).values():
+        weights = module.weight
+        if hasattr(weights, "quant_state"):
+            from bitsandbytes.functional import dequantize_4bit
+            weights = dequantize_4bit(weights.data, weights.quant_state)
+        zeros, total = zeros + int((weights == 0).sum()), total + weights.numel()
+    return zeros / total
+
+
+def compare(variant, measured, original, first_row=None):
+    """Return the row of the report of a model that was measured; first_row: the original's, None for itself."""
+    row = {"variant": variant, "status": "measured", **{key: measured.figures[key] for key in KEPT},
+           **quality(original.labels, measured.logits, original.measured.logits)}
+    if original.test_texts:
+        tested = quality(original.test_labels, measured.test_logits, original.measured.test_logits)
+        row |= {"test_rows": len(original.test_labels), **{f"test_{key}": value for key, value in tested.items()}}
+    first_row = first_row or row
+    return {**row, "bytes_share": row["bytes"] / first_row["bytes"],
+            "speed": row["texts_per_second"] / first_row["texts_per_second"]}
+
+
+def quality(labels, logits, reference):
+    """Return what logits (texts, classes) are worth beside those of the original: a dict of figures.
+
+    lost and won count the texts that the original alone has right, and that the variant alone has; mcnemar_p is the
+    probability of a split at least as uneven if both were equally good (McNemar 1947; exact, two-sided).
+    """
+    predicted, before = logits.argmax(1), reference.argmax(1)
+    (_, accuracy, macro_f1), (_, old_accuracy, old_macro_f1) = scores(labels, logits), scores(labels, reference)
+    right, was_right = predicted == labels, before == labels
+    lost, won = int((was_right & ~right).sum()), int((right & ~was_right).sum())
+    return {"accuracy": accuracy, "accuracy_change": accuracy - old_accuracy, "macro_f1": macro_f1,
+            "macro_f1_change": macro_f1 - old_macro_f1, "agreement": float((predicted == before).mean()),
+            "lost": lost, "won": won, "mcnemar_p": float(binomtest(lost, lost + won).pvalue) if lost + won else 1.0,
+            "calibration_error": calibration_error(labels, logits)}
+
+
+def report_compression(settings, rows, source):
+    """Print the tables of the variants, and save them as compression.json, .csv and .png under OUTPUT_DIR."""
+    from ..pictures import draw_trade_off
+    threads, table = torch.get_num_threads(), pd.DataFrame(rows).set_index("variant")
+    content = {"weights": source, "data": settings.VAL_PATH, "test": settings.TEST_PATH, "sparsity": settings.SPARSITY,
+               "threads": threads, "processor": platform.processor() or platform.machine(), "variants": rows,
+               "versions": versions()}
+    files = {"compression.json": json.dumps(content, indent=2).encode(), "compression.csv": table.to_csv().encode(),
+             "compression.png": draw_trade_off(rows)}
+    save_all({os.path.join(settings.OUTPUT_DIR, name): data for name, data in files.items()})
+    measured = table[table["status"] == "measured"]
+    for prefix, path, said in (("", settings.VAL_PATH, "these chose the epoch and the temperature"),
+                               ("test_", settings.TEST_PATH, "these should have chosen nothing")):
+        if path:
+            shown = pd.DataFrame({key: measured[f"{prefix}{key}"].astype(float) for key in QUALITY})
+            print(f"\n{measured[f'{prefix}rows'].iloc[0]:.0f} texts of {path} ({said}):\n"
+                  f"{shown.to_string(formatters={key: form.format for key, form in QUALITY.items()})}")
+    shown = pd.DataFrame({name: measured[key].astype(float) / unit for name, (key, unit) in COST.items()})
+    print(f"\nOn {threads} threads:\n{shown.to_string(float_format='{:.2f}'.format)}")
+    for row in rows:
+        if row["status"] != "measured":
+            print(f"not run: {row['variant']}: {row['reason']}")
+        elif row.get("same_logits") is False:
+            print(f"note: {row['variant']} gives other logits than before it was saved")

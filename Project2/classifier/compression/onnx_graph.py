@@ -1,0 +1,214 @@
+"""ONNX graphs: a network exported, quantised row by row, and run by ONNX Runtime."""
+import copy
+import lzma
+import os
+import shutil
+import tempfile
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+import transformers
+
+from ..files import read_file
+from ..libraries import import_onnxruntime
+from ..strangers import ONNX_FILES
+
+EMBEDDING_BITS = 1.5  # bits of entropy that SMALL_BITS and TINY_BITS leave a weight of the word embeddings less
+XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]  # for bytes without words
+TENSORS = {"input_ids", "attention_mask", "token_type_ids"}  # what a graph may take
+
+
+def write_onnx(settings, model, variant, folder):
+    """Write a network to `folder` as onnx_int8, small or tiny; return it as it will be loaded.
+
+    onnx_int8 lies where the hub and transformers.js look for it. The weights of the other two have fewer values, word
+    embeddings the fewest, and are packed with xz; the kernels are those of INT8, so that what is saved costs no speed.
+    """
+    path = os.path.join(folder, ONNX_FILES["onnx_int8"])
+    os.makedirs(os.path.dirname(path))
+    most = {"onnx_int8": 8.0, "small": settings.SMALL_BITS, "tiny": settings.TINY_BITS}[variant]
+    quantize_onnx(model, path, lambda name: most - EMBEDDING_BITS * ("embedding" in name and most < 8))
+    if variant == "onnx_int8":
+        return OnnxClassifier(path, model.config)
+    graph = read_file(path)
+    shutil.rmtree(os.path.dirname(path))
+    with lzma.open(os.path.join(folder, "model.onnx.xz"), "wb", filters=XZ_FILTERS) as file:
+        file.write(graph)
+    return OnnxClassifier(graph, model.config)
+
+
+def quantize_onnx(model, path, bits=lambda name: 8.0):
+    """Write a network to `path` as an ONNX graph with INT8 weights; bits: as `quantize_in_rows` takes it."""
+    import onnx
+    import_onnxruntime()
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+    with tempfile.TemporaryDirectory() as folder:
+        whole, plain = (os.path.join(folder, f"{name}.onnx") for name in ("whole", "plain"))
+        export_onnx(model, whole)
+        quant_pre_process(whole, plain, skip_symbolic_shape=True)  # else weights that layers share are not seen as such
+        graph = onnx.load(plain)
+    quantize_in_rows(graph, bits)
+    onnx.save(graph, path)
+
+
+def export_onnx(model, path):
+    """Write a float32 classifier to `path` as an ONNX graph: input_ids, attention_mask (texts, tokens) to logits.
+
+    torch.onnx.export's older exporter records what one batch does; the newer one takes five times as long. Raises
+    ValueError where other numbers of texts and tokens do not give the network's logits.
+    """
+    network = copy.deepcopy(model).cpu().eval()
+    network.set_attn_implementation("eager")  # plain products of matrices
+    graph = LogitsOnly(network).eval()  # the exporter puts `network` back into the mode that this is in
+    axes = {0: "texts", 1: "tokens"}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the tracer's, one for each branch it cannot follow
+        try:
+            torch.onnx.export(graph, example(network, 2, 7), path, dynamo=False, opset_version=18,
+                              input_names=["input_ids", "attention_mask"], output_names=["logits"],
+                              dynamic_axes={"input_ids": axes, "attention_mask": axes, "logits": {0: "texts"}})
+        except IndexError as error:  # the masks of 5.4 to 5.8 cannot be recorded
+            raise ImportError(f"ONNX needs transformers 5.9 or newer (here {transformers.__version__})") from error
+        session = OnnxClassifier(path, model.config)
+        for shape in ((1, 4), (3, 12)):
+            given = example(network, *shape)
+            made = session(input_ids=given[0], attention_mask=given[1]).logits
+            if not torch.allclose(made, graph(*given), rtol=1e-3, atol=1e-3):
+                raise ValueError(f"the ONNX graph of {type(model).__name__} gives other logits than the network")
+
+
+class LogitsOnly(torch.nn.Module):
+    """A classifier as the exporter wants it: two tensors in, one out."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, input_ids, attention_mask):
+        return self.network(input_ids=input_ids, attention_mask=attention_mask).logits
+
+
+def example(network, texts, tokens):
+    """Return a batch as `pad` makes them, the last text padded: (input_ids, attention_mask), int64 (texts, tokens)."""
+    input_ids = torch.arange(texts * tokens).view(texts, tokens) % network.config.vocab_size
+    attention_mask = torch.ones_like(input_ids)
+    if texts > 1:
+        input_ids[-1, -2:], attention_mask[-1, -2:] = network.config.pad_token_id or 0, 0
+    return input_ids, attention_mask
+
+
+def quantize_in_rows(graph, bits):
+    """Quantise an ONNX graph in place: INT8 weights, and activations with a scale for each row of each batch.
+
+    A row is a token, so that a text's logits do not depend on those beside it. A layer, MatMul or Gemm with constant
+    weights, becomes MatMulIntegerToFloat of the rows over their greatest magnitude; layers with one input share that.
+    Weights have a scale a channel and 7 of the 8 bits: with 8 the sums of processors without VNNI overflow
+    (onnxruntime.ai, "Quantize ONNX models"). Embeddings have one scale. bits: the most bits of entropy of a weight, a
+    function of the node's name. Operators: onnxruntime, docs/ContribOperators.md.
+    """
+    from onnx import helper, numpy_helper
+    weights = {tensor.name: tensor for tensor in graph.graph.initializer
+               if len(tensor.dims) == 2 and tensor.data_type == 1}
+    constants = {"row_one": np.float32(1), "row_zero": np.uint8(128), "row_last": np.array([-1]),
+                 "row_least": np.float32(1e-12), "row_step": np.float32(1 / 127), "table_zero": np.int8(0)}
+    nodes, shared = [], set()
+
+    def add(kind, inputs, output, **attributes):
+        nodes.append(helper.make_node(kind, inputs, [output], f"{output}_{kind}", **attributes))
+
+    for node in graph.graph.node:
+        given, name, made = node.input[0], (*node.input, "")[1], node.output[0]
+        if node.op_type == "Gather" and given in weights and np.prod(weights[given].dims) > 10**4:
+            table = numpy_helper.to_array(weights[given])
+            made_weights = quantize_weights(table, None, 127, bits(node.name))
+            constants |= dict(zip((f"{given}_table", f"{given}_scale"), made_weights))
+            add("Gather", [f"{given}_table", name], f"{made}_table")
+            add("DequantizeLinear", [f"{made}_table", f"{given}_scale", "table_zero"], made)
+        elif node.op_type in ("MatMul", "Gemm") and name in weights:
+            matrix = numpy_helper.to_array(weights[name])  # (inputs, outputs)
+            if any(attribute.name == "transB" and attribute.i for attribute in node.attribute):
+                matrix = matrix.T
+            constants |= dict(zip((f"{name}_int8", f"{name}_scales"), quantize_weights(matrix, 0, 63, bits(node.name))))
+            if given not in shared:  # x / (max |x| / 127) in 1 to 255, 128 for 0: (texts, tokens, inputs)
+                shared.add(given)
+                add("Abs", [given], f"{given}_abs")
+                add("ReduceMax", [f"{given}_abs", "row_last"], f"{given}_max", keepdims=1)
+                add("Mul", [f"{given}_max", "row_step"], f"{given}_step")
+                add("Max", [f"{given}_step", "row_least"], f"{given}_rows")
+                add("Div", [given, f"{given}_rows"], f"{given}_even")
+                add("QuantizeLinear", [f"{given}_even", "row_one", "row_zero"], f"{given}_uint8")
+            add("MatMulIntegerToFloat", [f"{given}_uint8", f"{name}_int8", "row_one", f"{name}_scales", "row_zero"],
+                f"{made}_even", domain="com.microsoft")
+            biased = len(node.input) > 2
+            add("Mul", [f"{made}_even", f"{given}_rows"], f"{made}_product" if biased else made)
+            if biased:
+                add("Add", [f"{made}_product", node.input[2]], made)
+        else:
+            nodes.append(node)
+    replace_nodes(graph, nodes, constants)
+
+
+def replace_nodes(graph, nodes, constants):
+    """Give an ONNX graph these nodes; of its weights, and of constants, {name: array}, the ones that they take."""
+    from onnx import helper, numpy_helper
+    used = {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in graph.graph.initializer if tensor.name in used]
+    kept += [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items() if name in used]
+    for field, content in ((graph.graph.node, nodes), (graph.graph.initializer, kept)):
+        del field[:]
+        field.extend(content)
+    if not any(opset.domain == "com.microsoft" for opset in graph.opset_import):
+        graph.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def quantize_weights(weights, axis, levels, bits=8.0):
+    """Return (int8 weights, float32 scales) whose product is near to float weights; scales: along `axis`, None: one.
+
+    levels: most steps from 0 either way; fewer where the entropy would be over `bits` bits a weight, to which a packer
+    brings them. Quantise, then code by frequency: Deep Compression (Han et al. 2016, arXiv:1510.00149).
+    """
+    peak = np.maximum(np.abs(weights).max(axis, keepdims=axis is not None), np.float32(1e-12))
+    while True:
+        values = np.round(weights / peak * np.float32(levels)).astype(np.int8)
+        shares = np.bincount(values.ravel().view(np.uint8)) / values.size
+        if -(shares * np.log2(np.maximum(shares, 1e-12))).sum() <= bits:
+            return values, np.squeeze(peak / np.float32(levels)).astype(np.float32)
+        levels *= 0.97
+
+
+class GraphClassifier:
+    """What is called as a transformers classifier is, and computes its logits by `run`, on the CPU."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, config, inputs, classes):
+        """config: of the network; inputs: the names of what the graph takes; classes: how many logits it gives."""
+        self.config, self.inputs = config, inputs
+        if not TENSORS.issuperset(inputs) or classes != config.num_labels:
+            raise ValueError(f"the graph is not one from tokens to {config.num_labels} logits")
+
+    def __call__(self, **inputs):
+        """Return an object with logits, float32 (texts, classes), for int64 tensors (texts, length)."""
+        inputs.setdefault("token_type_ids", torch.zeros_like(inputs["input_ids"]))
+        logits = self.run({name: inputs[name].numpy() for name in self.inputs})
+        return SimpleNamespace(logits=torch.from_numpy(logits))
+
+
+class OnnxClassifier(GraphClassifier):
+    """A graph in ONNX Runtime."""
+
+    def __init__(self, graph, config):
+        """graph: the path of an .onnx file, or its bytes; config: of the network."""
+        onnxruntime = import_onnxruntime()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 4  # what goes wrong is raised too
+        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        inputs = [given.name for given in self.session.get_inputs()]
+        super().__init__(config, inputs, self.session.get_outputs()[0].shape[-1])
+
+    def run(self, inputs):
+        """Return the logits of a batch: float32 (texts, classes)."""
+        return self.session.run(None, inputs)[0]

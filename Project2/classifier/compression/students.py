@@ -1,0 +1,107 @@
+"""Students: a pruned or smaller network that learns what the original says."""
+import copy
+import functools
+import os
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+
+from ..checkpoints import read_checkpoint
+from ..encoder import linear_layers
+from ..evaluation import calibrate
+from ..text import encode, padding_of
+from ..training import Encoded, Training, learning_rate
+from .vocabulary import cut_vocabulary
+
+
+class Distillation(Training):
+    """The training of a student on the original's training texts: their labels, and what the original says of them.
+
+    The loss is cross-entropy with the labels, and the divergence from the original's probabilities, of logits over
+    DISTILLATION_TEMPERATURE, times its square (Hinton et al. 2015, arXiv:1503.02531). Weights that are zero stay zero
+    where `prune` made them so.
+    """
+
+    def __init__(self, settings, accelerator, student, data, manifest, path, identity, epochs, rate, logits):
+        super().__init__(settings, accelerator, student, data, manifest, path, identity, rate, 1.0)  # no new head
+        self.epochs, self.patience = epochs, epochs  # all of them: the step size has to fall to its end
+        self.copies, self.soft = 1, torch.from_numpy(logits).to(accelerator.device)
+        if "trained_after_pruning" in manifest:
+            for module in linear_layers(student).values():
+                module.weight.register_hook(functools.partial(torch.mul, (module.weight.detach() != 0).float()))
+
+    def consistency(self, logits, rows):
+        """Return the divergence of the student's probabilities from the original's, a sum over the texts."""
+        cool = self.settings.DISTILLATION_TEMPERATURE
+        said, soft = F.log_softmax(logits / cool, 1), F.softmax(self.soft[rows] / cool, 1)
+        return F.kl_div(said, soft, reduction="sum") * cool**2
+
+
+def distil(settings, original, student, tokenizer, manifest, name, epochs, rate, mixed=0):
+    """Train a student on the original's transfer set; return (student, its manifest), calibrated on VAL_PATH.
+
+    mixed: `mixed_texts` for each text, labelled by the original. A killed training goes on from its checkpoint.
+    """
+    texts, labels, logits = original.transfer_set
+    if more := mixed_texts(settings, texts, round(mixed * len(texts))):
+        said = original.say(more)
+        texts, labels, logits = texts + more, np.concatenate([labels, said.argmax(1)]), np.concatenate([logits, said])
+    data = Encoded(encode(tokenizer, texts, manifest), labels, encode(tokenizer, original.texts, manifest),
+                   original.labels, padding_of(tokenizer))
+    path, identity = os.path.join(original.work, f"{name}.pt"), f"{original.identity} {name}"
+    training = Distillation(settings, Accelerator(mixed_precision="no"), student, data, {**manifest, "model": name},
+                            path, identity, epochs, rate, logits)
+    if state := read_checkpoint(settings, path, identity):
+        training.restore(state)
+    training.run()
+    return student.eval(), calibrate(student, tokenizer, original.texts, original.labels, manifest)
+
+
+def mixed_texts(settings, texts, number):
+    """Return `number` texts mixed from two others each, whatever they mean: a student learns what its teacher says.
+
+    By turns the beginning of one and the end of the other, or one with words of the other in a fifth of its places
+    (as Tang et al. 2019, arXiv:1903.12136; Jiao et al. 2020, TinyBERT, arXiv:1909.10351).
+    """
+    generator, mixed = np.random.default_rng([settings.SEED, 1]), []
+    for place in range(number):
+        first, second = (texts[row].split() for row in generator.integers(len(texts), size=2))
+        if place % 2:
+            words = first[:generator.integers(len(first) + 1)] + second[generator.integers(len(second) + 1):]
+        else:
+            words = [word if generator.random() > 0.2 else second[generator.integers(len(second))] for word in first]
+        mixed.append(" ".join(words or first))
+    return mixed
+
+
+def make_tiny(settings, original):
+    """Return (student, tokenizer, manifest): some layers, the pieces that the texts have, distilled."""
+    texts, _, _ = original.transfer_set
+    student = keep_layers(original.model, settings.TINY_LAYERS)
+    tokenizer = cut_vocabulary(student, original.tokenizer, texts, original.manifest)
+    rate = learning_rate(settings, original.manifest["model"], student.config) * settings.TINY_RATE
+    student, manifest = distil(settings, original, student, tokenizer, original.manifest, "tiny", settings.TINY_EPOCHS,
+                               rate, settings.TINY_MIXED)
+    return student, tokenizer, manifest
+
+
+def keep_layers(model, number):
+    """Return a copy of a classifier with `number` of its encoder's layers, evenly spread, the last one among them.
+
+    A student that begins as a part of its teacher: DistilBERT (Sanh et al. 2019, arXiv:1910.01108). Raises LookupError
+    where the architecture has no list of layers to choose from. ALBERT's layers are one, applied less often.
+    """
+    student = copy.deepcopy(model)
+    total = student.config.num_hidden_layers
+    number = min(number, total)
+    stacks = [(parent, name) for parent in student.modules() for name, part in parent.named_children()
+              if isinstance(part, torch.nn.ModuleList) and len(part) == total]
+    if not stacks and model.config.model_type != "albert":
+        raise LookupError(f"{type(model).__name__} has no list of {total} layers to choose from")
+    for parent, name in stacks[:1]:
+        layers = getattr(parent, name)
+        setattr(parent, name, torch.nn.ModuleList(layers[(place + 1) * total // number - 1] for place in range(number)))
+    student.config.num_hidden_layers = number
+    return student

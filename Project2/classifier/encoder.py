@@ -1,0 +1,158 @@
+"""A pretrained encoder with a new head, the precision that it computes in, and its faster last layer."""
+import functools
+import math
+import time
+
+import torch
+import torch.nn.functional as F
+from transformers import AutoModelForSequenceClassification
+
+from .settings import InputError, shown, some
+from .strangers import open_model_folder
+from .tokenizers import load_tokenizer
+
+FIRST_TOKEN_FAMILIES = {"bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta"}  # read the first token
+
+
+def load_base(settings, name, model_id, folder, classes):
+    """Return (model, tokenizer, manifest) of a pretrained encoder with a new, random head; raise InputError.
+
+    classes: {what stands in files: its name}, in the order of the head's outputs.
+    """
+    with open_model_folder(folder, "set --model_id to a pretrained encoder with its tokenizer") as (view, config):
+        old = list(config.id2label.values())
+        new_head(config, classes)
+        tokenizer = load_tokenizer(view, config)
+        model, found = load_network(view, config)
+    settle_head(model, found, old, folder)
+    if tokenizer.pad_token_id is None:
+        raise InputError(f"the tokenizer in {folder} has no padding token; set --model_id to an encoder such as BERT")
+    tokenizer.model_max_length = most_tokens(model, settings.MAX_LENGTH)  # where truncation=True cuts
+    if settings.FREEZE_EMBEDDINGS:
+        model.get_input_embeddings().requires_grad_(False)
+    family, normalisation = describe_family(config, tokenizer)
+    longest = tokenizer.model_max_length
+    if longest < settings.MAX_LENGTH:
+        print(f"note: {name} has positions for {longest} tokens; MAX_LENGTH {settings.MAX_LENGTH} is cut to it")
+    return model, tokenizer, {"model": name, "model_id": model_id, "family": family, "normalisation": normalisation,
+                              "max_length": longest, "labels": list(classes), "temperature": 1.0, "variant": "original"}
+
+
+def new_head(config, classes):
+    """Give a configuration the classes of a new head, in place of those that another task left."""
+    config.id2label = dict(enumerate(classes.values()))  # num_labels follows it
+    config.label2id = {name: number for number, name in config.id2label.items()}
+
+
+def settle_head(model, report, old_labels, folder):
+    """Keep the head that a base folder brings only where it is of the very same classes; else put a new one there.
+
+    old_labels: the names of the folder's own classes. Raises InputError where the encoder's weights do not fit.
+    """
+    encoder = f"{model.base_model_prefix}."
+    mismatched = {key for key, *_ in report["mismatched_keys"]}
+    wrong = [key for key in mismatched | set(report["missing_keys"]) if key.startswith(encoder) and "pooler" not in key]
+    if wrong:
+        raise InputError(f"{folder} lacks weights of its encoder, or has them in other sizes than its config.json: "
+                         f"{some(wrong)}; set --model_id to a whole model")
+    brought = {key for key in model.state_dict() if not key.startswith(encoder)} - report["missing_keys"]
+    if not brought or (not mismatched and old_labels == list(model.config.id2label.values())):
+        return
+    print(f"note: {folder} is a classifier of other classes ({shown(', '.join(old_labels))}); its head is not kept")
+    fresh = AutoModelForSequenceClassification.from_config(model.config)
+    for name, part in fresh.named_children():
+        if name != model.base_model_prefix:
+            setattr(model, name, part)
+
+
+def most_tokens(model, limit):
+    """Return how many tokens of a text a model is given: `limit`, or what it has positions for."""
+    tables = [part for name, part in model.named_modules() if name.endswith("position_embeddings")]
+    if not tables or not hasattr(tables[0], "num_embeddings"):
+        positions = getattr(model.config, "max_position_embeddings", -1)
+        return min(limit, positions) if positions > 0 else limit  # XLNet has -1: its positions are relative
+    padding = tables[0].padding_idx  # RoBERTa's positions begin after that of padding
+    return min(limit, tables[0].num_embeddings - (0 if padding is None else padding + 1))
+
+
+def describe_family(config, tokenizer):
+    """Return (family, normalisation) of a model, known by its architecture and its tokenizer.
+
+    Of the RoBERTa models, CardiffRoBERTa is the one for tweets; the others do not mind its @user and http.
+    """
+    if "Bertweet" in type(tokenizer).__name__:
+        return "bertweet", "bertweet"
+    return config.model_type, "user_http" if config.model_type == "roberta" else "none"
+
+
+def read_first_token(model):
+    """Let the last layer of an encoder compute its first token alone, where the head reads no other; returns the model.
+
+    The same logits, for a seventh less work in six layers. For BERT's kin; others stay as they are.
+    """
+    if model.config.model_type in FIRST_TOKEN_FAMILIES:
+        layer = model.base_model.encoder.layer[-1]
+        layer.forward = functools.partial(first_token, layer)
+    return model
+
+
+def first_token(layer, hidden_states, attention_mask=None, *_, **__):
+    """Return what a BERT layer makes of its first token: (texts, 1, width) of hidden_states (texts, tokens, width).
+
+    attention_mask: (texts, 1, 1 or tokens, tokens), bool or added to the scores, or None.
+    """
+    attention, first = layer.attention.self, hidden_states[:, :1]
+    given = ((attention.query, first), (attention.key, hidden_states), (attention.value, hidden_states))
+    query, key, value = (linear(states).unflatten(2, (attention.num_attention_heads, -1)).transpose(1, 2)
+                         for linear, states in given)  # each (texts, heads, tokens, width of a head)
+    scores = query @ key.transpose(2, 3) * attention.scaling  # (texts, heads, 1, tokens)
+    if attention_mask is not None:
+        mask = attention_mask[:, :, :1]
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min) if mask.dtype == torch.bool else scores + mask
+    context = attention.dropout(scores.softmax(3)).to(value.dtype) @ value
+    return layer.feed_forward_chunk(layer.attention.output(context.transpose(1, 2).flatten(2), first))
+
+
+def linear_layers(model):
+    """Return {name: module} of a network's linear layers, quantised or not."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+
+
+def precision_of(settings, device, family):
+    """Return the torch dtype that PRECISION means on this device; ModernBERT has no float16, where it gives NaN."""
+    if settings.PRECISION == "float16" and (family == "modernbert" or device.type != "cuda"):
+        raise InputError("PRECISION float16 is for a GPU, and not for ModernBERT; take bfloat16 or float32")
+    if settings.PRECISION != "auto":
+        return getattr(torch, settings.PRECISION)
+    if device_has_bfloat16(device):
+        return torch.bfloat16
+    return torch.float16 if device.type == "cuda" and family != "modernbert" else torch.float32
+
+
+def device_has_bfloat16(device):
+    """Return whether the device computes faster in bfloat16 than in float32; AVX-512 without its BF16 does not."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    abilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return any(abilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16")) and bfloat16_is_faster()
+
+
+@functools.cache
+def bfloat16_is_faster():
+    """Return whether this CPU multiplies matrices in bfloat16 in less time than in float32: it is tried."""
+    made = {dtype: (torch.ones(256, 384, dtype=dtype), torch.ones(1536, 384, dtype=dtype))
+            for dtype in (torch.float32, torch.bfloat16)}
+    seconds = dict.fromkeys(made, math.inf)
+    for dtype in [*made] * 30:  # by turns, and the least of many: what else runs does not decide
+        started = time.perf_counter()
+        F.linear(*made[dtype])
+        seconds[dtype] = min(seconds[dtype], time.perf_counter() - started)
+    return seconds[torch.bfloat16] < 0.75 * seconds[torch.float32]
+
+
+def load_network(view, config, **options):
+    """Return (model, report) of a classifier in float32; the report names missing, unexpected, mismatched weights."""
+    model, report = AutoModelForSequenceClassification.from_pretrained(
+        view, config=config, **{"dtype": torch.float32, "local_files_only": True, "trust_remote_code": False,
+                                "output_loading_info": True, "ignore_mismatched_sizes": True, **options})
+    return read_first_token(model), report

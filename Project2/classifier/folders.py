@@ -1,0 +1,58 @@
+"""Model folders on disk: written whole or not at all, their files, their bytes."""
+import contextlib
+import os
+import shutil
+import stat
+
+import pooch
+
+from .files import cannot_write, partial_name
+from .settings import one_line
+
+
+def sha256_of(path):
+    """Return the sha256 of a file's bytes, hexadecimal."""
+    return pooch.file_hash(path)
+
+
+@contextlib.contextmanager
+def whole_folder(folder):
+    """Yield a temporary folder that takes the place of `folder` only when all in it is whole on disk.
+
+    What stood in `folder` is kept until then, and put back where that fails. Raises InputError for a full disk.
+    """
+    target = os.path.realpath(folder)
+    partial, old = partial_name(target), partial_name(target)
+    try:
+        os.makedirs(partial)
+        yield partial
+        for path in files_in(partial):
+            os.chmod(path, stat.S_IMODE(os.stat(partial).st_mode) & 0o666)  # some libraries leave them to their owner
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+        if os.path.exists(target):
+            os.rename(target, old)
+        os.rename(partial, target)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    except Exception as error:  # safetensors and tokenizers have their own for a full disk
+        if "os error" in str(error):
+            raise cannot_write(folder, OSError(one_line(error))) from error
+        raise
+    finally:
+        if os.path.exists(old) and not os.path.exists(target):
+            os.rename(old, target)
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def files_in(path):
+    """Return the paths of all files in a folder and below it; of a file, its own."""
+    if os.path.isfile(path):
+        return [path]
+    return [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+
+
+def folder_bytes(path):
+    """Return the bytes on disk of a file, or of all files in a folder."""
+    return sum(os.path.getsize(name) for name in files_in(path))

@@ -1,0 +1,75 @@
+"""Heavy libraries as they are used here: quiet, without telemetry and code from a hub; progress on the screen."""
+import contextlib
+import importlib
+import os
+import platform
+import sys
+import time
+import warnings
+
+import accelerate
+import huggingface_hub
+import torch
+import transformers
+from tqdm import tqdm
+
+from .settings import one_line
+
+OPENVINO_INSTALL = "OpenVINO or NNCF is missing; run python3 -m pip install -r Project2/requirements.txt"
+
+
+@contextlib.contextmanager
+def without_kernels():
+    """Let nobody import the package kernels: transformers and bitsandbytes would ask the hub for code through it."""
+    kept = sys.modules.get("kernels", sys)
+    sys.modules["kernels"] = None
+    try:
+        yield
+    finally:
+        sys.modules.pop("kernels")
+        if kept is not sys:
+            sys.modules["kernels"] = kept
+
+
+def import_onnxruntime():
+    """Return the package onnxruntime without its telemetry: it reports to a host, and numbers this device."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read once, at the import
+    return importlib.import_module("onnxruntime")
+
+
+def import_openvino(package="openvino"):
+    """Return the package openvino, or nncf; raise ImportError with the command that installs it."""
+    sys.modules.setdefault("openvino_telemetry", None)  # not imported: it sends usage statistics without asking
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ImportError(f"{OPENVINO_INSTALL} ({one_line(error)})") from error
+
+
+def progress(groups, name, done, total):
+    """Yield groups of texts, and show how many texts are done: a bar on a terminal, a line a minute in a log."""
+    last = time.monotonic()
+    with tqdm(total=total, initial=done, unit=" texts", desc=name, disable=not sys.stderr.isatty(), leave=False) as bar:
+        for group in groups:
+            yield group
+            done += len(group)
+            bar.update(len(group))
+            if bar.disable and time.monotonic() - last > 60:
+                last = time.monotonic()
+                print(f"{name}: {done:,} of {total:,} texts", flush=True)
+
+
+def quiet_libraries():
+    """Keep the libraries' own notes and bars off the screen; what matters is raised."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    huggingface_hub.logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+    if not sys.stderr.isatty():
+        huggingface_hub.utils.disable_progress_bars()
+
+
+def versions():
+    """Return the versions of what the results depend on."""
+    return {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__,
+            "accelerate": accelerate.__version__}

@@ -1,0 +1,173 @@
+"""A saved model or variant from its folder, ready to predict."""
+import json
+import lzma
+import os
+from typing import Annotated, Literal
+
+import torch
+from accelerate import PartialState
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from transformers import AutoModelForSequenceClassification
+
+from .compression.bits import load_quantized
+from .compression.onnx_graph import OnnxClassifier
+from .compression.openvino_graph import OpenVinoClassifier
+from .compression.pruning import load_pruned
+from .data import EMOTIONS
+from .encoder import describe_family, load_network, most_tokens, new_head, precision_of, read_first_token
+from .files import read_file
+from .hub import locate_model
+from .settings import InputError, one_line, shown, some
+from .strangers import ONNX_FILES, harmless_config, open_model_folder, read_json
+from .tokenizers import load_tokenizer
+
+
+def printable(text):
+    """Return a text that can be shown on a screen; raise ValueError for another."""
+    if not text.isprintable():
+        raise ValueError("it cannot be printed")
+    return text
+
+
+Printable = Annotated[str, AfterValidator(printable)]
+
+
+class Manifest(BaseModel, extra="allow", strict=True):
+    """What emotion_classifier.json says of a saved model: how it is fed, what its classes are in files, their names."""
+
+    model: Printable
+    model_id: Printable
+    family: str
+    variant: str
+    normalisation: Literal["bertweet", "user_http", "none"]
+    max_length: Annotated[int, Field(ge=4, le=10**5)]
+    labels: list[Printable]
+    names: list[Printable]
+    temperature: Annotated[float, Field(ge=0.01, le=100)]
+    biases: list[float]
+    dataset: Printable = ""
+
+
+def weights_folder(settings, options):
+    """Return the folder or file that --weights names, or the best model of the last training into OUTPUT_DIR."""
+    if options.weights:
+        return options.weights.rstrip("/") or "/"
+    path = os.path.join(settings.OUTPUT_DIR, "report.json")
+    if not os.path.isfile(path):
+        raise InputError(f"there is no model in {settings.OUTPUT_DIR} yet; train one (python3 emotion_classifier.py "
+                         "--model MiniLM), or give --weights a folder that training wrote")
+    return json.loads(read_file(path))["weights"]
+
+
+def load_to_serve(settings, folder):
+    """Return what `load_checkpoint` does, the original in the arithmetic of PRECISION, its head in float32."""
+    model, tokenizer, manifest = load_checkpoint(settings, folder)
+    if manifest["variant"] == "original":
+        model.to(precision_of(settings, model.device, manifest["family"]))
+        for name, part in model.named_children():
+            if name != model.base_model_prefix:
+                part.float().register_forward_pre_hook(lambda _, given: (given[0].float(), *given[1:]))
+    return model, tokenizer, manifest
+
+
+def load_checkpoint(settings, folder):
+    """Return (model, tokenizer, manifest) of a saved classifier, ready to predict in float32; raise InputError.
+
+    folder: one that training or compress wrote, or an older .pt file. Nothing in it is run; no weight may lack.
+    """
+    if os.path.isfile(folder):
+        return load_older(settings, folder)
+    if not os.path.isdir(folder):
+        raise InputError(f"there is no checkpoint {folder}; --weights takes a folder that training wrote")
+    if not os.path.isfile(os.path.join(folder, "emotion_classifier.json")):
+        raise InputError(f"{folder} is no checkpoint of emotion_classifier.py: it has no emotion_classifier.json")
+    with open_model_folder(folder, "train it anew") as (view, config):
+        manifest = check_manifest(folder, read_json(folder, "emotion_classifier.json"), config)
+        tokenizer = load_tokenizer(view, config)
+        if manifest["variant"] != "original":
+            return load_variant(folder, view, config, manifest["variant"]), tokenizer, manifest
+        model, found = load_network(view, config, use_safetensors=True)
+    for kind in ("missing", "unexpected", "mismatched"):
+        if found[f"{kind}_keys"]:
+            raise InputError(f"{folder} has {kind} weights: {some(found[f'{kind}_keys'])}; train it anew")
+    return model.to(PartialState().device).eval(), tokenizer, manifest
+
+
+def check_manifest(folder, manifest, config):
+    """Return the manifest of a model folder, as a dict; raise InputError where it and the configuration disagree.
+
+    Folders of before classes were free have no labels in it: files have their numbers.
+    """
+    names = [config.id2label[number] for number in range(config.num_labels)]
+    older = {"labels": [str(number) for number in range(len(names))], "names": names, "temperature": 1.0,
+             "model_id": manifest.get("model"), "biases": [0.0] * len(names)}
+    try:
+        found = Manifest.model_validate(older | manifest).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise InputError(f"{folder}: emotion_classifier.json has no {fault['loc'][0]} that can be used "
+                         f"({fault['msg'].lower()}); train it anew") from error
+    if found["names"] != names or len(set(names)) < len(names) or not (
+            len(names) == len(found["labels"]) == len(found["biases"])):
+        raise InputError(f"{folder} has the labels {shown(names)} in config.json and {shown(found['names'])} in "
+                         "emotion_classifier.json, or not as many biases; train it anew")
+    return found
+
+
+def load_variant(folder, view, config, variant):
+    """Return the model of a folder (and its view) that compress wrote, ready to predict; raise InputError."""
+    try:
+        if variant == "pruned":
+            return load_pruned(view, config)
+        if variant in ("int8", "nf4", "pruned_nf4"):
+            return load_quantized(view, config, variant)
+        if variant in ONNX_FILES:
+            path = os.path.join(view, ONNX_FILES[variant])
+            older = os.path.join(view, "model.onnx")  # where onnx_int8 was written once
+            return OnnxClassifier(path if os.path.isfile(path) else older, config)
+        if variant in ("small", "tiny"):
+            with lzma.open(os.path.join(view, "model.onnx.xz")) as file:
+                return OnnxClassifier(file.read(), config)
+        if variant in ("openvino_int8", "openvino_int4"):
+            return OpenVinoClassifier(view, config)
+    except ImportError as error:
+        raise InputError(f"{folder} needs a package that is missing: {one_line(error)}") from error
+    except Exception as error:  # safetensors, lzma, ONNX Runtime and bitsandbytes raise their own
+        raise InputError(f"{folder} is damaged ({one_line(error)}); compress the model anew") from error
+    raise InputError(f"{folder} has the variant {shown(variant)}, which is none of --mode compress")
+
+
+def load_older(settings, path):
+    """Return (model, tokenizer, manifest) of an older .pt file; its tokenizer is beside it, or where model_id is."""
+    if path.endswith(".safetensors"):
+        raise InputError(f"{path} is a part of a model; give --weights its folder, {os.path.dirname(path) or '.'}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        weights, model_id, given = content["model_state_dict"], content["model_id"], content["config"]
+        heads = "classifier.bias", "classifier.out_proj.bias", "logits_proj.bias"
+        classes = next(len(weights[name]) for name in heads if name in weights)
+    except Exception as error:  # no zip, a pickle that would run something, other keys
+        raise InputError(f"{path} is no checkpoint, or not safe to load; it must be a dict with model_state_dict, "
+                         "model_id and config, of tensors and plain values alone") from error
+    beside = os.path.dirname(os.path.abspath(path))
+    has_tokenizer = os.path.isfile(os.path.join(beside, "tokenizer_config.json"))
+    source = beside if has_tokenizer else locate_model(settings, model_id)
+    labels = [str(number) for number in range(classes)]
+    names = list(EMOTIONS) if classes == len(EMOTIONS) else labels
+    with open_model_folder(source, f"it does not fit {path}") as (view, network):
+        if "model_type" in given:
+            network = harmless_config(given)
+        new_head(network, dict(zip(labels, names)))
+        tokenizer = load_tokenizer(view, network)
+        model = AutoModelForSequenceClassification.from_config(network, dtype=torch.float32)
+    try:
+        weights = {name: value for name, value in weights.items() if not name.endswith("position_ids")}  # no weights
+        model.load_state_dict(weights, strict=True)
+    except Exception as error:  # of the wrong names or sizes, or no tensors
+        raise InputError(f"{path} does not fit {model_id} ({one_line(error)})") from error
+    family, normalisation = describe_family(network, tokenizer)
+    longest = min(given.get("max_length", settings.MAX_LENGTH), most_tokens(model, settings.MAX_LENGTH))
+    manifest = {"model": content.get("model_name", model_id), "model_id": model_id, "family": family, "labels": labels,
+                "names": names, "normalisation": normalisation, "max_length": longest, "variant": "original",
+                "temperature": 1.0, "biases": [0.0] * classes}
+    return read_first_token(model).to(PartialState().device).eval(), tokenizer, manifest

@@ -1,0 +1,70 @@
+"""The pictures of a training, an evaluation and a comparison, as bytes of a PNG."""
+import io
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay
+
+
+def png(figure):
+    """Return a figure as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    figure.tight_layout()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
+
+
+def draw_curves(history):
+    """Return a PNG of loss, accuracy and macro F1 over the epochs, as bytes."""
+    table = pd.DataFrame(history, index=range(1, len(history) + 1))
+    figure = Figure((9, 3.5))
+    for axes, columns in zip(figure.subplots(1, 2), (["loss", "val_loss"], ["val_accuracy", "val_macro_f1"])):
+        table[columns].plot(ax=axes, marker=".", grid=True, xlabel="epoch", xticks=table.index)
+    return png(figure)
+
+
+def draw_confusion(figures, title):
+    """Return a PNG of the confusion matrix of `measure`, rows the true classes, as bytes."""
+    names, size = figures["classes"], max(5.5, 0.4 * len(figures["classes"]))
+    figure = Figure((size + 1, size))
+    display = ConfusionMatrixDisplay(np.array(figures["confusion_matrix"]), display_labels=names)
+    display.plot(ax=figure.add_subplot(title=title), cmap="Blues", xticks_rotation="vertical",
+                 include_values=len(names) <= 30)
+    return png(figure)
+
+
+def draw_precision_recall(labels, probabilities, names):
+    """Return a PNG of precision over recall, each class against the rest, as bytes."""
+    figure = Figure((6, 4.8))
+    axes = figure.add_subplot()
+    for number in np.unique(labels)[:20]:
+        PrecisionRecallDisplay.from_predictions(labels == number, probabilities[:, number], name=names[number], ax=axes)
+    axes.legend(loc="lower left", fontsize=8)
+    return png(figure)
+
+
+def draw_distribution(data):
+    """Return a PNG of how many texts each class has in training and in validation, as bytes."""
+    names = list(data.classes.values())
+    counts = {name: np.bincount(labels, minlength=len(names))
+              for name, labels in (("training", data.train_labels), ("validation", data.val_labels))}
+    figure = Figure((max(7, 0.4 * len(names)), 3.5))
+    pd.DataFrame(counts, names).plot.bar(ax=figure.add_subplot(), ylabel="texts")
+    return png(figure)
+
+
+def draw_trade_off(rows):
+    """Return a PNG of macro F1 over bytes on disk of the models that were measured, on TEST_PATH where it is set."""
+    table = pd.DataFrame(rows)
+    table = table[(table["status"] == "measured") & ~table["variant"].str.startswith("original_")]  # the same folder
+    key = "test_macro_f1" if "test_macro_f1" in table else "macro_f1"
+    figure = Figure((7, 4))
+    axes = figure.add_subplot(xlabel="size on disk (MB)", ylabel=key.replace("_", " "), xscale="log")
+    axes.scatter(table["bytes"] / 1e6, table[key])
+    for _, row in table.iterrows():
+        axes.annotate(row["variant"], (row["bytes"] / 1e6, row[key]), xytext=(4, 4),
+                      textcoords="offset points", fontsize=8)
+    axes.grid()
+    axes.margins(0.15)
+    return png(figure)

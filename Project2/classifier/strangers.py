@@ -1,0 +1,156 @@
+"""Model folders that a stranger may have made: nothing in them is run, and nothing outside of them is reached."""
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+
+import torch
+from transformers import CONFIG_MAPPING, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PretrainedConfig
+
+from .libraries import without_kernels
+from .settings import InputError, one_line, shown
+
+ONNX_FILES = {"onnx": "onnx/model.onnx", "onnx_int8": "onnx/model_quantized.onnx"}  # as the hub has it
+# Encoders of text whose code in transformers asks no hub and runs nothing that a configuration names
+FAMILIES = """
+albert bert big_bird camembert convbert data2vec-text deberta deberta-v2 distilbert electra ernie eurobert flaubert fnet
+funnel gte ibert jina_embeddings_v3 longformer megatron-bert mobilebert modernbert mpnet nomic_bert nystromformer
+rembert roberta roberta-prelayernorm roformer squeezebert xlm xlm-roberta xlm-roberta-xl xlnet xmod
+""".split()
+# What these read from a configuration without declaring it: DeBERTa's, and older names of rotary positions
+UNDECLARED_KEYS = set("""
+share_att_key position_buckets norm_rel_ebd conv_kernel_size conv_act conv_groups attention_head_size cls_dropout
+talking_head pooler_hidden_size embedding_size head_dim global_attn_every_n_layers global_rope_theta local_rope_theta
+rope_theta rope_scaling summary_first_dropout summary_proj_to_labels
+""".split())
+# What some declare, and makes a decoder of an encoder or changes how it runs
+DROPPED_KEYS = {"is_decoder", "add_cross_attention", "use_cache", "tie_word_embeddings", "deterministic_flash_attn"}
+TOKENIZERS = re.compile("(Albert|Bert|Bertweet|BigBird|Camembert|Deberta|DebertaV2|DistilBert|Electra|Flaubert|FNet|"
+                        "Funnel|GPT2|MobileBert|MPNet|Phobert|RemBert|Roberta|RoFormer|SqueezeBert|XLM|XLMRoberta|"
+                        "XLNet|PreTrained)Tokenizer(Fast)?|TokenizersBackend")  # classes that only read the files below
+SPECIAL_TOKENS = {f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")} | {
+    "additional_special_tokens", "extra_special_tokens"}
+TOKENIZER_KEYS = SPECIAL_TOKENS | {  # of tokenizer_config.json; the others can name files, templates and code
+    "added_tokens_decoder", "model_max_length", "model_input_names", "clean_up_tokenization_spaces", "do_lower_case",
+    "do_basic_tokenize", "strip_accents", "tokenize_chinese_chars", "never_split", "add_prefix_space", "trim_offsets",
+    "keep_accents", "remove_space", "split_by_punct", "vocab_type", "unk_id", "normalization",
+    "do_lowercase_and_remove_accent"}
+VOCABULARIES = {"tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "spm.model",
+                "sentencepiece.bpe.model"}
+PLAIN_FILES = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)|merges\.txt|bpe\.codes"
+                         r"|pruned\.safetensors|model\.onnx(\.xz)?|onnx/model(_quantized)?\.onnx"
+                         r"|openvino_model\.(xml|bin)|"
+                         + "|".join(map(re.escape, sorted(VOCABULARIES))))  # no others are read
+
+
+def only(keys, content):
+    """Return what a stranger's dict has for these keys."""
+    return {key: value for key, value in content.items() if key in keys}
+
+
+def harmless_config(content):
+    """Return a transformers configuration of a classifier from a stranger's dict; raise InputError if it is unknown.
+
+    Kept are an encoder's own sizes and kinds of layers, its special tokens' numbers and its labels. Whatever else would
+    decide how it is read or run is not: attention kernels, auto_map, quantisation, return_dict, problem_type and more.
+    """
+    content = json.loads(json.dumps(content))  # plain values alone: a .pt file can hold others
+    family = content.get("model_type")
+    if family not in FAMILIES:
+        raise InputError(f"its config.json has the model_type {shown(family)}; known are encoders of text such as "
+                         "bert, roberta, distilbert, deberta-v2, modernbert")
+    kind = CONFIG_MAPPING[family]
+    shared, declared = ({field.name for field in dataclasses.fields(each)} for each in (PretrainedConfig, kind))
+    kept = only((declared - shared | set(kind.attribute_map) | UNDECLARED_KEYS) - DROPPED_KEYS, content)
+    names = [str(name) for _, name in sorted((int(key), name) for key, name in (content.get("id2label") or {}).items())]
+    if names:
+        kept |= {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
+    config = kind(**kept)
+    network = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[kind]
+    config._attn_implementation = "sdpa" if network._supports_sdpa else "eager"  # else what is installed would decide
+    return config
+
+
+def real_file(folder, name):
+    """Return the path of a file of a model folder, links followed; raise InputError where it is elsewhere, or no file.
+
+    A hub's cache is a folder of links to files in blobs, two levels above.
+    """
+    folder = os.path.realpath(folder)
+    path = os.path.realpath(os.path.join(folder, name))
+    blobs = os.path.join(os.path.dirname(os.path.dirname(folder)), "blobs")
+    homes = [os.path.join(folder, os.path.dirname(name)).rstrip(os.sep)]
+    homes += [blobs] if os.path.basename(os.path.dirname(folder)) == "snapshots" else []
+    if os.path.dirname(path) not in homes or not os.path.isfile(path):
+        raise InputError(f"{os.path.join(folder, name)} is no file of this folder; put the file there, no link")
+    return path
+
+
+def read_json(folder, name):
+    """Return the object in a JSON file of a model folder, {} where there is no such file."""
+    if not os.path.lexists(os.path.join(folder, name)):
+        return {}
+    return dict(json.loads(pathlib.Path(real_file(folder, name)).read_text(encoding="utf-8")))
+
+
+def harmless_files(folder):
+    """Return {name: content} of the JSON files beside config.json that transformers reads, cut to what is harmless.
+
+    Raises InputError where one of them names a file that is no part of the folder.
+    """
+    tokenizer = read_json(folder, "tokenizer_config.json")
+    chosen = tokenizer.get("tokenizer_class") or read_json(folder, "config.json").get("tokenizer_class")
+    files = {"tokenizer_config.json": only(TOKENIZER_KEYS, tokenizer),
+             "special_tokens_map.json": only(SPECIAL_TOKENS, read_json(folder, "special_tokens_map.json")),
+             "added_tokens.json": {key: int(number) for key, number in read_json(folder, "added_tokens.json").items()}}
+    if TOKENIZERS.fullmatch(str(chosen)):
+        files["tokenizer_config.json"]["tokenizer_class"] = chosen
+    model = read_json(folder, "tokenizer.json").get("model", {})
+    if any(isinstance(model.get(part), str) for part in ("vocab", "merges")):  # transformers would open that path
+        raise InputError(f"{folder}/tokenizer.json has the name of a file where its vocabulary should be")
+    for name in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
+        if weights := read_json(folder, name).get("weight_map"):
+            files[name] = {"metadata": {}, "weight_map": weights}
+            if not all(PLAIN_FILES.fullmatch(str(part)) for part in weights.values()):
+                raise InputError(f"{folder}/{name} names files that are no part of the folder")
+    return {name: content for name, content in files.items() if content}
+
+
+@contextlib.contextmanager
+def open_model_folder(folder, fix):
+    """Yield (view, config) of a model folder that a stranger may have made; nothing but the view is given to a library.
+
+    view: a temporary folder of links to the folder's own vocabularies and weights, with JSON files that are cut to what
+    is known to be harmless; config: the same as a transformers configuration. Whatever goes wrong is an InputError that
+    names the folder and the fix.
+    """
+    with tempfile.TemporaryDirectory() as view, without_kernels():
+        try:
+            os.mkdir(os.path.join(view, "onnx"))
+            for name in (*os.listdir(folder), *ONNX_FILES.values()):
+                if PLAIN_FILES.fullmatch(name) and os.path.lexists(os.path.join(folder, name)):
+                    link_or_copy(real_file(folder, name), os.path.join(view, name))
+            for name, content in harmless_files(folder).items():
+                pathlib.Path(view, name).write_text(json.dumps(content), encoding="utf-8")
+            config = harmless_config(read_json(folder, "config.json"))
+            config.save_pretrained(view)
+            yield view, config
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # JSON, safetensors, tokenizers and each architecture raise their own
+            text = str(error).replace(view, folder)
+            if isinstance(error, InputError):
+                raise InputError(text if folder in text else f"{folder}: {text}; {fix}") from error
+            raise InputError(f"{folder} is damaged or no such model ({one_line(text or error)}); {fix}") from error
+
+
+def link_or_copy(source, target):
+    """Make `target` a link to `source`, or a copy where links are not to be had, as for most people on Windows."""
+    try:
+        os.symlink(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

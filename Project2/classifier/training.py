@@ -1,0 +1,258 @@
+"""One training: its steps, loss and step sizes, its moving average, when it ends."""
+import os
+import re
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from sklearn.metrics import f1_score
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from .checkpoints import save_checkpoint
+from .encoder import precision_of
+from .evaluation import scores
+from .libraries import progress
+from .prediction import logits_of
+from .settings import InputError
+from .text import batches, pad
+
+RATES = {"BERTweet": 2e-5, "CardiffRoBERTa": 2e-5, "ModernBERT": 5e-5, "MiniLM": 1.5e-4}  # AdamW step sizes
+STATE = ("epoch", "position", "history", "seconds", "best")  # of a Training, in a checkpoint
+SHORT_EPOCH = 100  # steps; PATIENCE counts an epoch of fewer as a part of one
+
+
+@dataclass
+class Encoded:
+    """The sets as token numbers (lists of lists of int) and class numbers (int64 arrays), and what fills up a batch."""
+
+    train: list
+    train_labels: np.ndarray
+    val: list
+    val_labels: np.ndarray
+    padding: tuple
+
+
+class Training:
+    """A training under way: what takes it a step further, and what a checkpoint holds.
+
+    Each step draws its dropout from SEED and its own number, and each epoch its order, so that a resumed run draws what
+    the killed one would have drawn. All processes share each batch: their number does not change the training.
+    """
+
+    def __init__(self, settings, accelerator, model, data, manifest, path, identity, rate=None, head_rate=None):
+        """path, identity: of its checkpoint; rate, head_rate: of `parameter_groups`, if not the constants'."""
+        self.settings, self.accelerator = settings, accelerator
+        self.model, self.data, self.name = model, data, manifest["model"]
+        self.path, self.identity, self.epochs, self.patience = path, identity, settings.NUM_EPOCHS, settings.PATIENCE
+        self.copies = 2 if settings.R_DROP else 1  # each text is read twice, with other dropout, and is to say the same
+        self.network = accelerator.prepare_model(model)
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        rate = learning_rate(settings, self.name, model.config) if rate is None else rate
+        groups = parameter_groups(settings, model, rate, head_rate or settings.HEAD_RATE)
+        self.optimizer = torch.optim.AdamW(groups, fused=accelerator.device.type in ("cpu", "cuda"))
+        self.dtype = precision_of(settings, accelerator.device, manifest["family"])
+        self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=self.dtype == torch.float16)
+        self.average = [parameter.detach().clone() for parameter in self.parameters] if settings.EMA_MOMENTUM else []
+        self.weights = class_weights(settings, data.train_labels, model.config.num_labels).to(accelerator.device)
+        self.epoch, self.position, self.history, self.best = 0, 0, [], None
+        self.loss, self.seconds = torch.zeros((), device=accelerator.device), 0.0
+
+    def run(self):
+        """Train to the end, leave the model with the weights of its best epoch, and return the history."""
+        while not self.finished():
+            self.run_epoch()
+            self.save()
+        with torch.no_grad():
+            for parameter, best in zip(self.parameters, self.best):
+                parameter.copy_(best)
+        return self.history
+
+    def finished(self):
+        """Return whether the epochs are over, or brought nothing better for `patience` of them.
+
+        Those are counted once an epoch was better than one class for all; one of few steps counts for less than one.
+        """
+        scores = [entry["val_macro_f1"] for entry in self.history]
+        if self.epoch >= self.epochs or max(scores, default=0) <= one_class_macro_f1(self.data.val_labels):
+            return self.epoch >= self.epochs
+        steps = len(batches(self.settings, self.data.train, 0, self.accelerator.num_processes))
+        return (self.epoch - 1 - scores.index(max(scores))) * min(1, steps / SHORT_EPOCH) >= self.patience
+
+    def run_epoch(self):
+        """Train the epoch from where it stands to its end, and score it on the validation set."""
+        groups = batches(self.settings, self.data.train, self.epoch, self.accelerator.num_processes)
+        done = sum(len(rows) for rows in groups[:self.position])
+        name = f"{self.name}, epoch {self.epoch + 1}"
+        self.model.train()
+        clock = saved = time.perf_counter()
+        for rows in progress(groups[self.position:], name, done, len(self.data.train)):
+            self.step(rows, self.epoch * len(groups) + self.position, self.epochs * len(groups))
+            self.position += 1
+            self.seconds += time.perf_counter() - clock
+            if time.perf_counter() - saved > self.settings.CHECKPOINT_SECONDS and self.position < len(groups):
+                self.save()
+                saved = time.perf_counter()
+            clock = time.perf_counter()
+        self.close_epoch(self.accelerator.reduce(self.loss, "mean").item() / len(groups))
+
+    def step(self, rows, number, steps):
+        """Take optimiser step `number` of `steps` on the texts of these rows, of which each process has its share."""
+        process, processes = self.accelerator.process_index, self.accelerator.num_processes
+        seed = np.random.SeedSequence([self.settings.SEED, number, process]).generate_state(1)[0]
+        torch.manual_seed(int(seed))
+        labels = torch.tensor(self.data.train_labels[rows], device=self.accelerator.device)
+        whole = self.weights[labels].sum() / processes  # the processes' gradients are averaged
+        share = len(rows) / processes
+        labels, rows = labels[process::processes], rows[process::processes]
+        inputs = pad(self.data.train, rows, self.data.padding, self.accelerator.device)
+        inputs = {name: value.repeat(self.copies, 1) for name, value in inputs.items()}
+        with self.autocast():
+            logits = self.network(**inputs).logits.float()  # (copies x texts, classes)
+        loss = F.cross_entropy(logits, labels.repeat(self.copies), self.weights, reduction="sum",
+                               label_smoothing=self.settings.LABEL_SMOOTHING)
+        loss = loss / (self.copies * whole) + self.consistency(logits, rows) / share
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.MAX_GRAD_NORM)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * schedule(self.settings, number, steps)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        if self.average:
+            momentum = min(self.settings.EMA_MOMENTUM, (1 + number) / (10 + number))
+            get_ema_multi_avg_fn(momentum)(self.average, self.parameters, None)
+        self.loss += loss.detach()
+
+    def consistency(self, logits, _):
+        """Return what is added to the loss, a sum over the texts: how much the two readings of each differ (R-Drop)."""
+        return self.settings.R_DROP * divergence(*F.log_softmax(logits, 1).chunk(2)) if self.settings.R_DROP else 0.0
+
+    def autocast(self):
+        """Return the context in which the network computes in this training's precision."""
+        return torch.autocast(self.accelerator.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def close_epoch(self, loss):
+        """Evaluate with the averaged weights, keep them if they are the best, and note the epoch in the history."""
+        if not np.isfinite(loss):
+            raise InputError(f"the loss of {self.name} is {loss} in epoch {self.epoch + 1}; set LEARNING_RATE smaller "
+                             "or PRECISION to float32")
+        self.swap()
+        val_loss, accuracy, macro_f1 = scores(self.data.val_labels, self.predict(self.data.val))
+        if macro_f1 > max((entry["val_macro_f1"] for entry in self.history), default=-1):
+            self.best = [parameter.detach().to("cpu", copy=True) for parameter in self.parameters]
+        self.swap()
+        self.history.append({"loss": loss, "val_loss": val_loss, "val_accuracy": accuracy, "val_macro_f1": macro_f1,
+                             "seconds": self.seconds})
+        self.epoch += 1
+        print(f"{self.name}, epoch {self.epoch}: loss {loss:.4f}, validation loss {val_loss:.4f}, "
+              f"accuracy {accuracy:.4f}, macro F1 {macro_f1:.4f}, {self.seconds:.1f} s", flush=True)
+        self.position, self.seconds = 0, 0.0
+        self.loss.zero_()
+
+    def swap(self):
+        """Exchange the weights and their moving average."""
+        for place, (parameter, average) in enumerate(zip(self.parameters, self.average)):
+            self.average[place] = parameter.data
+            parameter.data = average
+
+    def predict(self, sequences):
+        """Return the logits of each text: float32 (texts, classes); each process computes its share, none twice."""
+        mine = range(self.accelerator.process_index, len(sequences), self.accelerator.num_processes)
+        logits = np.zeros((len(sequences), self.model.config.num_labels), np.float32)
+        with self.autocast():
+            logits[mine] = logits_of(self.model, [sequences[row] for row in mine], self.data.padding, 32)
+        return self.accelerator.reduce(torch.from_numpy(logits).to(self.accelerator.device), "sum").cpu().numpy()
+
+    def save(self):
+        """Write a checkpoint, whole or not at all."""
+        if self.accelerator.is_main_process:
+            state = {name: getattr(self, name) for name in ("identity", *STATE)}
+            weights = [parameter.detach() for parameter in self.parameters]
+            save_checkpoint(self.path, state | {"weights": weights, "average": self.average, "loss": self.loss.item(),
+                                                "optimizer": self.optimizer.state_dict(),
+                                                "scaler": self.scaler.state_dict()})
+
+    def restore(self, state):
+        """Go back to the state of a checkpoint."""
+        vars(self).update({name: state[name] for name in STATE})
+        self.loss.fill_(state["loss"])
+        with torch.no_grad():
+            for mine, saved in zip([*self.parameters, *self.average], [*state["weights"], *state["average"]]):
+                mine.copy_(saved)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        print(f"{self.name}: goes on from step {self.position} of epoch {self.epoch + 1}", flush=True)
+
+
+def one_class_macro_f1(labels):
+    """Return the macro F1 of the answer that all texts are of the most frequent class, with its rounding."""
+    return f1_score(labels, np.full(len(labels), np.bincount(labels).argmax()), average="macro", zero_division=0)
+
+
+def divergence(first, second):
+    """Return the symmetric KL divergence of log-probabilities (texts, classes), summed (R-Drop, arXiv:2106.14448)."""
+    forth = F.kl_div(first, second, log_target=True, reduction="sum")
+    return (forth + F.kl_div(second, first, log_target=True, reduction="sum")) / 2
+
+
+def schedule(settings, step, steps):
+    """Return the step size as a share of its highest: it rises over WARM_UP of the steps, then falls in a line."""
+    warm_up = settings.WARM_UP * steps
+    return (step + 1) / (warm_up + 1) if step < warm_up else (steps - step) / (steps - warm_up)
+
+
+def learning_rate(settings, model_name, config):
+    """Return AdamW's highest step size: LEARNING_RATE, or what suits the model; small encoders take a larger one."""
+    alike = "MiniLM" if config.hidden_size < 512 else "CardiffRoBERTa"
+    return settings.LEARNING_RATE or RATES.get(model_name, RATES[alike])
+
+
+def parameter_groups(settings, model, rate, head_rate):
+    """Return AdamW's groups: decay on the layers' matrices alone, and each part at a step size of its own.
+
+    That falls by LAYER_DECAY a layer, as lower layers are the more general (Howard and Ruder 2018, arXiv:1801.06146),
+    and is `head_rate` times as large in classifier and pooler, which begin at random and have far to go.
+    """
+    inside = f"{model.base_model_prefix}."
+    layers = {name: re.search(r"\.layers?\.(\d+)\.", name) for name, _ in model.named_parameters()}
+    top = 1 + max((int(layer[1]) + 1 for layer in layers.values() if layer), default=0)
+    groups = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        head = not name.startswith(inside) or "pooler" in name
+        depth = int(layers[name][1]) + 1 if layers[name] else 0 if "embeddings" in name else top
+        peak = rate * (head_rate if head else settings.LAYER_DECAY ** (top - depth))
+        decay = settings.WEIGHT_DECAY if parameter.ndim > 1 and "embeddings" not in name else 0.0
+        group = groups.setdefault((peak, decay), {"params": [], "weight_decay": decay, "lr": peak, "peak": peak})
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def class_weights(settings, labels, classes):
+    """Return the loss weight of each class: its frequency to minus CLASS_WEIGHTS, 1 on average over the texts."""
+    counts = np.bincount(labels, minlength=classes)
+    weights = np.maximum(counts, 1) ** -settings.CLASS_WEIGHTS
+    return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
+
+
+def start_processes(settings):
+    """Return the Accelerator of this process, one of several where torchrun or `accelerate launch` started them."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by CUDA at its start: makes its sums repeatable
+    if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys() and "WORLD_SIZE" not in os.environ:  # issue 2741
+        raise InputError("accelerate launch starts one process where there is no GPU; take torchrun --nproc_per_node 2 "
+                         "emotion_classifier.py")
+    alone = "WORLD_SIZE" in os.environ and not torch.accelerator.is_available()  # torchrun without a GPU
+    accelerator = Accelerator(cpu=alone, mixed_precision="no")  # PRECISION rules it, here
+    if not accelerator.is_main_process:
+        sys.stdout = open(os.devnull, "w")
+    if settings.BATCH_SIZE < accelerator.num_processes:
+        raise InputError(f"BATCH_SIZE is {settings.BATCH_SIZE}; {accelerator.num_processes} processes need as many")
+    if accelerator.device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return accelerator
