@@ -47,7 +47,6 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from classifier.checkpoints import checkpoint_path, identity_of, read_checkpoint, remove_checkpoint, save_checkpoint
 from classifier.compression.comparison import measure_alone, measure_originals, report_compression
 from classifier.compression.export import export
 from classifier.compression.variants import VARIANTS, Original, try_variant
@@ -64,7 +63,8 @@ from classifier.saving import report, save_model
 from classifier.settings import (Count, InputError, OneLineParser, Path, Seconds, Share, Text, Weight, make_settings,
                                  parse_arguments, run, shown)
 from classifier.text import encode, padding_of
-from classifier.training import Encoded, Training, start_processes
+from classifier.training import (Encoded, Training, checkpoint_path, identity_of, read_checkpoint, remove_checkpoint,
+                                 save_checkpoint, start_processes)
 
 # Data
 TRAIN_PATH: Path = "train.csv"  # labelled texts to train on; the default, six emotions, is downloaded if it is absent
@@ -80,7 +80,6 @@ VAL_URL: Text = "https://raw.githubusercontent.com/Roeyx/NLP/main/Project1/valid
 TRAIN_HASH: Text = "ace194dd1f110de10ab77ce55edf595fcb7461c09af54cd1006b52b84b179ae4"  # its sha256; "" takes any
 VAL_HASH: Text = "65556202b68e0ab779dad888ea171ec6d57a9dc45785e055d5652edf1a664439"  # its sha256; "" takes any
 DOWNLOAD_TIMEOUT: Seconds = 20.0  # seconds without a byte until a download attempt is given up
-DOWNLOAD_LIMIT: Seconds = 3600.0  # seconds until a whole download attempt is given up
 DOWNLOAD_RETRIES: Annotated[int, Field(ge=0, le=100)] = 2  # further attempts at an address after the first
 
 # Text
@@ -92,7 +91,6 @@ BATCH_SIZE: Count = 32  # texts a step, over all processes together
 LEARNING_RATE: Weight = 0.0  # AdamW step size at its highest; 0 takes what suits the model (RATES)
 WARM_UP: Share = 0.1  # share of the steps over which the step size rises; then it falls in a line to 0
 HEAD_RATE: Annotated[float, Field(ge=0.01, le=1000)] = 10.0  # step size of the random head over the encoder's
-LAYER_DECAY: Annotated[float, Field(ge=0.01, le=1)] = 1.0  # each layer's step size over that of the layer above it
 WEIGHT_DECAY: Weight = 0.01  # AdamW weight decay of the layers' matrices; biases, norms and embeddings have none
 MAX_GRAD_NORM: Annotated[float, Field(gt=0, le=1e6)] = 1.0  # gradients are scaled down to this norm
 LABEL_SMOOTHING: Share = 0.05  # probability that the targets spread over all classes

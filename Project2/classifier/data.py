@@ -3,9 +3,9 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
+import pooch
 
 from .files import acquire, has_hash
-from .folders import sha256_of
 from .labels import classes_of, name_classes, number_labels, rows_to_keep
 from .rows import read_labelled
 from .settings import InputError, some
@@ -54,7 +54,7 @@ def read_data(settings, processes):
     print(f"data: {len(texts):,} training, {len(val.texts):,} validation rows; left out of training: "
           f"{left_out['in_validation']} that stand in validation too, {left_out['contradictory']} whose text "
           f"has several labels, {left_out['repeated']} repeats", flush=True)
-    sha256 = sha256_of(train.path)
+    sha256 = pooch.file_hash(train.path)
     return Data(texts, number_labels(labels, names, classes, train.path), val.texts,
                 number_labels(val.labels, val_names, classes, val.path), classes, left_out,
                 CARER if sha256 == settings.default("TRAIN_HASH") else os.path.basename(train.path), sha256)

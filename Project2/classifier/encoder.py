@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification
 
 from .settings import InputError, shown, some
 from .strangers import open_model_folder
-from .tokenizers import load_tokenizer
+from .text import load_tokenizer
 
 FIRST_TOKEN_FAMILIES = {"bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta"}  # read the first token
 

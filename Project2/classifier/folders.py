@@ -4,15 +4,8 @@ import os
 import shutil
 import stat
 
-import pooch
-
 from .files import cannot_write, partial_name
 from .settings import one_line
-
-
-def sha256_of(path):
-    """Return the sha256 of a file's bytes, hexadecimal."""
-    return pooch.file_hash(path)
 
 
 @contextlib.contextmanager

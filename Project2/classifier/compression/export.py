@@ -12,7 +12,7 @@ from ..loading import load_checkpoint, weights_folder
 from ..saving import SAME_ROWS, check_in_fresh_process, model_name, save_manifest
 from ..settings import InputError, one_line
 from ..strangers import ONNX_FILES
-from ..tokenizers import save_tokenizer
+from ..text import save_tokenizer
 from .onnx_graph import export_onnx
 
 EXPORTS = {"pruned": "original", "small": "onnx_int8", "tiny": "onnx_int8", "original": "onnx"}

@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 
-from ..checkpoints import read_checkpoint
 from .vocabulary import cut_vocabulary
 from ..encoder import linear_layers
 from ..evaluation import calibrate
 from ..text import encode, padding_of
-from ..training import Encoded, Training, learning_rate
+from ..training import Encoded, Training, learning_rate, read_checkpoint
 
 
 class Distillation(Training):

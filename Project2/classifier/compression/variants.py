@@ -10,22 +10,22 @@ import shutil
 import tempfile
 
 import numpy as np
+import pooch
 import torch
 
 from ..cards import variant_card
-from ..checkpoints import training_settings
 from ..data import acquire_data, read_for
 from ..encoder import precision_of
 from ..files import cannot_write, has_hash, read_file, save_all
-from ..folders import files_in, folder_bytes, sha256_of, whole_folder
+from ..folders import files_in, folder_bytes, whole_folder
 from ..labels import rows_to_keep
 from ..libraries import versions
 from ..loading import load_checkpoint
 from ..prediction import predict_logits
 from ..saving import SAME_ROWS, model_name, save_manifest
 from ..settings import InputError, one_line
-from ..tokenizers import save_tokenizer
-from ..training import learning_rate
+from ..text import save_tokenizer
+from ..training import learning_rate, training_settings
 from .bits import load_quantized
 from .comparison import compare, measure_in_fresh_process
 from .onnx_graph import write_onnx
@@ -62,7 +62,7 @@ class Original:
         paths = [getattr(self.settings, name) for name in ("TRAIN_PATH", "VAL_PATH", "TEST_PATH")]
         read = sorted(files_in(self.folder)) + [path for path in paths if os.path.isfile(path)]
         constants = training_settings(self.settings) | self.settings.constants("Compression")
-        known = [[(path, sha256_of(path)) for path in read], paths, constants, versions(), torch.get_num_threads()]
+        known = [[(path, pooch.file_hash(path)) for path in read], paths, constants, versions(), torch.get_num_threads()]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]
 
     @functools.cached_property

@@ -11,8 +11,7 @@ import torch
 
 from ..prediction import predict_logits
 from ..strangers import VOCABULARIES, read_json
-from ..text import encode
-from ..tokenizers import load_tokenizer, save_tokenizer
+from ..text import encode, load_tokenizer, save_tokenizer
 
 
 def cut_vocabulary(student, tokenizer, texts, manifest):
