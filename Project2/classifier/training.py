@@ -2,10 +2,10 @@
 import hashlib
 import json
 import os
-import re
+import pathlib
 import sys
 import time
-from dataclasses import dataclass
+from collections import namedtuple
 
 import numpy as np
 import torch
@@ -27,23 +27,15 @@ STATE = ("epoch", "position", "history", "seconds", "best")  # of a Training, in
 SHORT_EPOCH = 100  # steps; PATIENCE counts an epoch of fewer as a part of one
 
 
-@dataclass
-class Encoded:
-    """The sets as token numbers (lists of lists of int) and class numbers (int64 arrays), and what fills up a batch."""
-
-    train: list
-    train_labels: np.ndarray
-    val: list
-    val_labels: np.ndarray
-    padding: tuple
+# The sets as token numbers (lists of lists of int) and class numbers (int64 arrays), and what fills up a batch
+Encoded = namedtuple("Encoded", "train train_labels val val_labels padding")
 
 
 class Training:
-    """A training under way: what takes it a step further, and what a checkpoint holds.
+    """A training under way.
 
-    Each step draws its dropout from SEED and its own number, and each epoch its order likewise, so
-    that no state of a random generator need be kept: a resumed run draws what the killed one would
-    have drawn. All processes share each batch, so that their number does not change the training.
+    Each step draws its dropout from SEED and its own number, and each epoch its order likewise, so that a resumed run
+    draws what the killed one would have drawn. All processes share each batch: their number does not change it.
     """
 
     def __init__(self, settings, accelerator, model, data, manifest, path, identity, rate=None, head_rate=None):
@@ -132,8 +124,16 @@ class Training:
         self.loss += loss.detach()
 
     def consistency(self, logits, _):
-        """Return what is added to the loss, a sum over the texts: how much the two readings of each differ (R-Drop)."""
-        return self.settings.R_DROP * divergence(*F.log_softmax(logits, 1).chunk(2)) if self.settings.R_DROP else 0.0
+        """Return what is added to the loss, a sum over the texts: how much the two readings of each differ.
+
+        R-Drop (Liang et al. 2021, arXiv:2106.14448): Kullback-Leibler divergence in both directions.
+        """
+        if not self.settings.R_DROP:
+            return 0.0
+        first, second = F.log_softmax(logits, 1).chunk(2)
+        forth = F.kl_div(first, second, log_target=True, reduction="sum")
+        back = F.kl_div(second, first, log_target=True, reduction="sum")
+        return self.settings.R_DROP * ((forth + back) / 2)
 
     def autocast(self):
         """Return the context in which the network computes in this training's precision."""
@@ -195,15 +195,6 @@ class Training:
 def one_class_macro_f1(labels):
     """Return the macro F1 of the answer that all texts are of the most frequent class, with its rounding."""
     return f1_score(labels, np.full(len(labels), np.bincount(labels).argmax()), average="macro", zero_division=0)
-
-
-def divergence(first, second):
-    """Return the symmetric Kullback-Leibler divergence of log-probabilities (texts, classes), its sum over the texts.
-
-    R-Drop adds it to the loss (Liang et al. 2021, arXiv:2106.14448).
-    """
-    forth = F.kl_div(first, second, log_target=True, reduction="sum")
-    return (forth + F.kl_div(second, first, log_target=True, reduction="sum")) / 2
 
 
 def schedule(settings, step, steps):
@@ -294,10 +285,8 @@ def read_checkpoint(settings, path, identity):
 
 def remove_checkpoint(path):
     """Remove a checkpoint that has done its work, and what killed runs left beside it under temporary names."""
-    folder = os.path.dirname(path)
-    for name in os.listdir(folder):
-        if re.fullmatch(rf"\.{re.escape(os.path.basename(path))}\.[0-9a-f]{{16}}\.partial", name):
-            os.unlink(os.path.join(folder, name))
+    for left in pathlib.Path(path).parent.glob(".checkpoint.pt.*.partial"):
+        left.unlink()
     os.unlink(path)
 
 
