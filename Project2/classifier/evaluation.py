@@ -19,10 +19,7 @@ from .settings import peak_memory
 
 
 def scores(labels, logits):
-    """Return (cross-entropy, accuracy, macro F1) of logits (texts, classes).
-
-    Macro F1 is over the classes that the labels or the predictions have, as scikit-learn takes it.
-    """
+    """Return (cross-entropy, accuracy, macro F1 over the classes of both) of labels and logits (texts, classes)."""
     predicted = logits.argmax(1)
     loss = F.cross_entropy(torch.tensor(logits), torch.tensor(labels)).item()
     macro_f1 = f1_score(labels, predicted, average="macro", zero_division=0)
@@ -32,8 +29,7 @@ def scores(labels, logits):
 def measure(model, tokenizer, texts, labels, manifest, folder, logits):
     """Return what a model does on labelled texts, and what it costs: a dict that JSON takes.
 
-    logits: those of `texts`, float32 (texts, classes). Latencies are seconds from raw texts to logits,
-    bytes those of the folder on disk, peak memory that of this process so far.
+    logits: those of `texts`, float32 (texts, classes). Latencies are seconds from raw texts to logits.
     """
     _, accuracy, macro_f1 = scores(labels, logits)
     predicted, numbers = logits.argmax(1), range(len(manifest["names"]))
@@ -97,10 +93,7 @@ def save_evaluation(settings, folder, manifest, figures, labels, logits):
 
 
 def calibrate(model, tokenizer, texts, labels, manifest):
-    """Change a classifier's head so that its confidence fits these texts; return the manifest with what was changed.
-
-    Temperature and biases are in the weights, so that every reader of the model sees them.
-    """
+    """Change the weights of a classifier's head so that its confidence fits these texts; return the manifest."""
     logits = predict_logits(model, tokenizer, texts, manifest)
     temperature, biases = fit_calibration(labels, logits)
     inside = f"{model.base_model_prefix}."
@@ -145,10 +138,7 @@ def as_trained(logits, manifest):
 
 
 def calibration_error(labels, logits, bins=15):
-    """Return the expected calibration error of logits (texts, classes): how far confidence is from accuracy, 0 to 1.
-
-    The mean over bins of confidence of equal width, each weighted by its texts (Guo et al. 2017, arXiv:1706.04599).
-    """
+    """Return the expected calibration error of logits (texts, classes), 0 to 1 (Guo et al. 2017, arXiv:1706.04599)."""
     probabilities = softmax(logits)
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
     places = np.minimum((confidence * bins).astype(int), bins - 1)

@@ -55,16 +55,13 @@ def weights_folder(settings, options):
         return options.weights.rstrip("/") or "/"
     path = os.path.join(settings.OUTPUT_DIR, "report.json")
     if not os.path.isfile(path):
-        raise InputError(f"there is no model in {settings.OUTPUT_DIR} yet; train one (python3 {sys.argv[0]} --model "
-                         "MiniLM), or give --weights a folder that training wrote")
+        raise InputError(f"there is no model in {settings.OUTPUT_DIR} yet; train one (python3 emotion_classifier.py "
+                         "--model MiniLM), or give --weights a folder that training wrote")
     return json.loads(read_file(path))["weights"]
 
 
 def load_to_serve(settings, folder):
-    """Return what `load_checkpoint` does, the original model in the precision that is fastest here (PRECISION).
-
-    Its head stays in float32: the probabilities of two classes are seldom equal there.
-    """
+    """Return what `load_checkpoint` does, the original in the arithmetic of PRECISION, its head in float32."""
     model, tokenizer, manifest = load_checkpoint(settings, folder)
     if manifest["variant"] == "original":
         model.to(precision_of(settings, model.device, manifest["family"]))
@@ -75,10 +72,9 @@ def load_to_serve(settings, folder):
 
 
 def load_checkpoint(settings, folder):
-    """Return (model, tokenizer, manifest) of a saved classifier, without network, ready to predict in float32.
+    """Return (model, tokenizer, manifest) of a saved classifier, ready to predict in float32; raise InputError.
 
-    folder: one that training or compress wrote, or an older .pt file. Nothing in it is run, and every weight must be
-    there. Raises InputError where it is no such checkpoint.
+    folder: one that training or compress wrote, or an older .pt file. Nothing in it is run; no weight may lack.
     """
     if os.path.isfile(folder):
         return load_older(settings, folder)
@@ -143,10 +139,7 @@ def load_variant(folder, view, config, variant):
 
 
 def load_older(settings, path):
-    """Return (model, tokenizer, manifest) of an older .pt file: a dict with model_state_dict, model_id and config.
-
-    Its tokenizer is looked for beside it, then where model_id is.
-    """
+    """Return (model, tokenizer, manifest) of an older .pt file; its tokenizer is beside it, or where model_id is."""
     if path.endswith(".safetensors"):
         raise InputError(f"{path} is a part of a model; give --weights its folder, {os.path.dirname(path) or '.'}")
     try:

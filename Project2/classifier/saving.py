@@ -24,10 +24,7 @@ SAME_ROWS = 64  # texts on which a model as it was made and as it was loaded are
 
 
 def save_model(settings, model, tokenizer, manifest, data, history):
-    """Save a trained model to best_<Model>, load it again, measure it, and write its record; returns the results.
-
-    What is measured is what was read back from the disk, as it will serve.
-    """
+    """Save a trained model to best_<Model>, measure it as it is read back, write its record; return the results."""
     rate = learning_rate(settings, manifest["model"], model.config)
     manifest = {**manifest, "names": list(data.classes.values()), "dataset": data.name, "train_sha256": data.sha256,
                 "training": {**training_settings(settings), "LEARNING_RATE": rate}, "versions": versions()}

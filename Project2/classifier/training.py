@@ -232,13 +232,9 @@ def class_weights(settings, labels, classes):
 
 
 def start_processes(settings):
-    """Return the Accelerator of this process, one of several where torchrun or `accelerate launch` started them.
-
-    Raises InputError where `accelerate launch` was asked for several processes on a CPU and started this one alone
-    (accelerate's issue 2741): it names an address for them then, and no number.
-    """
+    """Return the Accelerator of this process, one of several where torchrun or `accelerate launch` started them."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by CUDA at its start: makes its sums repeatable
-    if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys() and "WORLD_SIZE" not in os.environ:
+    if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys() and "WORLD_SIZE" not in os.environ:  # issue 2741
         raise InputError("accelerate launch starts one process where there is no GPU; take torchrun --nproc_per_node 2 "
                          "emotion_classifier.py")
     alone = "WORLD_SIZE" in os.environ and not torch.accelerator.is_available()  # torchrun without a GPU
