@@ -1,7 +1,6 @@
 """A file of any size classified, in chunks and flat memory; a killed run goes on where it was."""
 import contextlib
 import csv
-import functools
 import hashlib
 import itertools
 import json
@@ -52,10 +51,7 @@ def classify_file(settings, model, tokenizer, manifest, source, folder):
         if done:
             print(f"{path}: goes on after the {done:,} of {source.rows:,} rows that an earlier run classified",
                   flush=True)
-        read = chunks(source.table, settings.CHUNK_ROWS, settings.SKIP_EMPTY)
-        left = itertools.islice(itertools.chain.from_iterable(texts for _, texts, _ in read), done, None)
-        groups = iter(lambda: list(itertools.islice(left, settings.CHUNK_ROWS)), [])
-        for texts in progress(groups, path, done, source.rows):
+        for texts in progress(texts_after(settings, source.table, done), path, done, source.rows):
             predictions = iter(zip(*predict(model, tokenizer, list(filter(None, texts)), manifest)))
             journal.writelines(LINE % (next(predictions) if text else (-1, 0)) for text in texts)
             journal.flush()
@@ -69,11 +65,16 @@ def classify_file(settings, model, tokenizer, manifest, source, folder):
         print(f"{source.rows:,} rows in {seconds:.1f} s, {speed:,.0f} rows/s: {source.target}")
 
 
-def predicted_frames(settings, table, journal, manifest):
-    """Yield each chunk of a Table's rows as a DataFrame with the columns ADDED, from the lines of the journal.
+def texts_after(settings, table, done):
+    """Yield the texts of each chunk of a Table's rows without the first `done` rows; "" for a row without one."""
+    for _, texts, _ in chunks(table, settings.CHUNK_ROWS, settings.SKIP_EMPTY):
+        if len(texts) > done:
+            yield texts[done:]
+        done = max(0, done - len(texts))
 
-    They are str, str and float; None for a row without a text.
-    """
+
+def predicted_frames(settings, table, journal, manifest):
+    """Yield each chunk of a Table's rows with the columns ADDED, from the journal: str, str, float, or None thrice."""
     labels, names = [*manifest["labels"], None], [*manifest["names"], None]  # the last is that of -1
     for frame, texts, _ in chunks(table, settings.CHUNK_ROWS, settings.SKIP_EMPTY):
         lines = [line.split() for line in itertools.islice(journal, len(texts))]
@@ -126,20 +127,21 @@ def write_predictions(table, frames, file):
     if table.form == "parquet":
         write_parquet(table, frames, file)
         return
-    write = json_text if table.form.startswith("json") else csv_text
     for number, frame in enumerate(frames):
-        file.write(write(table, frame, not number).encode(errors="backslashreplace"))  # half a surrogate pair in JSON
+        is_json = table.form.startswith("json")
+        text = json_text(frame) if is_json else csv_text(frame, table.separator or ",", header=not number)
+        file.write(text.encode(errors="backslashreplace"))  # of half a surrogate pair in JSON
 
 
-def csv_text(table, frame, header):
-    """Return a frame as a CSV with the Table's separator and line feeds, below a header if asked for."""
+def csv_text(frame, separator, header):
+    """Return a frame as a CSV with line feeds."""
     frame["confidence"] = frame["confidence"].map("{:.4f}".format, na_action="ignore")
-    write = functools.partial(frame.to_csv, sep=table.separator or ",", index=False, header=header, lineterminator="\n")
-    text = write()
-    return write(quoting=csv.QUOTE_ALL) if "\r" in text else text  # which the csv module sees as no reason to quote
+    options = {"sep": separator, "index": False, "header": header, "lineterminator": "\n"}
+    text = frame.to_csv(**options)
+    return frame.to_csv(**options, quoting=csv.QUOTE_ALL) if "\r" in text else text  # csv sees no reason to quote it
 
 
-def json_text(table, frame, header):
+def json_text(frame):
     """Return a frame as JSON Lines, without the keys that a row lacks (NaN)."""
     records = ({key: value for key, value in record.items() if value == value} for record in frame.to_dict("records"))
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
