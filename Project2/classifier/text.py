@@ -56,10 +56,9 @@ def pad(sequences, rows, padding, device):
     padding: (token number, side), of the tokenizer; XLNet and others that read the last token pad left.
     """
     pad_id, side = padding
-    tokens = [torch.tensor(sequences[row], dtype=torch.int64) for row in rows]
-    masks = [torch.ones_like(text) for text in tokens]
-    return {"input_ids": pad_sequence(tokens, True, pad_id, side).to(device),
-            "attention_mask": pad_sequence(masks, True, 0, side).to(device)}
+    tokens = pad_sequence([torch.tensor(sequences[row], dtype=torch.int64) for row in rows], True, -1, side)
+    mask = tokens >= 0
+    return {"input_ids": tokens.where(mask, pad_id).to(device), "attention_mask": mask.long().to(device)}
 
 
 def padding_of(tokenizer):
