@@ -45,7 +45,7 @@ def classify_file(settings, model, tokenizer, manifest, source, folder):
     goes on after them, and none is made twice. folder: of the model, by which the journal is known.
     """
     started, path = time.perf_counter(), source.table.path
-    with open_journal(settings, identity_of(settings, source.table, manifest, folder)) as journal:
+    with open_journal(settings, source.table, manifest, folder) as journal:
         done = os.path.getsize(journal.name) // WIDTH
         journal.truncate(done * WIDTH)  # without what a kill left of a last line
         if done:
@@ -85,23 +85,18 @@ def predicted_frames(settings, table, journal, manifest):
         yield pd.concat([frame, pd.DataFrame(added, frame.index, dtype=object)], axis=1)
 
 
-# The journal
+@contextlib.contextmanager
+def open_journal(settings, table, manifest, folder):
+    """Open the file of the predictions so far, to read and to add to; it goes when all is done.
 
-
-def identity_of(settings, table, manifest, folder):
-    """Return what the predictions of a file depend on, as a hash: the file, the model in `folder`, the settings."""
+    Its name is a hash of what they depend on: the file that is read, the model in `folder`, the settings.
+    """
     weights = sorted((name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in files_in(folder))
     given = (WIDTH, pooch.file_hash(table.path), table, settings.SKIP_EMPTY, settings.PRECISION, weights, manifest)
-    return hashlib.sha256(json.dumps(given).encode()).hexdigest()[:32]
-
-
-@contextlib.contextmanager
-def open_journal(settings, identity):
-    """Open the file of the predictions so far, to read and to add to; it goes when all is done."""
-    folder = os.path.join(settings.OUTPUT_DIR, "inference")
-    path = os.path.join(folder, f"{identity}.tsv")
+    identity = hashlib.sha256(json.dumps(given).encode()).hexdigest()[:32]
+    path = os.path.join(settings.OUTPUT_DIR, "inference", f"{identity}.tsv")
     try:
-        os.makedirs(folder, exist_ok=True)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         file = open(path, "a+b")
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -116,10 +111,7 @@ def open_journal(settings, identity):
         yield file
     os.unlink(path)
     with contextlib.suppress(OSError):  # other runs have theirs there
-        os.rmdir(folder)
-
-
-# Writing
+        os.rmdir(os.path.dirname(path))
 
 
 def write_predictions(table, frames, file):
