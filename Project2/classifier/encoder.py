@@ -52,7 +52,7 @@ def settle_head(model, report, old_labels, folder):
     mismatched = {key for key, *_ in report["mismatched_keys"]}
     wrong = [key for key in mismatched | set(report["missing_keys"]) if key.startswith(encoder) and "pooler" not in key]
     if wrong:
-        raise InputError(f"it lacks weights that its config.json asks for, or in these sizes: {some(wrong)}")
+        raise InputError(f"its encoder lacks weights, or has them in other sizes than its config.json: {some(wrong)}")
     brought = {key for key in model.state_dict() if not key.startswith(encoder)} - report["missing_keys"]
     if not brought or (not mismatched and old_labels == list(model.config.id2label.values())):
         return
@@ -77,7 +77,7 @@ def describe_family(config, tokenizer):
     """Return (family, normalisation) of a model, known by its architecture and its tokenizer."""
     if "Bertweet" in type(tokenizer).__name__:
         return "bertweet", "bertweet"
-    return config.model_type, "user_http" if config.model_type == "roberta" else "none"  # Cardiff's; others bear it
+    return config.model_type, "user_http" if config.model_type == "roberta" else "none"  # other RoBERTas bear it
 
 
 def read_first_token(model):
