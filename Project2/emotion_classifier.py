@@ -122,7 +122,8 @@ CHUNK_ROWS: Count = 4096  # rows of a file that inference holds in memory
 OUTPUT_DIR: Path = "outputs"  # folder that is written to
 
 # Names on the command line besides the constants' own and those in small letters
-ALIASES = {"TRAIN_PATH": "train", "VAL_PATH": "val", "TEST_PATH": "test", "NUM_EPOCHS": "epochs", "OUTPUT_DIR": "output"}
+ALIASES = {"TRAIN_PATH": "train", "VAL_PATH": "val", "TEST_PATH": "test", "NUM_EPOCHS": "epochs",
+           "OUTPUT_DIR": "output"}
 
 
 def main():

@@ -39,9 +39,9 @@ def encode(tokenizer, texts, manifest):
 def cut(text, max_length):
     """Return the text without what is too far back to be among BERTweet's first max_length tokens.
 
-    Its expressions for links take a time that grows with the square of a word's length (56 s for "a." 8,000 times), so a
-    word is held to 500 characters, ending in a letter or digit as links do, and the text to 32 a token and 1,000 more.
-    Runs of one sign become three, as in the tokenizer itself. Up to 500 characters stay as they are.
+    Its expressions for links take time by the square of a word's length (56 s for "a." 8,000 times), so a word is held
+    to 500 characters, ending in a letter or digit as links do, and the text to 32 a token and 1,000 more. Runs of one
+    sign become three, as in the tokenizer itself. Up to 500 characters stay as they are.
     """
     if len(text) <= 500:
         return text
