@@ -40,17 +40,14 @@ def locate_model(settings, model_id):
 
 
 def download_model(settings, model_id):
-    """Return the folder of the hub's cache with a model: what is there if it is whole, else a download.
-
-    Of several forms of the weights the safetensors are taken. Raises what the hub's client raises.
-    """
+    """Return the folder of a model in the hub's cache, downloaded if need be; raise what the hub's client raises."""
     cached = huggingface_hub.try_to_load_from_cache(model_id, "config.json")
     if isinstance(cached, str) and any(map(WEIGHTS.fullmatch, os.listdir(os.path.dirname(cached)))):
         return os.path.dirname(cached)
     listed = huggingface_hub.HfApi().model_info(model_id, timeout=settings.DOWNLOAD_TIMEOUT).siblings
     names = [file.rfilename for file in listed if "/" not in file.rfilename]
     weights = [name for name in names if WEIGHTS.fullmatch(name)]
-    weights = [name for name in weights if name.endswith(".safetensors")] or weights
+    weights = [name for name in weights if name.endswith(".safetensors")] or weights  # of several forms
     small = [name for name in names if name.endswith((".json", ".txt", ".codes", ".model"))]
     for wanted in (small, weights):  # the weights last: with them all is there
         folder = huggingface_hub.snapshot_download(model_id, allow_patterns=wanted,

@@ -61,8 +61,7 @@ def classify_file(settings, model, tokenizer, manifest, source, folder):
             write_predictions(source.table, predicted_frames(settings, source.table, journal, manifest), file)
     seconds = time.perf_counter() - started
     if os.path.isfile(source.target):  # else it may be this very output
-        speed = (source.rows - done) / seconds
-        print(f"{source.rows:,} rows in {seconds:.1f} s, {speed:,.0f} rows/s: {source.target}")
+        print(f"{source.rows:,} rows in {seconds:.1f} s, {(source.rows - done) / seconds:,.0f} rows/s: {source.target}")
 
 
 def texts_after(settings, table, done):

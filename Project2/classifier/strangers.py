@@ -95,10 +95,7 @@ def read_json(folder, name):
 
 
 def harmless_files(folder):
-    """Return {name: content} of the JSON files beside config.json that transformers reads, cut to what is harmless.
-
-    Raises InputError where one of them names a file that is no part of the folder.
-    """
+    """Return {name: content} of other JSON files, cut to what is harmless; raise InputError where they name a file."""
     files = {"added_tokens.json": {key: int(number) for key, number in read_json(folder, "added_tokens.json").items()}}
     for name, keys in (("tokenizer_config.json", TOKENIZER_KEYS), ("special_tokens_map.json", SPECIAL_TOKENS)):
         files[name] = {key: value for key, value in read_json(folder, name).items() if key in keys}

@@ -89,10 +89,7 @@ def save_tokenizer(tokenizer, folder):
 
 
 def load_tokenizer(view, config):
-    """Return the tokenizer of a view; BERTweet's with its own tweet normalisation switched on.
-
-    Raises InputError where there is no vocabulary, or one of more tokens than the model has embeddings.
-    """
+    """Return the tokenizer of a view, BERTweet's with its tweet normalisation; raise InputError where none fits."""
     if not VOCABULARIES & set(os.listdir(view)):
         raise InputError(f"it has no tokenizer; one of {', '.join(sorted(VOCABULARIES))} is needed")
     options = {"local_files_only": True, "trust_remote_code": False}
