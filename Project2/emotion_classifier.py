@@ -59,9 +59,10 @@ from classifier.libraries import quiet_libraries
 from classifier.loading import load_to_serve, weights_folder
 from classifier.inference import ADDED, classify_file, open_source
 from classifier.prediction import predict, predict_logits, print_predictions
+from classifier.rows import as_text
 from classifier.saving import report, save_model
 from classifier.settings import (Count, InputError, OneLineParser, Path, Seconds, Share, Text, Weight, make_settings,
-                                 parse_arguments, run, shown)
+                                 parse_arguments, run)
 from classifier.text import encode, padding_of
 from classifier.training import (Encoded, Training, checkpoint_path, identity_of, read_checkpoint, remove_checkpoint,
                                  save_checkpoint, start_processes)
@@ -178,11 +179,7 @@ def infer(settings, options):
 
 
 def compress(settings, options):
-    """Make each variant of --technique, save it, measure it in a fresh process beside the original, and report.
-
-    What this machine cannot run is reported with the reason; the others go on. The originals are
-    the float32 of the folder, which changes and ratios refer to, and what --mode evaluate serves here.
-    """
+    """Make each variant of --technique, save it, measure it in a fresh process beside the original, and report."""
     if options.measured:  # this is the fresh process
         measure_alone(settings, options)
         return
@@ -192,7 +189,7 @@ def compress(settings, options):
     rows = measure_originals(settings, original)
     for variant, technique in VARIANTS.items():
         if options.technique in (technique, "all"):
-            rows.append(try_variant(settings, original, variant, rows[0]))
+            rows.append(try_variant(settings, original, variant, rows[0]))  # with the reason where it cannot run here
             print(f"{variant}: {rows[-1].get('reason') or rows[-1]['folder']}", flush=True)
     report_compression(settings, rows, original.folder)
     original.remove_work()
@@ -239,17 +236,12 @@ class Classifier:
 
         predicted_label and predicted_emotion are str, confidence float32 (rows,); None and nan where there is no text.
         """
-        column, taken = self.settings.TEXT_COLUMN, [name for name in ADDED if name in batch]
-        if column not in batch or taken:
-            what = f"{', '.join(taken)} already" if taken else f"no column {column}, but {', '.join(batch)}"
-            raise InputError(f"a batch has {what}; rename the column, or set TEXT_COLUMN")
-        texts = list(batch[column])
-        for text in texts:
-            if not isinstance(text, (str, type(None))):
-                raise InputError(f"the column {column} has {shown(text)}, which is no string")
-            if not self.settings.SKIP_EMPTY and not (text or "").strip():
-                raise InputError(f"a row has no text in the column {column}; remove it, or set SKIP_EMPTY")
-        filled = [row for row, text in enumerate(texts) if (text or "").strip()]
+        column, skip = self.settings.TEXT_COLUMN, self.settings.SKIP_EMPTY
+        if column not in batch or not batch.keys().isdisjoint(ADDED):
+            raise InputError(f"a batch has the columns {', '.join(batch)}; it takes {column} (set TEXT_COLUMN), and "
+                             f"none of {', '.join(ADDED)}")
+        texts = [as_text(text, "a batch", row, skip) for row, text in enumerate(batch[column], 1)]
+        filled = [row for row, text in enumerate(texts) if text]
         numbers, confidences = np.full(len(texts), -1), np.full(len(texts), np.nan, np.float32)
         given = [texts[row] for row in filled]
         numbers[filled], confidences[filled] = predict(self.model, self.tokenizer, given, self.manifest)

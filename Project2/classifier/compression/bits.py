@@ -9,7 +9,6 @@ from safetensors import safe_open
 from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
 
 from ..encoder import linear_layers, load_network
-from ..libraries import without_kernels
 from ..settings import some
 
 
@@ -25,9 +24,8 @@ def load_quantized(view, config, variant, saved=True):
     config = copy.deepcopy(config)
     if saved:
         config.quantization_config = recipe.to_dict()  # the script's own; what a folder says is not asked
-    with without_kernels():
-        model, _ = load_network(view, config, quantization_config=None if saved else recipe, dtype=torch.bfloat16,
-                                use_safetensors=True, device_map={"": PartialState().device})
+    model, _ = load_network(view, config, quantization_config=None if saved else recipe, dtype=torch.bfloat16,
+                            use_safetensors=True, device_map={"": PartialState().device})
     if saved:
         check_quantized(model, os.path.join(view, "model.safetensors"))
     for module in linear_layers(model).values():
