@@ -1,29 +1,30 @@
 """A model once more in a form that other programs load."""
 import lzma
 import os
-import shutil
+import pathlib
 
 import numpy as np
 
-from ..cards import variant_card
+from ..cards import model_card
 from ..files import check_writable
 from ..folders import folder_bytes, whole_folder
 from ..loading import load_checkpoint, weights_folder
-from ..saving import SAME_ROWS, check_in_fresh_process, model_name, save_manifest
+from ..prediction import predict_logits
+from ..saving import model_name, save_manifest
 from ..settings import InputError, one_line
 from ..strangers import ONNX_FILES
 from ..tokenizers import save_tokenizer
-from .onnx_graph import export_onnx
+from .graphs import export_onnx
 
 EXPORTS = {"pruned": "original", "small": "onnx_int8", "tiny": "onnx_int8", "original": "onnx"}
+SAMPLE = ["i feel so lucky to have you", "what a sad day"]  # on which a model and its export are compared
 
 
 def export(settings, options):
     """Write a model once more in a form that others load: pruned as plain safetensors, small and tiny as plain ONNX.
 
-    The original becomes ONNX in float32. What was written gives the same labels in a process of its own, or is refused.
+    The original becomes ONNX in float32. What was written is loaded again and gives the same logits, or is refused.
     """
-    settings = settings.model_copy(update={"PRECISION": "float32"})  # of both processes: what is compared are weights
     check_writable(settings.OUTPUT_DIR)
     source = weights_folder(settings, options)
     model, tokenizer, manifest = load_checkpoint(settings, source)
@@ -37,9 +38,11 @@ def export(settings, options):
         save_tokenizer(tokenizer, folder)
         write_weights(model, source, variant, folder)
         save_manifest(folder, manifest, variant)
-        with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as file:
-            file.write(variant_card(settings, {**manifest, "variant": variant}))
-        check_in_fresh_process(settings, folder, model, tokenizer, manifest, sample_texts(tokenizer))
+        pathlib.Path(folder, "README.md").write_text(model_card({**manifest, "variant": variant}), encoding="utf-8")
+        before, after = (predict_logits(*loaded[:2], SAMPLE, manifest)
+                         for loaded in ((model, tokenizer), load_checkpoint(settings, folder)))
+        if not np.allclose(before, after, atol=1e-3):
+            raise InputError(f"the export of {source} gives other logits; it is not kept")
     print(f"written: {target} ({folder_bytes(target):,} bytes), from {source}")
 
 
@@ -48,22 +51,14 @@ def write_weights(model, source, variant, folder):
     if variant == "original":
         model.save_pretrained(folder)
         return
-    path = os.path.join(folder, ONNX_FILES[variant])
-    os.makedirs(os.path.dirname(path))
+    path = pathlib.Path(folder, ONNX_FILES[variant])
+    path.parent.mkdir()
     if variant == "onnx_int8":
-        with lzma.open(os.path.join(source, "model.onnx.xz")) as packed, open(path, "wb") as file:
-            shutil.copyfileobj(packed, file)
+        path.write_bytes(lzma.decompress(pathlib.Path(source, "model.onnx.xz").read_bytes()))
         return
     try:
-        export_onnx(model, path)
+        export_onnx(model, str(path))
     except OSError:
         raise
     except Exception as error:  # a package that is missing, an operator that cannot be exported
         raise InputError(f"{source} cannot be written as ONNX: {one_line(error)}") from error
-
-
-def sample_texts(tokenizer):
-    """Return SAME_ROWS texts of twelve random pieces of a vocabulary each: they need no data."""
-    pieces = np.random.default_rng(0).choice(sorted(tokenizer.get_vocab().values()), (SAME_ROWS, 12))
-    texts = (tokenizer.decode(row, skip_special_tokens=True) for row in pieces.tolist())
-    return [" ".join("".join(sign if sign.isprintable() else " " for sign in text).split()) or "text" for text in texts]

@@ -1,22 +1,19 @@
 """The variants that compress makes of a model, one after another, and what they learn from."""
 import contextlib
-import errno
 import functools
 import hashlib
 import json
 import os
 import pathlib
-import shutil
-import tempfile
 
 import numpy as np
 import torch
 
-from ..cards import variant_card
+from ..cards import model_card
 from ..checkpoints import training_settings
 from ..data import acquire_data, read_for
 from ..encoder import precision_of
-from ..files import cannot_write, has_hash, read_file, save_all
+from ..files import has_hash, read_file, save_all
 from ..folders import files_in, folder_bytes, sha256_of, whole_folder
 from ..labels import rows_to_keep
 from ..libraries import versions
@@ -25,13 +22,10 @@ from ..prediction import predict_logits
 from ..saving import SAME_ROWS, model_name, save_manifest
 from ..settings import InputError, one_line
 from ..tokenizers import save_tokenizer
-from ..training import learning_rate
-from .bits import load_quantized
 from .comparison import compare, measure_in_fresh_process
-from .onnx_graph import write_onnx
-from .openvino_graph import write_openvino
-from .pruning import prune, save_pruned
+from .graphs import write_onnx, write_openvino
 from .students import distil, make_tiny
+from .weights import prune, save_pruned, save_quantized
 
 VARIANTS = {  # what compress makes: its --technique
     "pruned": "prune", "int8": "quantize", "nf4": "quantize", "pruned_nf4": "combined", "onnx_int8": "onnx",
@@ -70,28 +64,23 @@ class Original:
         """What students learn from: (texts, class numbers, logits of the model, float32 (texts, classes)).
 
         The texts of TRAIN_PATH, without those of VAL_PATH and TEST_PATH. Raises LookupError where no file was named and
-        the default one does not hold the model's training rows.
+        the default one is not what the model was trained on, or cannot be downloaded.
         """
-        path = self.settings.TRAIN_PATH
-        if path == self.settings.default("TRAIN_PATH") and not self.is_training_file():
-            raise LookupError("it learns from the rows that the model was trained on; set --train to them")
+        path, known = self.settings.TRAIN_PATH, self.manifest.get("train_sha256")
+        if path == self.settings.default("TRAIN_PATH"):
+            try:
+                found = known and (known == self.settings.TRAIN_HASH or os.path.exists(path))
+                if not found or not has_hash(acquire_data(self.settings, "TRAIN_PATH"), known):
+                    raise LookupError("it learns from the rows that the model was trained on; set --train to them")
+            except InputError as error:  # no network
+                raise LookupError(one_line(error)) from error
         texts, labels = read_for(self.settings, self.manifest, "TRAIN_PATH")
         keep, _ = rows_to_keep(texts, labels, {*self.texts, *self.test_texts})
-        texts, labels = [texts[row] for row in keep], labels[keep]
-        if not texts:
+        if not len(keep):
             raise LookupError(f"{path} has no row that is not in {self.settings.VAL_PATH} too; set --train")
+        texts, labels = [texts[row] for row in keep], labels[keep]
         print(f"learning from {len(texts):,} texts of {path}", flush=True)
         return texts, labels, self.say(texts)
-
-    def is_training_file(self):
-        """Return whether the default TRAIN_PATH, as it lies here or is downloaded, is what the model was trained on."""
-        known = self.manifest.get("train_sha256")
-        if not known or known != self.settings.TRAIN_HASH and not os.path.exists(self.settings.TRAIN_PATH):
-            return False
-        try:
-            return has_hash(acquire_data(self.settings, "TRAIN_PATH"), known)
-        except InputError as error:  # no network
-            raise LookupError(one_line(error)) from error
 
     def say(self, texts):
         """Return the model's logits of texts, float32 (texts, classes), in the precision that is fastest here."""
@@ -103,15 +92,15 @@ class Original:
     @functools.cached_property
     def pruned(self):
         """The pruned model, trained on for PRUNED_EPOCHS where its training rows are to be had: (model, manifest)."""
-        epochs, model = self.settings.PRUNED_EPOCHS, prune(self.model, self.settings.SPARSITY)
+        epochs, model, manifest = self.settings.PRUNED_EPOCHS, prune(self.model, self.settings.SPARSITY), self.manifest
         try:
             if epochs:
-                manifest = {**self.manifest, "trained_after_pruning": epochs}
-                rate = learning_rate(self.settings, manifest["model"], model.config) * self.settings.PRUNED_RATE
-                return distil(self.settings, self, model, self.tokenizer, manifest, "pruned", epochs, rate)
+                model, manifest = distil(self.settings, self, model, self.tokenizer, "pruned", epochs,
+                                         self.settings.PRUNED_RATE)
         except LookupError as error:
+            epochs = 0
             print(f"note: pruned without training afterwards: {one_line(error)}")
-        return model, {**self.manifest, "trained_after_pruning": 0}
+        return model, {**manifest, "trained_after_pruning": epochs}
 
     def remove_work(self):
         """Remove what a killed run would have gone on from."""
@@ -134,23 +123,19 @@ def try_variant(settings, original, variant, first_row):
         if row.pop("identity") == original.identity:
             return row
     try:
-        with tempfile.TemporaryDirectory() as temporary:
-            made, tokenizer, manifest = write_variant(settings, original, variant, temporary)
-            save_tokenizer(tokenizer, temporary)
-            save_manifest(temporary, manifest, variant)
+        with whole_folder(folder) as partial:
+            made, tokenizer, manifest = write_variant(settings, original, variant, partial)
+            save_tokenizer(tokenizer, partial)
+            save_manifest(partial, manifest, variant)
             first = predict_logits(made, tokenizer, original.texts[:SAME_ROWS], manifest)
-            with whole_folder(folder) as target:
-                shutil.copytree(temporary, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        measured = measure_in_fresh_process(settings, folder, "float32")
+        measured = measure_in_fresh_process(settings, folder)
     except InputError:
         raise
     except Exception as error:  # a package or a kernel that is missing, an operator that cannot be exported
-        if getattr(error, "errno", None) == errno.ENOSPC:
-            raise cannot_write(folder, error) from error
         return {"variant": variant, "status": "not run", "reason": one_line(error)}
     row = {**compare(variant, measured, original, first_row), "folder": folder,
            "same_logits": bool(np.array_equal(first, measured.first))}
-    card = variant_card(settings, {**manifest, "variant": variant}, row, first_row)
+    card = model_card({**manifest, "variant": variant}, row)
     save_all({os.path.join(folder, "README.md"): card.encode()})
     row |= {"bytes": folder_bytes(folder), "bytes_share": folder_bytes(folder) / first_row["bytes"]}
     save_all({journal: json.dumps({**row, "identity": original.identity}).encode()})
@@ -168,10 +153,7 @@ def write_variant(settings, original, variant, folder):
     if variant == "pruned":
         save_pruned(model, folder)
     elif variant in ("int8", "nf4", "pruned_nf4"):
-        with tempfile.TemporaryDirectory() as dense:
-            model.save_pretrained(dense)
-            model = load_quantized(dense, model.config, variant, saved=False)
-        model.save_pretrained(folder)
+        model = save_quantized(model, variant, folder)
     elif variant.startswith("openvino"):
         model = write_openvino(model, variant, folder)
     else:
