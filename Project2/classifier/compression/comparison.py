@@ -14,17 +14,16 @@ import torch
 from scipy.stats import binomtest
 
 from ..data import read_for
-from ..encoder import linear_layers, precision_of
+from ..encoder import precision_of
 from ..evaluation import calibration_error, measure, scores
 from ..files import save_all
 from ..libraries import versions
 from ..loading import load_to_serve, weights_folder
 from ..prediction import predict_logits
-from ..saving import SAME_ROWS
 from ..settings import InputError
 
 COST = ("bytes", "peak_memory_bytes", "latency_1_median", "latency_1_p95", "latency_32_median", "latency_32_p95",
-        "texts_per_second", "sparsity", "precision", "rows", "temperature")  # figures of `measure_alone` in a row
+        "texts_per_second", "precision", "rows", "temperature")  # figures of `measure_alone` in a row
 
 
 def measure_originals(settings, original):
@@ -60,34 +59,20 @@ def measure_in_fresh_process(settings, folder, precision="float32"):
 def measure_alone(settings, options):
     """Load one model from disk, measure it on VAL_PATH and TEST_PATH, and save that to --measured: the fresh process.
 
-    The .npz file holds logits, float32 (texts, classes), of both sets, those of the first texts by themselves (first),
-    and the figures of `measure` as JSON, with the throughput and the sparsity of a pruned variant.
+    The .npz file holds logits, float32 (texts, classes), of both sets, and the figures of `measure` as JSON, with the
+    throughput.
     """
     folder = weights_folder(settings, options)
     model, tokenizer, manifest = load_to_serve(settings, folder)
     texts, labels = read_for(settings, manifest, "VAL_PATH")
     test_texts = read_for(settings, manifest, "TEST_PATH")[0] if settings.TEST_PATH else []
-    sparsity = zero_share(model) if "pruned" in manifest["variant"] else None
-    first = predict_logits(model, tokenizer, texts[:SAME_ROWS], manifest)
     started = time.perf_counter()
     logits = predict_logits(model, tokenizer, texts, manifest)
-    speed = len(texts) / (time.perf_counter() - started)
+    seconds = time.perf_counter() - started
     figures = measure(model, tokenizer, texts, labels, manifest, folder, logits)
-    figures |= {"texts_per_second": speed, "sparsity": sparsity}
-    np.savez(options.measured, logits=logits, first=first, figures=json.dumps(figures),
-             test_logits=predict_logits(model, tokenizer, test_texts, manifest))
-
-
-def zero_share(model):
-    """Return the share of zeros among the weights of the linear layers; those of NF4, which has a zero, are decoded."""
-    zeros = total = 0
-    for module in linear_layers(model).values():
-        weights = module.weight
-        if hasattr(weights, "quant_state"):
-            from bitsandbytes.functional import dequantize_4bit
-            weights = dequantize_4bit(weights.data, weights.quant_state)
-        zeros, total = zeros + int((weights == 0).sum()), total + weights.numel()
-    return zeros / total
+    figures["texts_per_second"] = len(texts) / seconds
+    test_logits = predict_logits(model, tokenizer, test_texts, manifest)
+    np.savez(options.measured, logits=logits, test_logits=test_logits, figures=json.dumps(figures))
 
 
 def compare(variant, measured, original, first_row=None):
@@ -141,5 +126,3 @@ def report_compression(settings, rows, source):
     for row in rows:
         if row["status"] != "measured":
             print(f"not run: {row['variant']}: {row['reason']}")
-        elif row.get("same_logits") is False:
-            print(f"note: {row['variant']} gives other logits than before it was saved")

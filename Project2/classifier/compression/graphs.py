@@ -22,7 +22,7 @@ XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]
 
 
 def write_onnx(settings, model, variant, folder):
-    """Write a network to `folder` as onnx_int8, small or tiny; return it as it will be loaded.
+    """Write a network to `folder` as onnx_int8, small or tiny.
 
     onnx_int8 lies where the hub and transformers.js look for it. The weights of the other two have fewer values, word
     embeddings the fewest, and are packed with xz; the kernels are those of INT8, so that what is saved costs no speed.
@@ -34,7 +34,6 @@ def write_onnx(settings, model, variant, folder):
         pathlib.Path(folder, ONNX_FILES["onnx_int8"]).write_bytes(graph)
     else:
         pathlib.Path(folder, "model.onnx.xz").write_bytes(lzma.compress(graph, filters=XZ_FILTERS))
-    return load_onnx(graph, model.config)
 
 
 def quantize_onnx(model, bits=lambda name: 8.0):
@@ -68,7 +67,6 @@ def write_openvino(model, variant, folder):
         export_onnx(model, path)
         graph = nncf.compress_weights(openvino.Core().read_model(path), **recipe)
         openvino.save_model(graph, os.path.join(folder, "openvino_model.xml"))
-    return load_openvino(folder, model.config)
 
 
 def export_onnx(model, path):

@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 
-import numpy as np
 import torch
 
 from ..cards import model_card
@@ -19,7 +18,7 @@ from ..labels import rows_to_keep
 from ..libraries import versions
 from ..loading import load_checkpoint
 from ..prediction import predict_logits
-from ..saving import SAME_ROWS, model_name, save_manifest
+from ..saving import model_name, save_manifest
 from ..settings import InputError, one_line
 from ..tokenizers import save_tokenizer
 from .comparison import compare, measure_in_fresh_process
@@ -113,8 +112,7 @@ class Original:
 def try_variant(settings, original, variant, first_row):
     """Make, save and measure one variant; return its row of the report, or one with the reason why it did not run.
 
-    A variant that a killed run has measured is not made again. same_logits in the row says whether the variant as it
-    was made and as it was loaded give the very same logits.
+    A variant that a killed run has measured is not made again.
     """
     folder = os.path.join(settings.OUTPUT_DIR, f"{model_name(original.folder)}_{variant}")
     journal = os.path.join(original.work, f"{variant}.json")
@@ -124,17 +122,15 @@ def try_variant(settings, original, variant, first_row):
             return row
     try:
         with whole_folder(folder) as partial:
-            made, tokenizer, manifest = write_variant(settings, original, variant, partial)
+            tokenizer, manifest = write_variant(settings, original, variant, partial)
             save_tokenizer(tokenizer, partial)
             save_manifest(partial, manifest, variant)
-            first = predict_logits(made, tokenizer, original.texts[:SAME_ROWS], manifest)
         measured = measure_in_fresh_process(settings, folder)
     except InputError:
         raise
     except Exception as error:  # a package or a kernel that is missing, an operator that cannot be exported
         return {"variant": variant, "status": "not run", "reason": one_line(error)}
-    row = {**compare(variant, measured, original, first_row), "folder": folder,
-           "same_logits": bool(np.array_equal(first, measured.first))}
+    row = {**compare(variant, measured, original, first_row), "folder": folder}
     card = model_card({**manifest, "variant": variant}, row)
     save_all({os.path.join(folder, "README.md"): card.encode()})
     row |= {"bytes": folder_bytes(folder), "bytes_share": folder_bytes(folder) / first_row["bytes"]}
@@ -143,7 +139,7 @@ def try_variant(settings, original, variant, first_row):
 
 
 def write_variant(settings, original, variant, folder):
-    """Make a variant and write it to `folder`; return (the variant as it is in memory, its tokenizer, its manifest)."""
+    """Make a variant and write it to `folder`; return (its tokenizer, its manifest), which are not written."""
     model, tokenizer, manifest = original.model, original.tokenizer, original.manifest
     if "pruned" in variant:
         model, manifest = original.pruned
@@ -153,9 +149,9 @@ def write_variant(settings, original, variant, folder):
     if variant == "pruned":
         save_pruned(model, folder)
     elif variant in ("int8", "nf4", "pruned_nf4"):
-        model = save_quantized(model, variant, folder)
+        save_quantized(model, variant, folder)
     elif variant.startswith("openvino"):
-        model = write_openvino(model, variant, folder)
+        write_openvino(model, variant, folder)
     else:
-        model = write_onnx(settings, model, variant, folder)
-    return model, tokenizer, manifest
+        write_onnx(settings, model, variant, folder)
+    return tokenizer, manifest

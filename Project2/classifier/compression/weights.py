@@ -55,12 +55,10 @@ def load_pruned(folder, config):
 
 
 def save_quantized(model, variant, folder):
-    """Quantise a float32 model, write it to `folder`, and return it."""
+    """Quantise a float32 model, and write it to `folder`."""
     with tempfile.TemporaryDirectory() as dense:
         model.save_pretrained(dense)
-        model = load_quantized(dense, model.config, variant, saved=False)
-    model.save_pretrained(folder)
-    return model
+        load_quantized(dense, model.config, variant, saved=False).save_pretrained(folder)
 
 
 def load_quantized(view, config, variant, saved=True):
