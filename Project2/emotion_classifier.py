@@ -49,8 +49,7 @@ from pydantic import Field
 
 from classifier.checkpoints import checkpoint_path, identity_of, read_checkpoint, remove_checkpoint, save_checkpoint
 from classifier.compression.comparison import measure_alone, measure_originals, report_compression
-from classifier.compression.export import export
-from classifier.compression.variants import VARIANTS, Original, try_variant
+from classifier.compression.variants import VARIANTS, Original, export, try_variant
 from classifier.data import read_data, read_for
 from classifier.encoder import load_base
 from classifier.evaluation import measure, print_figures, save_evaluation

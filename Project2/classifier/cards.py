@@ -27,8 +27,7 @@ CARDS = {  # of each variant: what it is, the library that reads it, how
     "openvino_int8": ("OpenVINO with INT8 weights.", "openvino", OPENVINO),
     "openvino_int4": ("OpenVINO with INT4 weights.", "openvino", OPENVINO)}
 FEEDING = {  # how a model's texts are to be given to it
-    "bertweet": "Its tokenizer puts @USER, HTTPURL and the names of emoji into the text by itself; `pipeline` takes "
-                "the names of the installed package emoji, emotion_classifier.py those of the pretraining.",
+    "bertweet": "Its tokenizer puts @USER, HTTPURL and names of emoji into the text; `pipeline` has some newer names.",
     "user_http": "Write @user for user names and http for links, as emotion_classifier.py does.",
     "none": "Texts are given as they are."}
 MEASURED = {"": "validation rows, which chose the epoch", "test_": "test rows"}  # figures' prefixes in a report

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -53,7 +52,7 @@ def measure_in_fresh_process(settings, folder, precision="float32"):
             said = process.stderr.strip().splitlines() or [f"the process ended with status {process.returncode}"]
             raise RuntimeError(said[-1].removeprefix("error: "))
         with np.load(path) as content:
-            return SimpleNamespace(**content)
+            return dict(content)
 
 
 def measure_alone(settings, options):
@@ -77,11 +76,11 @@ def measure_alone(settings, options):
 
 def compare(variant, measured, original, first_row=None):
     """Return the row of the report of a model that was measured; first_row: the original's, None for itself."""
-    figures = json.loads(str(measured.figures))
+    figures = json.loads(str(measured["figures"]))
     row = {"variant": variant, "status": "measured", **{key: figures[key] for key in COST},
-           **quality(original.labels, measured.logits, original.measured.logits)}
+           **quality(original.labels, measured["logits"], original.measured["logits"])}
     if original.test_texts:
-        tested = quality(original.test_labels, measured.test_logits, original.measured.test_logits)
+        tested = quality(original.test_labels, measured["test_logits"], original.measured["test_logits"])
         row |= {"test_rows": len(original.test_labels), **{f"test_{key}": value for key, value in tested.items()}}
     first_row = first_row or row
     return {**row, "bytes_share": row["bytes"] / first_row["bytes"],
@@ -123,6 +122,3 @@ def report_compression(settings, rows, source):
             print(f"\n{path} ({said}):\n{shown.to_string(float_format='{:.4f}'.format)}")
     shown = measured[[*COST[:7], "bytes_share", "speed"]]
     print(f"\nIn bytes and seconds, on {threads} threads:\n{shown.to_string(float_format='{:.4g}'.format)}")
-    for row in rows:
-        if row["status"] != "measured":
-            print(f"not run: {row['variant']}: {row['reason']}")

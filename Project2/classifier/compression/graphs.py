@@ -18,25 +18,34 @@ from ..libraries import import_onnxruntime, import_openvino
 from ..strangers import ONNX_FILES
 
 EMBEDDING_BITS = 1.5  # bits of entropy that SMALL_BITS and TINY_BITS leave a weight of the word embeddings less
+PACKED = "model.onnx.xz"  # the file of small and tiny
 XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]  # for bytes without words
 
 
 def write_onnx(settings, model, variant, folder):
-    """Write a network to `folder` as onnx_int8, small or tiny.
+    """Write a network to `folder` as onnx (in float32), onnx_int8, small or tiny.
 
-    onnx_int8 lies where the hub and transformers.js look for it. The weights of the other two have fewer values, word
+    The first two lie where the hub and transformers.js look for them. The weights of the others have fewer values, word
     embeddings the fewest, and are packed with xz; the kernels are those of INT8, so that what is saved costs no speed.
     """
+    path = pathlib.Path(folder, ONNX_FILES.get(variant, PACKED))
+    path.parent.mkdir(exist_ok=True)
+    if variant == "onnx":
+        export_onnx(model, str(path))
+        return
     most = {"onnx_int8": 8.0, "small": settings.SMALL_BITS, "tiny": settings.TINY_BITS}[variant]
     graph = quantize_onnx(model, lambda name: most - EMBEDDING_BITS * ("embedding" in name and most < 8))
-    if variant == "onnx_int8":
-        os.makedirs(os.path.join(folder, "onnx"))
-        pathlib.Path(folder, ONNX_FILES["onnx_int8"]).write_bytes(graph)
-    else:
-        pathlib.Path(folder, "model.onnx.xz").write_bytes(lzma.compress(graph, filters=XZ_FILTERS))
+    path.write_bytes(graph if variant == "onnx_int8" else lzma.compress(graph, filters=XZ_FILTERS))
 
 
-def quantize_onnx(model, bits=lambda name: 8.0):
+def unpack_onnx(source, folder):
+    """Write the graph of a folder of small or tiny to `folder` as onnx_int8."""
+    path = pathlib.Path(folder, ONNX_FILES["onnx_int8"])
+    path.parent.mkdir()
+    path.write_bytes(lzma.decompress(pathlib.Path(source, PACKED).read_bytes()))
+
+
+def quantize_onnx(model, bits):
     """Return a network as the bytes of an ONNX graph with INT8 weights; bits: as `quantize_in_rows` takes it."""
     import onnx
     import_onnxruntime()

@@ -20,8 +20,8 @@ class Distillation(Training):
     """The training of a student on the original's training texts: their labels, and what the original says of them.
 
     The loss is cross-entropy with the labels, and the divergence from the original's probabilities, of logits over
-    DISTILLATION_TEMPERATURE, times its square (Hinton et al. 2015, arXiv:1503.02531). Weights that are zero stay zero
-    where `prune` made them so.
+    DISTILLATION_TEMPERATURE, times its square (Hinton et al. 2015, arXiv:1503.02531). Linear layers' weights that are
+    zero, as `prune` makes them, stay zero.
     """
 
     def __init__(self, settings, student, data, manifest, path, identity, epochs, rate, logits):
@@ -29,9 +29,8 @@ class Distillation(Training):
         super().__init__(settings, accelerator, student, data, manifest, path, identity, rate, 1.0)  # no new head
         self.epochs, self.patience = epochs, epochs  # all of them: the step size has to fall to its end
         self.copies, self.soft = 1, torch.from_numpy(logits).to(accelerator.device)
-        if manifest["model"] == "pruned":
-            for module in linear_layers(student).values():
-                module.weight.register_hook(functools.partial(torch.mul, (module.weight.detach() != 0).float()))
+        for module in linear_layers(student).values():
+            module.weight.register_hook(functools.partial(torch.mul, (module.weight.detach() != 0).float()))
 
     def consistency(self, logits, rows):
         """Return the divergence of the student's probabilities from the original's, a sum over the texts."""
@@ -46,11 +45,10 @@ def distil(settings, original, student, tokenizer, name, epochs, faster, mixed=0
     name: "pruned" or "tiny"; faster: its step size over that of the original's training; mixed: `mixed_texts` for each
     text, labelled by the original. A killed training goes on from its checkpoint.
     """
-    texts, labels, logits = original.transfer_set
+    (texts, labels, logits), manifest = original.transfer_set, original.manifest
     if more := mixed_texts(settings, texts, round(mixed * len(texts))):
         said = original.say(more)
         texts, labels, logits = texts + more, np.concatenate([labels, said.argmax(1)]), np.concatenate([logits, said])
-    manifest = original.manifest
     data = Encoded(encode(tokenizer, texts, manifest), labels, encode(tokenizer, original.texts, manifest),
                    original.labels, padding_of(tokenizer))
     path, identity = os.path.join(original.work, f"{name}.pt"), f"{original.identity} {name}"

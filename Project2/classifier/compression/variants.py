@@ -1,4 +1,4 @@
-"""The variants that compress makes of a model, one after another, and what they learn from."""
+"""The variants that compress makes of a model, what they learn from, and what export makes of them."""
 import contextlib
 import functools
 import hashlib
@@ -12,23 +12,24 @@ from ..cards import model_card
 from ..checkpoints import training_settings
 from ..data import acquire_data, read_for
 from ..encoder import precision_of
-from ..files import has_hash, read_file, save_all
+from ..files import check_writable, has_hash, read_file, save_all
 from ..folders import files_in, folder_bytes, sha256_of, whole_folder
 from ..labels import rows_to_keep
 from ..libraries import versions
-from ..loading import load_checkpoint
+from ..loading import load_checkpoint, weights_folder
 from ..prediction import predict_logits
 from ..saving import model_name, save_manifest
 from ..settings import InputError, one_line
 from ..tokenizers import save_tokenizer
 from .comparison import compare, measure_in_fresh_process
-from .graphs import write_onnx, write_openvino
+from .graphs import unpack_onnx, write_onnx, write_openvino
 from .students import distil, make_tiny
 from .weights import prune, save_pruned, save_quantized
 
 VARIANTS = {  # what compress makes: its --technique
     "pruned": "prune", "int8": "quantize", "nf4": "quantize", "pruned_nf4": "combined", "onnx_int8": "onnx",
     "small": "small", "tiny": "tiny", "openvino_int8": "openvino", "openvino_int4": "openvino"}
+EXPORTS = {"pruned": "original", "small": "onnx_int8", "tiny": "onnx_int8", "original": "onnx"}  # what export makes
 
 
 class Original:
@@ -41,8 +42,7 @@ class Original:
     def __init__(self, settings, folder):
         self.settings, self.folder, self.work = settings, folder, os.path.join(settings.OUTPUT_DIR, "compression")
         self.model, self.tokenizer, self.manifest = load_checkpoint(settings, folder)
-        if self.manifest["variant"] != "original":
-            variant = self.manifest["variant"]
+        if (variant := self.manifest["variant"]) != "original":
             raise InputError(f"{folder} is compressed already ({variant}); set --weights to the original")
         self.texts, self.labels = read_for(settings, self.manifest, "VAL_PATH")
         self.test_texts, self.test_labels = [], []
@@ -121,8 +121,9 @@ def try_variant(settings, original, variant, first_row):
         if row.pop("identity") == original.identity:
             return row
     try:
+        model, tokenizer, manifest = make_variant(settings, original, variant)
         with whole_folder(folder) as partial:
-            tokenizer, manifest = write_variant(settings, original, variant, partial)
+            write_weights(settings, model, variant, partial)
             save_tokenizer(tokenizer, partial)
             save_manifest(partial, manifest, variant)
         measured = measure_in_fresh_process(settings, folder)
@@ -138,20 +139,55 @@ def try_variant(settings, original, variant, first_row):
     return row
 
 
-def write_variant(settings, original, variant, folder):
-    """Make a variant and write it to `folder`; return (its tokenizer, its manifest), which are not written."""
-    model, tokenizer, manifest = original.model, original.tokenizer, original.manifest
-    if "pruned" in variant:
-        model, manifest = original.pruned
+def make_variant(settings, original, variant):
+    """Return (float32 model, tokenizer, manifest) of which a variant is written."""
     if variant == "tiny":
-        model, tokenizer, manifest = make_tiny(settings, original)
+        return make_tiny(settings, original)
+    model, manifest = original.pruned if "pruned" in variant else (original.model, original.manifest)
+    return model, original.tokenizer, manifest
+
+
+def write_weights(settings, model, variant, folder):
+    """Write the configuration of a float32 model, and what a variant of it computes with, to `folder`."""
     model.config.save_pretrained(folder)
-    if variant == "pruned":
+    if variant == "original":
+        model.save_pretrained(folder)
+    elif variant == "pruned":
         save_pruned(model, folder)
     elif variant in ("int8", "nf4", "pruned_nf4"):
         save_quantized(model, variant, folder)
-    elif variant.startswith("openvino"):
+    elif variant in ("openvino_int8", "openvino_int4"):
         write_openvino(model, variant, folder)
     else:
         write_onnx(settings, model, variant, folder)
-    return tokenizer, manifest
+
+
+def export(settings, options):
+    """Write a model once more in a form that others load: pruned as plain safetensors, small and tiny as plain ONNX.
+
+    The original becomes ONNX in float32. What cannot be loaded again is not kept.
+    """
+    check_writable(settings.OUTPUT_DIR)
+    source = weights_folder(settings, options)
+    model, tokenizer, manifest = load_checkpoint(settings, source)
+    if manifest["variant"] not in EXPORTS:
+        raise InputError(f"{source} ({manifest['variant']}) is in a form that other programs load already; nothing to "
+                         "export")
+    variant, target = EXPORTS[manifest["variant"]], os.path.join(settings.OUTPUT_DIR, f"{model_name(source)}_export")
+    try:
+        with whole_folder(target) as folder:
+            if variant == "onnx_int8":
+                unpack_onnx(source, folder)
+                model.config.save_pretrained(folder)
+            else:
+                write_weights(settings, model, variant, folder)
+            save_tokenizer(tokenizer, folder)
+            save_manifest(folder, manifest, variant)
+            card = model_card({**manifest, "variant": variant})
+            pathlib.Path(folder, "README.md").write_text(card, encoding="utf-8")
+            load_checkpoint(settings, folder)
+    except InputError:
+        raise
+    except Exception as error:  # a package that is missing, an operator that cannot be exported
+        raise InputError(f"{source} cannot be exported: {one_line(error)}") from error
+    print(f"written: {target} ({folder_bytes(target):,} bytes), from {source}")
