@@ -2,7 +2,6 @@
 import contextlib
 import copy
 import io
-import logging
 import lzma
 import os
 import pathlib
@@ -66,7 +65,6 @@ def write_openvino(model, variant, folder):
     weights, the word embeddings too. Raises ImportError where OpenVINO or NNCF is missing.
     """
     openvino, nncf = import_openvino(), import_openvino("nncf")
-    nncf.set_log_level(logging.ERROR)
     recipe = {"openvino_int8": {"mode": nncf.CompressWeightsMode.INT8_ASYM},
               "openvino_int4": {"mode": nncf.CompressWeightsMode.INT4_ASYM, "group_size": 32, "all_layers": True,
                                 "advanced_parameters": nncf.AdvancedCompressionParameters(
