@@ -119,6 +119,7 @@ def report_compression(settings, rows, source):
                             ("test_accuracy", settings.TEST_PATH, "these should have chosen nothing")):
         if path:
             shown = measured.loc[:, key:key.replace("accuracy", "calibration_error")]
+            shown.columns = shown.columns.str.removeprefix("test_")
             print(f"\n{path} ({said}):\n{shown.to_string(float_format='{:.4f}'.format)}")
     shown = measured[[*COST[:7], "bytes_share", "speed"]]
     print(f"\nIn bytes and seconds, on {threads} threads:\n{shown.to_string(float_format='{:.4g}'.format)}")
