@@ -48,8 +48,7 @@ import torch
 from pydantic import Field
 
 from classifier.compression.comparison import measure_alone, measure_originals, report_compression
-from classifier.compression.export import export
-from classifier.compression.variants import VARIANTS, Original, try_variant
+from classifier.compression.variants import VARIANTS, Original, export, try_variant
 from classifier.data import read_data, read_for
 from classifier.encoder import load_base
 from classifier.evaluation import measure, print_figures, save_evaluation

@@ -1,15 +1,63 @@
-"""Quantisation by bitsandbytes: LLM.int8 and NF4."""
+"""Weights of a transformers model in fewer bytes: pruned, or quantised by bitsandbytes to LLM.int8 and NF4."""
 import copy
 import logging
 import os
+import tempfile
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
 
-from ..encoder import linear_layers, load_network
+from ..encoder import linear_layers, load_network, read_first_token
 from ..settings import some
+
+
+def prune(model, sparsity):
+    """Return a copy whose linear layers each have the `sparsity` share of their smallest weights set to zero.
+
+    L1 unstructured pruning (Han et al. 2015, arXiv:1506.02626).
+    """
+    pruned = copy.deepcopy(model)
+    for module in linear_layers(pruned).values():
+        weights = module.weight.data.view(-1)
+        weights[weights.abs().topk(round(sparsity * len(weights)), largest=False).indices] = 0
+    return pruned
+
+
+def save_pruned(model, folder):
+    """Write pruned.safetensors: of each linear layer's weights a mask, a bit each, and the float32 values left."""
+    tensors = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    for name in linear_layers(model):
+        weights = tensors.pop(f"{name}.weight").view(-1)
+        tensors[f"{name}.mask"] = torch.from_numpy(np.packbits(weights.numpy() != 0))
+        tensors[f"{name}.kept"] = weights[weights != 0]
+    save_file(tensors, os.path.join(folder, "pruned.safetensors"))
+
+
+def load_pruned(folder, config):
+    """Return the model that `save_pruned` wrote, its weights the very same; raises ValueError where they do not fit."""
+    tensors = load_file(os.path.join(folder, "pruned.safetensors"))
+    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    for name, module in linear_layers(model).items():
+        mask, kept = tensors.pop(f"{name}.mask").numpy(), tensors.pop(f"{name}.kept")
+        weights = torch.zeros(module.weight.shape)
+        places = torch.from_numpy(np.unpackbits(mask, count=weights.numel()).astype(bool)).view_as(weights)
+        if int(places.sum()) != len(kept):
+            raise ValueError(f"the mask and the values of {name} do not fit")
+        weights[places] = kept
+        tensors[f"{name}.weight"] = weights
+    model.load_state_dict(tensors, strict=True)
+    return read_first_token(model).to(PartialState().device).eval()
+
+
+def save_quantized(model, variant, folder):
+    """Quantise a float32 model, and write it to `folder`."""
+    with tempfile.TemporaryDirectory() as dense:
+        model.save_pretrained(dense)
+        load_quantized(dense, model.config, variant, saved=False).save_pretrained(folder)
 
 
 def load_quantized(view, config, variant, saved=True):
