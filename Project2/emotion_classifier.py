@@ -47,24 +47,24 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from classifier.checkpoints import checkpoint_path, identity_of, read_checkpoint, remove_checkpoint, save_checkpoint
 from classifier.compression.comparison import measure_alone, measure_originals, report_compression
-from classifier.compression.export import export
-from classifier.compression.variants import VARIANTS, Original, try_variant
+from classifier.compression.variants import VARIANTS, Original, export, try_variant
 from classifier.data import read_data, read_for
 from classifier.encoder import load_base
 from classifier.evaluation import measure, print_figures, save_evaluation
 from classifier.files import check_writable
 from classifier.hub import MODELS, chosen_models, locate_model
-from classifier.inference import ADDED, classify_file, open_source
 from classifier.libraries import quiet_libraries
 from classifier.loading import load_to_serve, weights_folder
+from classifier.inference import ADDED, classify_file, open_source
 from classifier.prediction import predict, predict_logits, print_predictions
+from classifier.rows import as_text
 from classifier.saving import report, save_model
 from classifier.settings import (Count, InputError, OneLineParser, Path, Seconds, Share, Text, Weight, make_settings,
-                                 parse_arguments, run, shown)
+                                 parse_arguments, run)
 from classifier.text import encode, padding_of
-from classifier.training import Encoded, Training, start_processes
+from classifier.training import (Encoded, Training, checkpoint_path, identity_of, read_checkpoint, remove_checkpoint,
+                                 save_checkpoint, start_processes)
 
 # Data
 TRAIN_PATH: Path = "train.csv"  # labelled texts to train on; the default, six emotions, is downloaded if it is absent
@@ -80,7 +80,6 @@ VAL_URL: Text = "https://raw.githubusercontent.com/Roeyx/NLP/main/Project1/valid
 TRAIN_HASH: Text = "ace194dd1f110de10ab77ce55edf595fcb7461c09af54cd1006b52b84b179ae4"  # its sha256; "" takes any
 VAL_HASH: Text = "65556202b68e0ab779dad888ea171ec6d57a9dc45785e055d5652edf1a664439"  # its sha256; "" takes any
 DOWNLOAD_TIMEOUT: Seconds = 20.0  # seconds without a byte until a download attempt is given up
-DOWNLOAD_LIMIT: Seconds = 3600.0  # seconds until a whole download attempt is given up
 DOWNLOAD_RETRIES: Annotated[int, Field(ge=0, le=100)] = 2  # further attempts at an address after the first
 
 # Text
@@ -92,7 +91,6 @@ BATCH_SIZE: Count = 32  # texts a step, over all processes together
 LEARNING_RATE: Weight = 0.0  # AdamW step size at its highest; 0 takes what suits the model (RATES)
 WARM_UP: Share = 0.1  # share of the steps over which the step size rises; then it falls in a line to 0
 HEAD_RATE: Annotated[float, Field(ge=0.01, le=1000)] = 10.0  # step size of the random head over the encoder's
-LAYER_DECAY: Annotated[float, Field(ge=0.01, le=1)] = 1.0  # each layer's step size over that of the layer above it
 WEIGHT_DECAY: Weight = 0.01  # AdamW weight decay of the layers' matrices; biases, norms and embeddings have none
 MAX_GRAD_NORM: Annotated[float, Field(gt=0, le=1e6)] = 1.0  # gradients are scaled down to this norm
 LABEL_SMOOTHING: Share = 0.05  # probability that the targets spread over all classes
@@ -180,11 +178,7 @@ def infer(settings, options):
 
 
 def compress(settings, options):
-    """Make each variant of --technique, save it, measure it in a fresh process beside the original, and report.
-
-    What this machine cannot run is reported with the reason; the others go on. The originals are
-    the float32 of the folder, which changes and ratios refer to, and what --mode evaluate serves here.
-    """
+    """Make each variant of --technique, save it, measure it in a fresh process beside the original, and report."""
     if options.measured:  # this is the fresh process
         measure_alone(settings, options)
         return
@@ -194,7 +188,7 @@ def compress(settings, options):
     rows = measure_originals(settings, original)
     for variant, technique in VARIANTS.items():
         if options.technique in (technique, "all"):
-            rows.append(try_variant(settings, original, variant, rows[0]))
+            rows.append(try_variant(settings, original, variant, rows[0]))  # with the reason where it cannot run here
             print(f"{variant}: {rows[-1].get('reason') or rows[-1]['folder']}", flush=True)
     report_compression(settings, rows, original.folder)
     original.remove_work()
@@ -241,17 +235,12 @@ class Classifier:
 
         predicted_label and predicted_emotion are str, confidence float32 (rows,); None and nan where there is no text.
         """
-        column, taken = self.settings.TEXT_COLUMN, [name for name in ADDED if name in batch]
-        if column not in batch or taken:
-            what = f"{', '.join(taken)} already" if taken else f"no column {column}, but {', '.join(batch)}"
-            raise InputError(f"a batch has {what}; rename the column, or set TEXT_COLUMN")
-        texts = list(batch[column])
-        for text in texts:
-            if not isinstance(text, (str, type(None))):
-                raise InputError(f"the column {column} has {shown(text)}, which is no string")
-            if not self.settings.SKIP_EMPTY and not (text or "").strip():
-                raise InputError(f"a row has no text in the column {column}; remove it, or set SKIP_EMPTY")
-        filled = [row for row, text in enumerate(texts) if (text or "").strip()]
+        column, skip = self.settings.TEXT_COLUMN, self.settings.SKIP_EMPTY
+        if column not in batch or not batch.keys().isdisjoint(ADDED):
+            raise InputError(f"a batch has the columns {', '.join(batch)}; it takes {column} (set TEXT_COLUMN), and "
+                             f"none of {', '.join(ADDED)}")
+        texts = [as_text(text, "a batch", row, skip) for row, text in enumerate(batch[column], 1)]
+        filled = [row for row, text in enumerate(texts) if text]
         numbers, confidences = np.full(len(texts), -1), np.full(len(texts), np.nan, np.float32)
         given = [texts[row] for row in filled]
         numbers[filled], confidences[filled] = predict(self.model, self.tokenizer, given, self.manifest)

@@ -1,11 +1,10 @@
 """Training, validation and test rows with their classes, without the rows that would mislead."""
 import os
-from dataclasses import dataclass
+from collections import namedtuple
 
-import numpy as np
+import pooch
 
 from .files import acquire, has_hash
-from .folders import sha256_of
 from .labels import classes_of, name_classes, number_labels, rows_to_keep
 from .rows import read_labelled
 from .settings import InputError, some
@@ -13,23 +12,9 @@ from .settings import InputError, some
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")  # the default data's names for 0 to 5
 CARER = "emotion (CARER)"  # the name of the default data
 
-
-@dataclass
-class Data:
-    """Texts (lists of str) and class numbers (int64 arrays), and what they mean.
-
-    classes: {what stands in files: its name}, in the order of the numbers; left_out counts the training rows that are
-    not used; name: of the data set; sha256: of its training file.
-    """
-
-    train_texts: list
-    train_labels: np.ndarray
-    val_texts: list
-    val_labels: np.ndarray
-    classes: dict
-    left_out: dict
-    name: str
-    sha256: str
+# Lists of texts, int64 arrays of class numbers, and what they mean. classes: {what stands in files: its name}, in the
+# order of the numbers; left_out: {why: number of training rows}; name: of the data set; sha256: of its training file
+Data = namedtuple("Data", "train_texts train_labels val_texts val_labels classes left_out name sha256")
 
 
 def read_data(settings, processes):
@@ -54,7 +39,7 @@ def read_data(settings, processes):
     print(f"data: {len(texts):,} training, {len(val.texts):,} validation rows; left out of training: "
           f"{left_out['in_validation']} that stand in validation too, {left_out['contradictory']} whose text "
           f"has several labels, {left_out['repeated']} repeats", flush=True)
-    sha256 = sha256_of(train.path)
+    sha256 = pooch.file_hash(train.path)
     return Data(texts, number_labels(labels, names, classes, train.path), val.texts,
                 number_labels(val.labels, val_names, classes, val.path), classes, left_out,
                 CARER if sha256 == settings.default("TRAIN_HASH") else os.path.basename(train.path), sha256)

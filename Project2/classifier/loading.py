@@ -9,17 +9,15 @@ from accelerate import PartialState
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from transformers import AutoModelForSequenceClassification
 
-from .compression.bits import load_quantized
-from .compression.onnx_graph import OnnxClassifier
-from .compression.openvino_graph import OpenVinoClassifier
-from .compression.pruning import load_pruned
+from .compression.graphs import load_onnx, load_openvino
+from .compression.weights import load_pruned, load_quantized
 from .data import EMOTIONS
 from .encoder import describe_family, load_network, most_tokens, new_head, precision_of, read_first_token
 from .files import read_file
 from .hub import locate_model
 from .settings import InputError, one_line, shown, some
 from .strangers import ONNX_FILES, harmless_config, open_model_folder, read_json
-from .tokenizers import load_tokenizer
+from .text import load_tokenizer
 
 
 def printable(text):
@@ -124,12 +122,12 @@ def load_variant(folder, view, config, variant):
         if variant in ONNX_FILES:
             path = os.path.join(view, ONNX_FILES[variant])
             older = os.path.join(view, "model.onnx")  # where onnx_int8 was written once
-            return OnnxClassifier(path if os.path.isfile(path) else older, config)
+            return load_onnx(path if os.path.isfile(path) else older, config)
         if variant in ("small", "tiny"):
             with lzma.open(os.path.join(view, "model.onnx.xz")) as file:
-                return OnnxClassifier(file.read(), config)
+                return load_onnx(file.read(), config)
         if variant in ("openvino_int8", "openvino_int4"):
-            return OpenVinoClassifier(view, config)
+            return load_openvino(view, config)
     except ImportError as error:
         raise InputError(f"{folder} needs a package that is missing: {one_line(error)}") from error
     except Exception as error:  # safetensors, lzma, ONNX Runtime and bitsandbytes raise their own

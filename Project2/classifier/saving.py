@@ -10,7 +10,6 @@ import sys
 import pandas as pd
 
 from .cards import model_card
-from .checkpoints import training_settings
 from .evaluation import calibrate, measure, only_class, print_figures
 from .files import save_all
 from .folders import folder_bytes, whole_folder
@@ -18,8 +17,8 @@ from .libraries import versions
 from .loading import load_to_serve
 from .prediction import predict_logits, print_predictions
 from .settings import InputError
-from .tokenizers import save_tokenizer
-from .training import learning_rate
+from .text import save_tokenizer
+from .training import learning_rate, training_settings
 
 SAME_ROWS = 64  # texts on which a model as it was made and as it was loaded are compared
 

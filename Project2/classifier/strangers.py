@@ -11,7 +11,6 @@ import tempfile
 import torch
 from transformers import CONFIG_MAPPING, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PretrainedConfig
 
-from .libraries import without_kernels
 from .settings import InputError, one_line, shown
 
 ONNX_FILES = {"onnx": "onnx/model.onnx", "onnx_int8": "onnx/model_quantized.onnx"}  # as the hub has it
@@ -32,31 +31,28 @@ DROPPED_KEYS = {"is_decoder", "add_cross_attention", "use_cache", "tie_word_embe
 TOKENIZERS = re.compile("(Albert|Bert|Bertweet|BigBird|Camembert|Deberta|DebertaV2|DistilBert|Electra|Flaubert|FNet|"
                         "Funnel|GPT2|MobileBert|MPNet|Phobert|RemBert|Roberta|RoFormer|SqueezeBert|XLM|XLMRoberta|"
                         "XLNet|PreTrained)Tokenizer(Fast)?|TokenizersBackend")  # classes that only read the files below
-SPECIAL_TOKENS = {f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")} | {
-    "additional_special_tokens", "extra_special_tokens"}
-TOKENIZER_KEYS = SPECIAL_TOKENS | {  # of tokenizer_config.json; the others can name files, templates and code
-    "added_tokens_decoder", "model_max_length", "model_input_names", "clean_up_tokenization_spaces", "do_lower_case",
-    "do_basic_tokenize", "strip_accents", "tokenize_chinese_chars", "never_split", "add_prefix_space", "trim_offsets",
-    "keep_accents", "remove_space", "split_by_punct", "vocab_type", "unk_id", "normalization",
-    "do_lowercase_and_remove_accent"}
+SPECIAL_TOKENS = set("""
+bos_token eos_token unk_token sep_token pad_token cls_token mask_token additional_special_tokens extra_special_tokens
+""".split())
+# Of tokenizer_config.json; the others can name files, templates and code
+TOKENIZER_KEYS = SPECIAL_TOKENS | set("""
+added_tokens_decoder model_max_length model_input_names clean_up_tokenization_spaces do_lower_case do_basic_tokenize
+strip_accents tokenize_chinese_chars never_split add_prefix_space trim_offsets keep_accents remove_space split_by_punct
+vocab_type unk_id normalization do_lowercase_and_remove_accent
+""".split())
 VOCABULARIES = {"tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "spm.model",
                 "sentencepiece.bpe.model"}
-PLAIN_FILES = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)|merges\.txt|bpe\.codes"
-                         r"|pruned\.safetensors|model\.onnx(\.xz)?|onnx/model(_quantized)?\.onnx"
-                         r"|openvino_model\.(xml|bin)|"
-                         + "|".join(map(re.escape, sorted(VOCABULARIES))))  # no others are read
-
-
-def only(keys, content):
-    """Return what a stranger's dict has for these keys."""
-    return {key: value for key, value in content.items() if key in keys}
+PLAIN_FILES = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)|merges\.txt|bpe\.codes|"
+                         r"pruned\.safetensors|model\.onnx(\.xz)?|onnx/model(_quantized)?\.onnx|"
+                         r"openvino_model\.(xml|bin)|" + "|".join(map(re.escape, VOCABULARIES)))  # no others are read
 
 
 def harmless_config(content):
-    """Return a transformers configuration of a classifier from a stranger's dict; raise InputError if it is unknown.
+    """Return a transformers configuration of a classifier from a stranger's dict (config.json, an older .pt file).
 
     Kept are an encoder's own sizes and kinds of layers, its special tokens' numbers and its labels. Whatever else would
     decide how it is read or run is not: attention kernels, auto_map, quantisation, return_dict, problem_type and more.
+    Raises InputError where it is no known encoder, and what its class raises where values make no sense.
     """
     content = json.loads(json.dumps(content))  # plain values alone: a .pt file can hold others
     family = content.get("model_type")
@@ -65,9 +61,10 @@ def harmless_config(content):
                          "bert, roberta, distilbert, deberta-v2, modernbert")
     kind = CONFIG_MAPPING[family]
     shared, declared = ({field.name for field in dataclasses.fields(each)} for each in (PretrainedConfig, kind))
-    kept = only((declared - shared | set(kind.attribute_map) | UNDECLARED_KEYS) - DROPPED_KEYS, content)
-    names = [str(name) for _, name in sorted((int(key), name) for key, name in (content.get("id2label") or {}).items())]
-    if names:
+    known = (declared - shared | set(kind.attribute_map) | UNDECLARED_KEYS) - DROPPED_KEYS
+    kept = {key: value for key, value in content.items() if key in known}
+    if content.get("id2label"):
+        names = [str(name) for _, name in sorted((int(key), name) for key, name in content["id2label"].items())]
         kept |= {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
     config = kind(**kept)
     network = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[kind]
@@ -81,10 +78,10 @@ def real_file(folder, name):
     A hub's cache is a folder of links to files in blobs, two levels above.
     """
     folder = os.path.realpath(folder)
-    path = os.path.realpath(os.path.join(folder, name))
-    blobs = os.path.join(os.path.dirname(os.path.dirname(folder)), "blobs")
+    path, above = os.path.realpath(os.path.join(folder, name)), os.path.dirname(folder)
     homes = [os.path.join(folder, os.path.dirname(name)).rstrip(os.sep)]
-    homes += [blobs] if os.path.basename(os.path.dirname(folder)) == "snapshots" else []
+    if os.path.basename(above) == "snapshots":
+        homes.append(os.path.join(os.path.dirname(above), "blobs"))
     if os.path.dirname(path) not in homes or not os.path.isfile(path):
         raise InputError(f"{os.path.join(folder, name)} is no file of this folder; put the file there, no link")
     return path
@@ -98,15 +95,12 @@ def read_json(folder, name):
 
 
 def harmless_files(folder):
-    """Return {name: content} of the JSON files beside config.json that transformers reads, cut to what is harmless.
-
-    Raises InputError where one of them names a file that is no part of the folder.
-    """
-    tokenizer = read_json(folder, "tokenizer_config.json")
-    chosen = tokenizer.get("tokenizer_class") or read_json(folder, "config.json").get("tokenizer_class")
-    files = {"tokenizer_config.json": only(TOKENIZER_KEYS, tokenizer),
-             "special_tokens_map.json": only(SPECIAL_TOKENS, read_json(folder, "special_tokens_map.json")),
-             "added_tokens.json": {key: int(number) for key, number in read_json(folder, "added_tokens.json").items()}}
+    """Return {name: content} of other JSON files, cut to what is harmless; raise InputError where they name a file."""
+    files = {"added_tokens.json": {key: int(number) for key, number in read_json(folder, "added_tokens.json").items()}}
+    for name, keys in (("tokenizer_config.json", TOKENIZER_KEYS), ("special_tokens_map.json", SPECIAL_TOKENS)):
+        files[name] = {key: value for key, value in read_json(folder, name).items() if key in keys}
+    classes = (read_json(folder, name).get("tokenizer_class") for name in ("tokenizer_config.json", "config.json"))
+    chosen = next(filter(None, classes), None)
     if TOKENIZERS.fullmatch(str(chosen)):
         files["tokenizer_config.json"]["tokenizer_class"] = chosen
     model = read_json(folder, "tokenizer.json").get("model", {})
@@ -124,11 +118,10 @@ def harmless_files(folder):
 def open_model_folder(folder, fix):
     """Yield (view, config) of a model folder that a stranger may have made; nothing but the view is given to a library.
 
-    view: a temporary folder of links to the folder's own vocabularies and weights, with JSON files that are cut to what
-    is known to be harmless; config: the same as a transformers configuration. Whatever goes wrong is an InputError that
-    names the folder and the fix.
+    view: a temporary folder of links to its vocabularies and weights, with JSON files that are cut to what is known to
+    be harmless; config: as transformers has it. Whatever goes wrong is an InputError that names the folder and the fix.
     """
-    with tempfile.TemporaryDirectory() as view, without_kernels():
+    with tempfile.TemporaryDirectory() as view:
         try:
             os.mkdir(os.path.join(view, "onnx"))
             for name in (*os.listdir(folder), *ONNX_FILES.values()):
@@ -143,9 +136,9 @@ def open_model_folder(folder, fix):
             raise
         except Exception as error:  # JSON, safetensors, tokenizers and each architecture raise their own
             text = str(error).replace(view, folder)
-            if isinstance(error, InputError):
-                raise InputError(text if folder in text else f"{folder}: {text}; {fix}") from error
-            raise InputError(f"{folder} is damaged or no such model ({one_line(text or error)}); {fix}") from error
+            if not isinstance(error, InputError):
+                text = f"{folder} is damaged or no such model ({one_line(text or error)}); {fix}"
+            raise InputError(text if folder in text else f"{folder}: {text}; {fix}") from error
 
 
 def link_or_copy(source, target):

@@ -1,8 +1,17 @@
-"""Texts to token numbers as their model was pretrained, and token numbers to padded batches."""
+"""Texts to token numbers as their model was pretrained: tokenizers, normalisation, padded batches."""
+import functools
+import os
+import pathlib
 import re
+import unicodedata
 
 import numpy as np
 import torch
+import transformers
+from torch.nn.utils.rnn import pad_sequence
+
+from .settings import InputError
+from .strangers import VOCABULARIES, read_json
 
 
 def normalise_users(text):
@@ -18,8 +27,8 @@ def encode(tokenizer, texts, manifest):
         return []
     if manifest["normalisation"] == "user_http":
         texts = [normalise_users(text) for text in texts]
-    if manifest["normalisation"] == "bertweet":  # the rest of it is a part of its tokenizer
-        texts = [cut(text, manifest["max_length"]) for text in texts]
+    if manifest["normalisation"] == "bertweet":
+        texts = [cut(text, manifest["max_length"]) for text in texts]  # its tokenizer itself normalises them
     if len(getattr(tokenizer, "cache", ())) > 10**5:
         tokenizer.cache.clear()  # BERTweet's keeps each word that it meets
     encoded = tokenizer(list(texts), truncation=True, max_length=manifest["max_length"], padding=False,
@@ -27,20 +36,17 @@ def encode(tokenizer, texts, manifest):
     return encoded["input_ids"]
 
 
-REPEATED = re.compile(r"([^a-zA-Z0-9])\1{3,}")
-LONG_WORD = re.compile(r"(?<!\S)(\S{400,500}[a-zA-Z0-9]|\S{500})\S+")
-
-
 def cut(text, max_length):
     """Return the text without what is too far back to be among BERTweet's first max_length tokens.
 
-    The tokenizer's expressions for links take a time that grows with the square of a word's length (56 s for "a." 8,000
-    times), so a word is held to 500 characters, ending in a letter or digit as links do, and the text to 32 a token and
-    1,000 more. Runs of one sign become three, as in the tokenizer itself. Up to 500 characters stay as they are.
+    Its expressions for links take time by the square of a word's length (56 s for "a." 8,000 times), so a word is held
+    to 500 characters, ending in a letter or digit as links do, and the text to 32 a token and 1,000 more. Runs of one
+    sign become three, as in the tokenizer itself. Up to 500 characters stay as they are.
     """
     if len(text) <= 500:
         return text
-    text = LONG_WORD.sub(r"\1", REPEATED.sub(r"\1\1\1", text[:10**6]))
+    text = re.sub(r"([^a-zA-Z0-9])\1{3,}", r"\1\1\1", text[:10**6])
+    text = re.sub(r"(?<!\S)(\S{400,500}[a-zA-Z0-9]|\S{500})\S+", r"\1", text)
     return text[:1000 + 32 * max_length]
 
 
@@ -50,25 +56,21 @@ def pad(sequences, rows, padding, device):
     padding: (token number, side), of the tokenizer; XLNet and others that read the last token pad left.
     """
     pad_id, side = padding
-    length = max(len(sequences[row]) for row in rows)
-    tokens, mask = np.full((len(rows), length), pad_id), np.zeros((len(rows), length), np.int64)  # both (rows, length)
-    for place, row in enumerate(rows):
-        size = len(sequences[row])
-        part = slice(length - size, length) if side == "left" else slice(size)
-        tokens[place, part], mask[place, part] = sequences[row], 1
-    return {"input_ids": torch.from_numpy(tokens).to(device), "attention_mask": torch.from_numpy(mask).to(device)}
+    tokens = pad_sequence([torch.tensor(sequences[row], dtype=torch.int64) for row in rows], True, -1, side)
+    mask = tokens >= 0
+    return {"input_ids": tokens.where(mask, pad_id).to(device), "attention_mask": mask.long().to(device)}
 
 
 def padding_of(tokenizer):
-    """Return (token number, side) with which a tokenizer's model fills up a batch."""
+    """Return (token number, side) with which a tokenizer's model fills up a batch: see `pad`."""
     return tokenizer.pad_token_id, tokenizer.padding_side
 
 
 def batches(settings, sequences, epoch, processes=1):
     """Return the steps of an epoch, a list of row-number arrays, each of texts of like length.
 
-    Texts are sorted by length and a little chance, so that they change batches from epoch to epoch.
-    Each process has a text of each batch, for which a batch may have one more than BATCH_SIZE.
+    Texts are sorted by length and a little chance, so that they change batches from epoch to epoch. Each process has a
+    text of each batch, for which a batch may have one more than BATCH_SIZE.
     """
     generator = np.random.default_rng([settings.SEED, epoch])
     lengths = np.array([len(sequence) for sequence in sequences])
@@ -76,3 +78,60 @@ def batches(settings, sequences, epoch, processes=1):
     groups = np.array_split(order, min(-(-len(order) // settings.BATCH_SIZE), max(1, len(order) // processes)))
     generator.shuffle(groups)
     return groups
+
+
+def save_tokenizer(tokenizer, folder):
+    """Write a tokenizer to a model folder, BERTweet's merges with the counts that transformers expects."""
+    tokenizer.save_pretrained(folder)
+    if "Bertweet" in type(tokenizer).__name__:
+        merges = "".join(f"{' '.join(pair)} 0\n" for pair in tokenizer.bpe_ranks)
+        pathlib.Path(folder, "bpe.codes").write_text(merges, encoding="utf-8")
+
+
+def load_tokenizer(view, config):
+    """Return the tokenizer of a view, BERTweet's with its tweet normalisation; raise InputError where none fits."""
+    if not VOCABULARIES & set(os.listdir(view)):
+        raise InputError(f"it has no tokenizer; one of {', '.join(sorted(VOCABULARIES))} is needed")
+    options = {"local_files_only": True, "trust_remote_code": False}
+    if "Bertweet" in read_json(view, "tokenizer_config.json").get("tokenizer_class", ""):
+        tokenizer = transformers.BertweetTokenizer.from_pretrained(view, normalization=True, **options)
+        with open(os.path.join(view, "bpe.codes"), encoding="utf-8") as file:
+            merges = [tuple(line.split()[:2]) for line in file]  # transformers 5.24 would lose the second halves
+        tokenizer.bpe_ranks = {pair: rank for rank, pair in enumerate(merges)}
+        tokenizer.demojizer = pretrained_emoji_names(tokenizer.get_vocab())
+    else:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(view, config=config, **options)
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= config.vocab_size:
+        raise InputError(f"its tokenizer gives token numbers up to {largest}, its model has embeddings for "
+                         f"{config.vocab_size}; they are not of one model")
+    return tokenizer
+
+
+# What BERTweet's pretraining called these emoji (emoji 0.6.0 did) and emoji 2 calls otherwise. Its aliases will not do:
+# 31 of these names are none, and 21 aliases were the name of another emoji.
+EMOJI_06 = {sign: unicodedata.name(sign).lower().replace(" ", "_") for sign in (  # these names are Unicode's too
+    *"☑✅✔✖➕➖➗⭐⭕🎯🐸🐹🐺🐻🐼👫👬👭👰🔫😡😵😸😹😼😾😿🙀🤖🤗🤵🦁🦄🦊🦯🧑🧓🧔", *map(chr, range(0x1F1E6, 0x1F200)))}
+EMOJI_06 |= {entry[0]: entry[1:] for entry in """
+❓question_mark ❗exclamation_mark ❣heavy_heart_exclamation 🎒school_backpack 🏼medium_light_skin_tone
+🏾medium_dark_skin_tone 👱blond-haired_person 👲man_with_Chinese_cap 💤zzz 💻laptop_computer 🕴man_in_suit_levitating
+😺grinning_cat_face 😻smiling_cat_face_with_heart-eyes 😽kissing_cat_face 🥰smiling_face_with_3_hearts 🧩jigsaw
+""".split()}
+
+
+def pretrained_emoji_names(vocabulary):
+    """Return a function from a character to what BERTweet's pretraining put in its place: an emoji's :name:, or itself.
+
+    vocabulary: the words of the tokenizer. Of the names that emoji 0.6 and the installed version give, and the
+    character itself, the first that is a word is taken; where none is, emoji 0.6's, in pieces (emoji 2's of an emoji of
+    after 2019). Flags are two letters here, and joined emoji their parts: the tokenizer asks for single characters.
+    """
+    import emoji  # needed for BERTweet alone
+
+    @functools.cache
+    def name(character):
+        new = emoji.demojize(character)
+        old = f":{EMOJI_06[character]}:" if character in EMOJI_06 else new
+        return next((word for word in (old, new, character) if word in vocabulary), old)
+
+    return name

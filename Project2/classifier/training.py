@@ -1,9 +1,11 @@
-"""One training: its steps, loss and step sizes, its moving average, when it ends."""
+"""One training: its steps, loss and step sizes, moving average, when it ends, and what a killed one goes on from."""
+import hashlib
+import json
 import os
-import re
+import pathlib
 import sys
 import time
-from dataclasses import dataclass
+from collections import namedtuple
 
 import numpy as np
 import torch
@@ -12,12 +14,12 @@ from accelerate import Accelerator
 from sklearn.metrics import f1_score
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from .checkpoints import save_checkpoint
 from .encoder import precision_of
 from .evaluation import scores
+from .files import cannot_write, whole_file
 from .libraries import progress
 from .prediction import logits_of
-from .settings import InputError
+from .settings import InputError, one_line
 from .text import batches, pad
 
 RATES = {"BERTweet": 2e-5, "CardiffRoBERTa": 2e-5, "ModernBERT": 5e-5, "MiniLM": 1.5e-4}  # AdamW step sizes
@@ -25,22 +27,15 @@ STATE = ("epoch", "position", "history", "seconds", "best")  # of a Training, in
 SHORT_EPOCH = 100  # steps; PATIENCE counts an epoch of fewer as a part of one
 
 
-@dataclass
-class Encoded:
-    """The sets as token numbers (lists of lists of int) and class numbers (int64 arrays), and what fills up a batch."""
-
-    train: list
-    train_labels: np.ndarray
-    val: list
-    val_labels: np.ndarray
-    padding: tuple
+# The sets as token numbers (lists of lists of int) and class numbers (int64 arrays), and what fills up a batch
+Encoded = namedtuple("Encoded", "train train_labels val val_labels padding")
 
 
 class Training:
-    """A training under way: what takes it a step further, and what a checkpoint holds.
+    """A training under way.
 
-    Each step draws its dropout from SEED and its own number, and each epoch its order, so that a resumed run draws what
-    the killed one would have drawn. All processes share each batch: their number does not change the training.
+    Each step draws its dropout from SEED and its own number, and each epoch its order likewise, so that a resumed run
+    draws what the killed one would have drawn. All processes share each batch: their number does not change it.
     """
 
     def __init__(self, settings, accelerator, model, data, manifest, path, identity, rate=None, head_rate=None):
@@ -129,8 +124,16 @@ class Training:
         self.loss += loss.detach()
 
     def consistency(self, logits, _):
-        """Return what is added to the loss, a sum over the texts: how much the two readings of each differ (R-Drop)."""
-        return self.settings.R_DROP * divergence(*F.log_softmax(logits, 1).chunk(2)) if self.settings.R_DROP else 0.0
+        """Return what is added to the loss, a sum over the texts: how much the two readings of each differ.
+
+        R-Drop (Liang et al. 2021, arXiv:2106.14448): Kullback-Leibler divergence in both directions.
+        """
+        if not self.settings.R_DROP:
+            return 0.0
+        first, second = F.log_softmax(logits, 1).chunk(2)
+        forth = F.kl_div(first, second, log_target=True, reduction="sum")
+        back = F.kl_div(second, first, log_target=True, reduction="sum")
+        return self.settings.R_DROP * ((forth + back) / 2)
 
     def autocast(self):
         """Return the context in which the network computes in this training's precision."""
@@ -194,12 +197,6 @@ def one_class_macro_f1(labels):
     return f1_score(labels, np.full(len(labels), np.bincount(labels).argmax()), average="macro", zero_division=0)
 
 
-def divergence(first, second):
-    """Return the symmetric KL divergence of log-probabilities (texts, classes), summed (R-Drop, arXiv:2106.14448)."""
-    forth = F.kl_div(first, second, log_target=True, reduction="sum")
-    return (forth + F.kl_div(second, first, log_target=True, reduction="sum")) / 2
-
-
 def schedule(settings, step, steps):
     """Return the step size as a share of its highest: it rises over WARM_UP of the steps, then falls in a line."""
     warm_up = settings.WARM_UP * steps
@@ -213,24 +210,17 @@ def learning_rate(settings, model_name, config):
 
 
 def parameter_groups(settings, model, rate, head_rate):
-    """Return AdamW's groups: decay on the layers' matrices alone, and each part at a step size of its own.
+    """Return AdamW's groups: decay on the layers' matrices alone; a larger step size in what begins at random.
 
-    That falls by LAYER_DECAY a layer, as lower layers are the more general (Howard and Ruder 2018, arXiv:1801.06146),
-    and is `head_rate` times as large in classifier and pooler, which begin at random and have far to go.
+    head_rate: how many times as large it is in classifier and pooler.
     """
-    inside = f"{model.base_model_prefix}."
-    layers = {name: re.search(r"\.layers?\.(\d+)\.", name) for name, _ in model.named_parameters()}
-    top = 1 + max((int(layer[1]) + 1 for layer in layers.values() if layer), default=0)
-    groups = {}
+    inside, groups = f"{model.base_model_prefix}.", {}
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        head = not name.startswith(inside) or "pooler" in name
-        depth = int(layers[name][1]) + 1 if layers[name] else 0 if "embeddings" in name else top
-        peak = rate * (head_rate if head else settings.LAYER_DECAY ** (top - depth))
-        decay = settings.WEIGHT_DECAY if parameter.ndim > 1 and "embeddings" not in name else 0.0
-        group = groups.setdefault((peak, decay), {"params": [], "weight_decay": decay, "lr": peak, "peak": peak})
-        group["params"].append(parameter)
+        if parameter.requires_grad:
+            peak = rate * (head_rate if not name.startswith(inside) or "pooler" in name else 1)
+            decay = settings.WEIGHT_DECAY if parameter.ndim > 1 and "embeddings" not in name else 0.0
+            group = groups.setdefault((peak, decay), {"params": [], "weight_decay": decay, "lr": peak, "peak": peak})
+            group["params"].append(parameter)
     return list(groups.values())
 
 
@@ -256,3 +246,59 @@ def start_processes(settings):
     if accelerator.device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
     return accelerator
+
+
+# Checkpoints
+
+
+def checkpoint_path(settings, name):
+    """Return where the training of a model keeps its checkpoint."""
+    return os.path.join(settings.OUTPUT_DIR, name, "checkpoint.pt")
+
+
+def save_checkpoint(path, state):
+    """Write the state of a training to `path`, whole or not at all."""
+    try:
+        with whole_file(path) as file:
+            torch.save(state, file)
+    except RuntimeError as error:  # torch's own for a full disk
+        raise cannot_write(path, OSError("the disk is full")) from error
+
+
+def read_checkpoint(settings, path, identity):
+    """Return the state in a checkpoint of this very training, or None where there is none that can be used."""
+    if not settings.RESUME or not os.path.isfile(path):
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a zip, a pickle, or neither
+        raise InputError(f"{path} is damaged ({one_line(error)}); set RESUME to False to start anew") from error
+    if state["identity"] != identity:
+        print(f"note: {path} is of a training with other data or settings; this one starts anew")
+        return None
+    return state
+
+
+def remove_checkpoint(path):
+    """Remove a checkpoint that has done its work, and what killed runs left beside it under temporary names."""
+    for left in pathlib.Path(path).parent.glob(".checkpoint.pt.*.partial"):
+        left.unlink()
+    os.unlink(path)
+
+
+def identity_of(settings, accelerator, name, folder, data):
+    """Return what a training's result depends on, as a hash: data, manifest, the model to start from, the devices."""
+    digest = hashlib.sha256(json.dumps(data.classes).encode())
+    for texts, labels in ((data.train_texts, data.train_labels), (data.val_texts, data.val_labels)):
+        digest.update(json.dumps([texts, labels.tolist()]).encode())
+    files = sorted((entry.name, entry.stat().st_size) for entry in os.scandir(folder) if entry.is_file())
+    digest.update(json.dumps([name, files, training_settings(settings), accelerator.num_processes,
+                              accelerator.device.type]).encode())
+    return digest.hexdigest()
+
+
+def training_settings(settings):
+    """Return {name: value} of the constants that a training's result depends on."""
+    passing = ("RESUME", "CHECKPOINT_SECONDS")
+    constants = settings.constants("Text", "Training")
+    return {name: value for name, value in constants.items() if name not in passing}

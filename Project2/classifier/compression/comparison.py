@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,41 +13,34 @@ import torch
 from scipy.stats import binomtest
 
 from ..data import read_for
-from ..encoder import linear_layers, precision_of
+from ..encoder import precision_of
 from ..evaluation import calibration_error, measure, scores
 from ..files import save_all
-from ..folders import files_in
 from ..libraries import versions
 from ..loading import load_to_serve, weights_folder
 from ..prediction import predict_logits
-from ..saving import SAME_ROWS
 from ..settings import InputError
 
-KEPT = ("bytes", "weights_bytes", "peak_memory_bytes", "latency_1_median", "latency_1_p95", "latency_32_median",
-        "latency_32_p95", "texts_per_second", "sparsity", "precision", "rows", "temperature")  # figures of the report
-QUALITY = {"accuracy": "{:.4f}", "accuracy_change": "{:+.4f}", "macro_f1": "{:.4f}", "macro_f1_change": "{:+.4f}",
-           "agreement": "{:.4f}", "lost": "{:.0f}", "won": "{:.0f}", "mcnemar_p": "{:.2f}",
-           "calibration_error": "{:.4f}"}  # columns of a printed table
-COST = {"MB": ("bytes", 1e6), "share %": ("bytes_share", 0.01), "peak MiB": ("peak_memory_bytes", 2**20),
-        "batch 1 ms": ("latency_1_median", 1e-3), "batch 32 ms": ("latency_32_median", 1e-3),
-        "texts/s": ("texts_per_second", 1), "speed": ("speed", 1)}  # the other table: a column's figure and its unit
+COST = ("bytes", "peak_memory_bytes", "latency_1_median", "latency_1_p95", "latency_32_median", "latency_32_p95",
+        "texts_per_second", "precision", "rows", "temperature")  # figures of `measure_alone` in a row
 
 
 def measure_originals(settings, original):
     """Return the rows of the report of the original in float32, and in the precision in which it is served here."""
-    try:
-        original.measured = measure_in_fresh_process(settings, original.folder, "float32")
-        rows = [compare("original", original.measured, original)]
-        served = str(precision_of(settings, original.model.device, original.manifest["family"])).removeprefix("torch.")
-        if served != "float32":
-            measured = measure_in_fresh_process(settings, original.folder, served)
-            rows.append(compare(f"original_{served}", measured, original, rows[0]))
-        return rows
-    except RuntimeError as error:
-        raise InputError(f"{original.folder} cannot be measured: {error}") from error
+    served = str(precision_of(settings, original.model.device, original.manifest["family"])).removeprefix("torch.")
+    rows = []
+    for precision in dict.fromkeys(("float32", served)):
+        try:
+            measured = measure_in_fresh_process(settings, original.folder, precision)
+        except RuntimeError as error:
+            raise InputError(f"{original.folder} cannot be measured: {error}") from error
+        if not rows:
+            original.measured = measured
+        rows.append(compare(f"original_{precision}" if rows else "original", measured, original, *rows[:1]))
+    return rows
 
 
-def measure_in_fresh_process(settings, folder, precision):
+def measure_in_fresh_process(settings, folder, precision="float32"):
     """Return what `measure_alone` saves of a model, from a process of its own; raise RuntimeError with what it said."""
     with tempfile.TemporaryDirectory() as temporary:
         path = os.path.join(temporary, "measured.npz")
@@ -59,51 +51,36 @@ def measure_in_fresh_process(settings, folder, precision):
         if process.returncode:
             said = process.stderr.strip().splitlines() or [f"the process ended with status {process.returncode}"]
             raise RuntimeError(said[-1].removeprefix("error: "))
-        with np.load(path, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in ("logits", "test_logits", "first")}
-            return SimpleNamespace(figures=json.loads(str(content["figures"])), **arrays)
+        with np.load(path) as content:
+            return dict(content)
 
 
 def measure_alone(settings, options):
     """Load one model from disk, measure it on VAL_PATH and TEST_PATH, and save that to --measured: the fresh process.
 
-    The .npz file holds logits, float32 (texts, classes), of both sets, those of the first texts by themselves (first),
-    and the figures of `measure` as JSON, with the throughput and the sparsity of a pruned variant.
+    The .npz file holds logits, float32 (texts, classes), of both sets, and the figures of `measure` as JSON, with the
+    throughput.
     """
     folder = weights_folder(settings, options)
     model, tokenizer, manifest = load_to_serve(settings, folder)
     texts, labels = read_for(settings, manifest, "VAL_PATH")
-    sparsity = zero_share(model) if "pruned" in manifest["variant"] else None
-    first = predict_logits(model, tokenizer, texts[:SAME_ROWS], manifest)
+    test_texts = read_for(settings, manifest, "TEST_PATH")[0] if settings.TEST_PATH else []
     started = time.perf_counter()
     logits = predict_logits(model, tokenizer, texts, manifest)
     seconds = time.perf_counter() - started
     figures = measure(model, tokenizer, texts, labels, manifest, folder, logits)
-    figures |= {"texts_per_second": len(texts) / seconds, "sparsity": sparsity,
-                "weights_bytes": max(map(os.path.getsize, files_in(folder)))}
-    test_texts = read_for(settings, manifest, "TEST_PATH")[0] if settings.TEST_PATH else []
+    figures["texts_per_second"] = len(texts) / seconds
     test_logits = predict_logits(model, tokenizer, test_texts, manifest)
-    np.savez(options.measured, logits=logits, test_logits=test_logits, first=first, figures=json.dumps(figures))
-
-
-def zero_share(model):
-    """Return the share of zeros among the weights of the linear layers; those of NF4, which has a zero, are decoded."""
-    zeros = total = 0
-    for module in linear_layers(model).values():
-        weights = module.weight
-        if hasattr(weights, "quant_state"):
-            from bitsandbytes.functional import dequantize_4bit
-            weights = dequantize_4bit(weights.data, weights.quant_state)
-        zeros, total = zeros + int((weights == 0).sum()), total + weights.numel()
-    return zeros / total
+    np.savez(options.measured, logits=logits, test_logits=test_logits, figures=json.dumps(figures))
 
 
 def compare(variant, measured, original, first_row=None):
     """Return the row of the report of a model that was measured; first_row: the original's, None for itself."""
-    row = {"variant": variant, "status": "measured", **{key: measured.figures[key] for key in KEPT},
-           **quality(original.labels, measured.logits, original.measured.logits)}
+    figures = json.loads(str(measured["figures"]))
+    row = {"variant": variant, "status": "measured", **{key: figures[key] for key in COST},
+           **quality(original.labels, measured["logits"], original.measured["logits"])}
     if original.test_texts:
-        tested = quality(original.test_labels, measured.test_logits, original.measured.test_logits)
+        tested = quality(original.test_labels, measured["test_logits"], original.measured["test_logits"])
         row |= {"test_rows": len(original.test_labels), **{f"test_{key}": value for key, value in tested.items()}}
     first_row = first_row or row
     return {**row, "bytes_share": row["bytes"] / first_row["bytes"],
@@ -118,8 +95,8 @@ def quality(labels, logits, reference):
     """
     predicted, before = logits.argmax(1), reference.argmax(1)
     (_, accuracy, macro_f1), (_, old_accuracy, old_macro_f1) = scores(labels, logits), scores(labels, reference)
-    right, was_right = predicted == labels, before == labels
-    lost, won = int((was_right & ~right).sum()), int((right & ~was_right).sum())
+    lost = int(((before == labels) & (predicted != labels)).sum())
+    won = int(((before != labels) & (predicted == labels)).sum())
     return {"accuracy": accuracy, "accuracy_change": accuracy - old_accuracy, "macro_f1": macro_f1,
             "macro_f1_change": macro_f1 - old_macro_f1, "agreement": float((predicted == before).mean()),
             "lost": lost, "won": won, "mcnemar_p": float(binomtest(lost, lost + won).pvalue) if lost + won else 1.0,
@@ -129,24 +106,20 @@ def quality(labels, logits, reference):
 def report_compression(settings, rows, source):
     """Print the tables of the variants, and save them as compression.json, .csv and .png under OUTPUT_DIR."""
     from ..pictures import draw_trade_off
-    threads, table = torch.get_num_threads(), pd.DataFrame(rows).set_index("variant")
+    threads = torch.get_num_threads()
     content = {"weights": source, "data": settings.VAL_PATH, "test": settings.TEST_PATH, "sparsity": settings.SPARSITY,
                "threads": threads, "processor": platform.processor() or platform.machine(), "variants": rows,
                "versions": versions()}
-    files = {"compression.json": json.dumps(content, indent=2).encode(), "compression.csv": table.to_csv().encode(),
+    files = {"compression.json": json.dumps(content, indent=2).encode(),
+             "compression.csv": pd.DataFrame(rows).to_csv(index=False).encode(),
              "compression.png": draw_trade_off(rows)}
     save_all({os.path.join(settings.OUTPUT_DIR, name): data for name, data in files.items()})
-    measured = table[table["status"] == "measured"]
-    for prefix, path, said in (("", settings.VAL_PATH, "these chose the epoch and the temperature"),
-                               ("test_", settings.TEST_PATH, "these should have chosen nothing")):
+    measured = pd.DataFrame([row for row in rows if row["status"] == "measured"]).set_index("variant")
+    for key, path, said in (("accuracy", settings.VAL_PATH, "these chose the epoch and the temperature"),
+                            ("test_accuracy", settings.TEST_PATH, "these should have chosen nothing")):
         if path:
-            shown = pd.DataFrame({key: measured[f"{prefix}{key}"].astype(float) for key in QUALITY})
-            print(f"\n{measured[f'{prefix}rows'].iloc[0]:.0f} texts of {path} ({said}):\n"
-                  f"{shown.to_string(formatters={key: form.format for key, form in QUALITY.items()})}")
-    shown = pd.DataFrame({name: measured[key].astype(float) / unit for name, (key, unit) in COST.items()})
-    print(f"\nOn {threads} threads:\n{shown.to_string(float_format='{:.2f}'.format)}")
-    for row in rows:
-        if row["status"] != "measured":
-            print(f"not run: {row['variant']}: {row['reason']}")
-        elif row.get("same_logits") is False:
-            print(f"note: {row['variant']} gives other logits than before it was saved")
+            shown = measured.loc[:, key:key.replace("accuracy", "calibration_error")]
+            shown.columns = shown.columns.str.removeprefix("test_")
+            print(f"\n{path} ({said}):\n{shown.to_string(float_format='{:.4f}'.format)}")
+    shown = measured[[*COST[:7], "bytes_share", "speed"]]
+    print(f"\nIn bytes and seconds, on {threads} threads:\n{shown.to_string(float_format='{:.4g}'.format)}")

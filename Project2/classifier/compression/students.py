@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 
-from ..checkpoints import read_checkpoint
 from ..encoder import linear_layers
 from ..evaluation import calibrate
 from ..text import encode, padding_of
-from ..training import Encoded, Training, learning_rate
+from ..training import Encoded, Training, learning_rate, read_checkpoint
 from .vocabulary import cut_vocabulary
 
 
@@ -20,17 +19,17 @@ class Distillation(Training):
     """The training of a student on the original's training texts: their labels, and what the original says of them.
 
     The loss is cross-entropy with the labels, and the divergence from the original's probabilities, of logits over
-    DISTILLATION_TEMPERATURE, times its square (Hinton et al. 2015, arXiv:1503.02531). Weights that are zero stay zero
-    where `prune` made them so.
+    DISTILLATION_TEMPERATURE, times its square (Hinton et al. 2015, arXiv:1503.02531). Linear layers' weights that are
+    zero, as `prune` makes them, stay zero.
     """
 
-    def __init__(self, settings, accelerator, student, data, manifest, path, identity, epochs, rate, logits):
+    def __init__(self, settings, student, data, manifest, path, identity, epochs, rate, logits):
+        accelerator = Accelerator(mixed_precision="no")
         super().__init__(settings, accelerator, student, data, manifest, path, identity, rate, 1.0)  # no new head
         self.epochs, self.patience = epochs, epochs  # all of them: the step size has to fall to its end
         self.copies, self.soft = 1, torch.from_numpy(logits).to(accelerator.device)
-        if "trained_after_pruning" in manifest:
-            for module in linear_layers(student).values():
-                module.weight.register_hook(functools.partial(torch.mul, (module.weight.detach() != 0).float()))
+        for module in linear_layers(student).values():
+            module.weight.register_hook(functools.partial(torch.mul, (module.weight.detach() != 0).float()))
 
     def consistency(self, logits, rows):
         """Return the divergence of the student's probabilities from the original's, a sum over the texts."""
@@ -39,20 +38,21 @@ class Distillation(Training):
         return F.kl_div(said, soft, reduction="sum") * cool**2
 
 
-def distil(settings, original, student, tokenizer, manifest, name, epochs, rate, mixed=0):
+def distil(settings, original, student, tokenizer, name, epochs, faster, mixed=0):
     """Train a student on the original's transfer set; return (student, its manifest), calibrated on VAL_PATH.
 
-    mixed: `mixed_texts` for each text, labelled by the original. A killed training goes on from its checkpoint.
+    name: "pruned" or "tiny"; faster: its step size over that of the original's training; mixed: `mixed_texts` for each
+    text, labelled by the original. A killed training goes on from its checkpoint.
     """
-    texts, labels, logits = original.transfer_set
+    (texts, labels, logits), manifest = original.transfer_set, original.manifest
     if more := mixed_texts(settings, texts, round(mixed * len(texts))):
         said = original.say(more)
         texts, labels, logits = texts + more, np.concatenate([labels, said.argmax(1)]), np.concatenate([logits, said])
     data = Encoded(encode(tokenizer, texts, manifest), labels, encode(tokenizer, original.texts, manifest),
                    original.labels, padding_of(tokenizer))
     path, identity = os.path.join(original.work, f"{name}.pt"), f"{original.identity} {name}"
-    training = Distillation(settings, Accelerator(mixed_precision="no"), student, data, {**manifest, "model": name},
-                            path, identity, epochs, rate, logits)
+    rate = learning_rate(settings, manifest["model"], student.config) * faster
+    training = Distillation(settings, student, data, {**manifest, "model": name}, path, identity, epochs, rate, logits)
     if state := read_checkpoint(settings, path, identity):
         training.restore(state)
     training.run()
@@ -81,9 +81,8 @@ def make_tiny(settings, original):
     texts, _, _ = original.transfer_set
     student = keep_layers(original.model, settings.TINY_LAYERS)
     tokenizer = cut_vocabulary(student, original.tokenizer, texts, original.manifest)
-    rate = learning_rate(settings, original.manifest["model"], student.config) * settings.TINY_RATE
-    student, manifest = distil(settings, original, student, tokenizer, original.manifest, "tiny", settings.TINY_EPOCHS,
-                               rate, settings.TINY_MIXED)
+    student, manifest = distil(settings, original, student, tokenizer, "tiny", settings.TINY_EPOCHS, settings.TINY_RATE,
+                               settings.TINY_MIXED)
     return student, tokenizer, manifest
 
 
@@ -95,13 +94,13 @@ def keep_layers(model, number):
     """
     student = copy.deepcopy(model)
     total = student.config.num_hidden_layers
-    number = min(number, total)
+    student.config.num_hidden_layers = number = min(number, total)
     stacks = [(parent, name) for parent in student.modules() for name, part in parent.named_children()
               if isinstance(part, torch.nn.ModuleList) and len(part) == total]
-    if not stacks and model.config.model_type != "albert":
-        raise LookupError(f"{type(model).__name__} has no list of {total} layers to choose from")
-    for parent, name in stacks[:1]:
+    if stacks:
+        parent, name = stacks[0]
         layers = getattr(parent, name)
         setattr(parent, name, torch.nn.ModuleList(layers[(place + 1) * total // number - 1] for place in range(number)))
-    student.config.num_hidden_layers = number
+    elif model.config.model_type != "albert":
+        raise LookupError(f"{type(model).__name__} has no list of {total} layers to choose from")
     return student

@@ -1,41 +1,36 @@
-"""The variants that compress makes of a model, one after another, and what they learn from."""
+"""The variants that compress makes of a model, what they learn from, and what export makes of them."""
 import contextlib
-import errno
 import functools
 import hashlib
 import json
 import os
 import pathlib
-import shutil
-import tempfile
 
-import numpy as np
+import pooch
 import torch
 
-from ..cards import variant_card
-from ..checkpoints import training_settings
+from ..cards import model_card
 from ..data import acquire_data, read_for
 from ..encoder import precision_of
-from ..files import cannot_write, has_hash, read_file, save_all
-from ..folders import files_in, folder_bytes, sha256_of, whole_folder
+from ..files import check_writable, has_hash, read_file, save_all
+from ..folders import files_in, folder_bytes, whole_folder
 from ..labels import rows_to_keep
 from ..libraries import versions
-from ..loading import load_checkpoint
+from ..loading import load_checkpoint, weights_folder
 from ..prediction import predict_logits
-from ..saving import SAME_ROWS, model_name, save_manifest
+from ..saving import model_name, save_manifest
 from ..settings import InputError, one_line
-from ..tokenizers import save_tokenizer
-from ..training import learning_rate
-from .bits import load_quantized
+from ..text import save_tokenizer
+from ..training import training_settings
 from .comparison import compare, measure_in_fresh_process
-from .onnx_graph import write_onnx
-from .openvino_graph import write_openvino
-from .pruning import prune, save_pruned
+from .graphs import unpack_onnx, write_onnx, write_openvino
 from .students import distil, make_tiny
+from .weights import prune, save_pruned, save_quantized
 
 VARIANTS = {  # what compress makes: its --technique
     "pruned": "prune", "int8": "quantize", "nf4": "quantize", "pruned_nf4": "combined", "onnx_int8": "onnx",
     "small": "small", "tiny": "tiny", "openvino_int8": "openvino", "openvino_int4": "openvino"}
+EXPORTS = {"pruned": "original", "small": "onnx_int8", "tiny": "onnx_int8", "original": "onnx"}  # what export makes
 
 
 class Original:
@@ -48,8 +43,7 @@ class Original:
     def __init__(self, settings, folder):
         self.settings, self.folder, self.work = settings, folder, os.path.join(settings.OUTPUT_DIR, "compression")
         self.model, self.tokenizer, self.manifest = load_checkpoint(settings, folder)
-        if self.manifest["variant"] != "original":
-            variant = self.manifest["variant"]
+        if (variant := self.manifest["variant"]) != "original":
             raise InputError(f"{folder} is compressed already ({variant}); set --weights to the original")
         self.texts, self.labels = read_for(settings, self.manifest, "VAL_PATH")
         self.test_texts, self.test_labels = [], []
@@ -62,7 +56,7 @@ class Original:
         paths = [getattr(self.settings, name) for name in ("TRAIN_PATH", "VAL_PATH", "TEST_PATH")]
         read = sorted(files_in(self.folder)) + [path for path in paths if os.path.isfile(path)]
         constants = training_settings(self.settings) | self.settings.constants("Compression")
-        known = [[(path, sha256_of(path)) for path in read], paths, constants, versions(), torch.get_num_threads()]
+        known = [[(path, pooch.file_hash(path)) for path in read], paths, constants, versions(), torch.get_num_threads()]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]
 
     @functools.cached_property
@@ -70,28 +64,23 @@ class Original:
         """What students learn from: (texts, class numbers, logits of the model, float32 (texts, classes)).
 
         The texts of TRAIN_PATH, without those of VAL_PATH and TEST_PATH. Raises LookupError where no file was named and
-        the default one does not hold the model's training rows.
+        the default one is not what the model was trained on, or cannot be downloaded.
         """
-        path = self.settings.TRAIN_PATH
-        if path == self.settings.default("TRAIN_PATH") and not self.is_training_file():
-            raise LookupError("it learns from the rows that the model was trained on; set --train to them")
+        path, known = self.settings.TRAIN_PATH, self.manifest.get("train_sha256")
+        if path == self.settings.default("TRAIN_PATH"):
+            try:
+                found = known and (known == self.settings.TRAIN_HASH or os.path.exists(path))
+                if not found or not has_hash(acquire_data(self.settings, "TRAIN_PATH"), known):
+                    raise LookupError("it learns from the rows that the model was trained on; set --train to them")
+            except InputError as error:  # no network
+                raise LookupError(one_line(error)) from error
         texts, labels = read_for(self.settings, self.manifest, "TRAIN_PATH")
         keep, _ = rows_to_keep(texts, labels, {*self.texts, *self.test_texts})
-        texts, labels = [texts[row] for row in keep], labels[keep]
-        if not texts:
+        if not len(keep):
             raise LookupError(f"{path} has no row that is not in {self.settings.VAL_PATH} too; set --train")
+        texts, labels = [texts[row] for row in keep], labels[keep]
         print(f"learning from {len(texts):,} texts of {path}", flush=True)
         return texts, labels, self.say(texts)
-
-    def is_training_file(self):
-        """Return whether the default TRAIN_PATH, as it lies here or is downloaded, is what the model was trained on."""
-        known = self.manifest.get("train_sha256")
-        if not known or known != self.settings.TRAIN_HASH and not os.path.exists(self.settings.TRAIN_PATH):
-            return False
-        try:
-            return has_hash(acquire_data(self.settings, "TRAIN_PATH"), known)
-        except InputError as error:  # no network
-            raise LookupError(one_line(error)) from error
 
     def say(self, texts):
         """Return the model's logits of texts, float32 (texts, classes), in the precision that is fastest here."""
@@ -103,15 +92,15 @@ class Original:
     @functools.cached_property
     def pruned(self):
         """The pruned model, trained on for PRUNED_EPOCHS where its training rows are to be had: (model, manifest)."""
-        epochs, model = self.settings.PRUNED_EPOCHS, prune(self.model, self.settings.SPARSITY)
+        epochs, model, manifest = self.settings.PRUNED_EPOCHS, prune(self.model, self.settings.SPARSITY), self.manifest
         try:
             if epochs:
-                manifest = {**self.manifest, "trained_after_pruning": epochs}
-                rate = learning_rate(self.settings, manifest["model"], model.config) * self.settings.PRUNED_RATE
-                return distil(self.settings, self, model, self.tokenizer, manifest, "pruned", epochs, rate)
+                model, manifest = distil(self.settings, self, model, self.tokenizer, "pruned", epochs,
+                                         self.settings.PRUNED_RATE)
         except LookupError as error:
+            epochs = 0
             print(f"note: pruned without training afterwards: {one_line(error)}")
-        return model, {**self.manifest, "trained_after_pruning": 0}
+        return model, {**manifest, "trained_after_pruning": epochs}
 
     def remove_work(self):
         """Remove what a killed run would have gone on from."""
@@ -124,8 +113,7 @@ class Original:
 def try_variant(settings, original, variant, first_row):
     """Make, save and measure one variant; return its row of the report, or one with the reason why it did not run.
 
-    A variant that a killed run has measured is not made again. same_logits in the row says whether the variant as it
-    was made and as it was loaded give the very same logits.
+    A variant that a killed run has measured is not made again.
     """
     folder = os.path.join(settings.OUTPUT_DIR, f"{model_name(original.folder)}_{variant}")
     journal = os.path.join(original.work, f"{variant}.json")
@@ -134,46 +122,73 @@ def try_variant(settings, original, variant, first_row):
         if row.pop("identity") == original.identity:
             return row
     try:
-        with tempfile.TemporaryDirectory() as temporary:
-            made, tokenizer, manifest = write_variant(settings, original, variant, temporary)
-            save_tokenizer(tokenizer, temporary)
-            save_manifest(temporary, manifest, variant)
-            first = predict_logits(made, tokenizer, original.texts[:SAME_ROWS], manifest)
-            with whole_folder(folder) as target:
-                shutil.copytree(temporary, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        measured = measure_in_fresh_process(settings, folder, "float32")
+        model, tokenizer, manifest = make_variant(settings, original, variant)
+        with whole_folder(folder) as partial:
+            write_weights(settings, model, variant, partial)
+            save_tokenizer(tokenizer, partial)
+            save_manifest(partial, manifest, variant)
+        measured = measure_in_fresh_process(settings, folder)
     except InputError:
         raise
     except Exception as error:  # a package or a kernel that is missing, an operator that cannot be exported
-        if getattr(error, "errno", None) == errno.ENOSPC:
-            raise cannot_write(folder, error) from error
         return {"variant": variant, "status": "not run", "reason": one_line(error)}
-    row = {**compare(variant, measured, original, first_row), "folder": folder,
-           "same_logits": bool(np.array_equal(first, measured.first))}
-    card = variant_card(settings, {**manifest, "variant": variant}, row, first_row)
+    row = {**compare(variant, measured, original, first_row), "folder": folder}
+    card = model_card({**manifest, "variant": variant}, row)
     save_all({os.path.join(folder, "README.md"): card.encode()})
     row |= {"bytes": folder_bytes(folder), "bytes_share": folder_bytes(folder) / first_row["bytes"]}
     save_all({journal: json.dumps({**row, "identity": original.identity}).encode()})
     return row
 
 
-def write_variant(settings, original, variant, folder):
-    """Make a variant and write it to `folder`; return (the variant as it is in memory, its tokenizer, its manifest)."""
-    model, tokenizer, manifest = original.model, original.tokenizer, original.manifest
-    if "pruned" in variant:
-        model, manifest = original.pruned
+def make_variant(settings, original, variant):
+    """Return (float32 model, tokenizer, manifest) of which a variant is written."""
     if variant == "tiny":
-        model, tokenizer, manifest = make_tiny(settings, original)
+        return make_tiny(settings, original)
+    model, manifest = original.pruned if "pruned" in variant else (original.model, original.manifest)
+    return model, original.tokenizer, manifest
+
+
+def write_weights(settings, model, variant, folder):
+    """Write the configuration of a float32 model, and what a variant of it computes with, to `folder`."""
     model.config.save_pretrained(folder)
-    if variant == "pruned":
+    if variant == "original":
+        model.save_pretrained(folder)
+    elif variant == "pruned":
         save_pruned(model, folder)
     elif variant in ("int8", "nf4", "pruned_nf4"):
-        with tempfile.TemporaryDirectory() as dense:
-            model.save_pretrained(dense)
-            model = load_quantized(dense, model.config, variant, saved=False)
-        model.save_pretrained(folder)
-    elif variant.startswith("openvino"):
-        model = write_openvino(model, variant, folder)
+        save_quantized(model, variant, folder)
+    elif variant in ("openvino_int8", "openvino_int4"):
+        write_openvino(model, variant, folder)
     else:
-        model = write_onnx(settings, model, variant, folder)
-    return model, tokenizer, manifest
+        write_onnx(settings, model, variant, folder)
+
+
+def export(settings, options):
+    """Write a model once more in a form that others load: pruned as plain safetensors, small and tiny as plain ONNX.
+
+    The original becomes ONNX in float32. What cannot be loaded again is not kept.
+    """
+    check_writable(settings.OUTPUT_DIR)
+    source = weights_folder(settings, options)
+    model, tokenizer, manifest = load_checkpoint(settings, source)
+    if manifest["variant"] not in EXPORTS:
+        raise InputError(f"{source} ({manifest['variant']}) is in a form that other programs load already; nothing to "
+                         "export")
+    variant, target = EXPORTS[manifest["variant"]], os.path.join(settings.OUTPUT_DIR, f"{model_name(source)}_export")
+    try:
+        with whole_folder(target) as folder:
+            if variant == "onnx_int8":
+                unpack_onnx(source, folder)
+                model.config.save_pretrained(folder)
+            else:
+                write_weights(settings, model, variant, folder)
+            save_tokenizer(tokenizer, folder)
+            save_manifest(folder, manifest, variant)
+            card = model_card({**manifest, "variant": variant})
+            pathlib.Path(folder, "README.md").write_text(card, encoding="utf-8")
+            load_checkpoint(settings, folder)
+    except InputError:
+        raise
+    except Exception as error:  # a package that is missing, an operator that cannot be exported
+        raise InputError(f"{source} cannot be exported: {one_line(error)}") from error
+    print(f"written: {target} ({folder_bytes(target):,} bytes), from {source}")

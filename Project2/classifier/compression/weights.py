@@ -1,22 +1,70 @@
-"""Quantisation by bitsandbytes: LLM.int8 and NF4."""
+"""Weights of a transformers model in fewer bytes: pruned, or quantised by bitsandbytes to LLM.int8 and NF4."""
 import copy
 import logging
 import os
+import tempfile
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
 
-from ..encoder import linear_layers, load_network
-from ..libraries import without_kernels
+from ..encoder import linear_layers, load_network, read_first_token
 from ..settings import some
 
 
-def load_quantized(view, config, variant, saved=True):
-    """Return the quantised model of a folder, the rest in bfloat16; raise ValueError where it is not whole.
+def prune(model, sparsity):
+    """Return a copy whose linear layers each have the `sparsity` share of their smallest weights set to zero.
 
-    saved: the folder has quantised weights; else weights in float32, which are quantised now.
+    L1 unstructured pruning (Han et al. 2015, arXiv:1506.02626).
+    """
+    pruned = copy.deepcopy(model)
+    for module in linear_layers(pruned).values():
+        weights = module.weight.data.view(-1)
+        weights[weights.abs().topk(round(sparsity * len(weights)), largest=False).indices] = 0
+    return pruned
+
+
+def save_pruned(model, folder):
+    """Write pruned.safetensors: of each linear layer's weights a mask, a bit each, and the float32 values left."""
+    tensors = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    for name in linear_layers(model):
+        weights = tensors.pop(f"{name}.weight").view(-1)
+        tensors[f"{name}.mask"] = torch.from_numpy(np.packbits(weights.numpy() != 0))
+        tensors[f"{name}.kept"] = weights[weights != 0]
+    save_file(tensors, os.path.join(folder, "pruned.safetensors"))
+
+
+def load_pruned(folder, config):
+    """Return the model that `save_pruned` wrote, its weights the very same; raises ValueError where they do not fit."""
+    tensors = load_file(os.path.join(folder, "pruned.safetensors"))
+    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    for name, module in linear_layers(model).items():
+        mask, kept = tensors.pop(f"{name}.mask").numpy(), tensors.pop(f"{name}.kept")
+        weights = torch.zeros(module.weight.shape)
+        places = torch.from_numpy(np.unpackbits(mask, count=weights.numel()).astype(bool)).view_as(weights)
+        if int(places.sum()) != len(kept):
+            raise ValueError(f"the mask and the values of {name} do not fit")
+        weights[places] = kept
+        tensors[f"{name}.weight"] = weights
+    model.load_state_dict(tensors, strict=True)
+    return read_first_token(model).to(PartialState().device).eval()
+
+
+def save_quantized(model, variant, folder):
+    """Quantise a float32 model, and write it to `folder`."""
+    with tempfile.TemporaryDirectory() as dense:
+        model.save_pretrained(dense)
+        load_quantized(dense, model.config, variant, saved=False).save_pretrained(folder)
+
+
+def load_quantized(view, config, variant, saved=True):
+    """Return the quantised model of a folder, what is not quantised in bfloat16.
+
+    saved: the folder has quantised weights; else weights in float32, which are quantised now. Raises ValueError where
+    quantised weights are not whole.
     """
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of every cast
     with torch.device("meta"):
@@ -24,9 +72,8 @@ def load_quantized(view, config, variant, saved=True):
     config = copy.deepcopy(config)
     if saved:
         config.quantization_config = recipe.to_dict()  # the script's own; what a folder says is not asked
-    with without_kernels():
-        model, _ = load_network(view, config, quantization_config=None if saved else recipe, dtype=torch.bfloat16,
-                                use_safetensors=True, device_map={"": PartialState().device})
+    model, _ = load_network(view, config, quantization_config=None if saved else recipe, dtype=torch.bfloat16,
+                            use_safetensors=True, device_map={"": PartialState().device})
     if saved:
         check_quantized(model, os.path.join(view, "model.safetensors"))
     for module in linear_layers(model).values():

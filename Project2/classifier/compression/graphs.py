@@ -1,8 +1,10 @@
-"""ONNX graphs: a network exported, quantised row by row, and run by ONNX Runtime."""
+"""Graphs: a network exported to ONNX and quantised row by row, or weight by weight for OpenVINO; and what runs them."""
+import contextlib
 import copy
+import io
 import lzma
 import os
-import shutil
+import pathlib
 import tempfile
 import warnings
 from types import SimpleNamespace
@@ -11,36 +13,39 @@ import numpy as np
 import torch
 import transformers
 
-from ..files import read_file
-from ..libraries import import_onnxruntime
+from ..libraries import import_onnxruntime, import_openvino
 from ..strangers import ONNX_FILES
 
 EMBEDDING_BITS = 1.5  # bits of entropy that SMALL_BITS and TINY_BITS leave a weight of the word embeddings less
+PACKED = "model.onnx.xz"  # the file of small and tiny
 XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]  # for bytes without words
-TENSORS = {"input_ids", "attention_mask", "token_type_ids"}  # what a graph may take
 
 
 def write_onnx(settings, model, variant, folder):
-    """Write a network to `folder` as onnx_int8, small or tiny; return it as it will be loaded.
+    """Write a network to `folder` as onnx (in float32), onnx_int8, small or tiny.
 
-    onnx_int8 lies where the hub and transformers.js look for it. The weights of the other two have fewer values, word
+    The first two lie where the hub and transformers.js look for them. The weights of the others have fewer values, word
     embeddings the fewest, and are packed with xz; the kernels are those of INT8, so that what is saved costs no speed.
     """
-    path = os.path.join(folder, ONNX_FILES["onnx_int8"])
-    os.makedirs(os.path.dirname(path))
+    path = pathlib.Path(folder, ONNX_FILES.get(variant, PACKED))
+    path.parent.mkdir(exist_ok=True)
+    if variant == "onnx":
+        export_onnx(model, str(path))
+        return
     most = {"onnx_int8": 8.0, "small": settings.SMALL_BITS, "tiny": settings.TINY_BITS}[variant]
-    quantize_onnx(model, path, lambda name: most - EMBEDDING_BITS * ("embedding" in name and most < 8))
-    if variant == "onnx_int8":
-        return OnnxClassifier(path, model.config)
-    graph = read_file(path)
-    shutil.rmtree(os.path.dirname(path))
-    with lzma.open(os.path.join(folder, "model.onnx.xz"), "wb", filters=XZ_FILTERS) as file:
-        file.write(graph)
-    return OnnxClassifier(graph, model.config)
+    graph = quantize_onnx(model, lambda name: most - EMBEDDING_BITS * ("embedding" in name and most < 8))
+    path.write_bytes(graph if variant == "onnx_int8" else lzma.compress(graph, filters=XZ_FILTERS))
 
 
-def quantize_onnx(model, path, bits=lambda name: 8.0):
-    """Write a network to `path` as an ONNX graph with INT8 weights; bits: as `quantize_in_rows` takes it."""
+def unpack_onnx(source, folder):
+    """Write the graph of a folder of small or tiny to `folder` as onnx_int8."""
+    path = pathlib.Path(folder, ONNX_FILES["onnx_int8"])
+    path.parent.mkdir()
+    path.write_bytes(lzma.decompress(pathlib.Path(source, PACKED).read_bytes()))
+
+
+def quantize_onnx(model, bits):
+    """Return a network as the bytes of an ONNX graph with INT8 weights; bits: as `quantize_in_rows` takes it."""
     import onnx
     import_onnxruntime()
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -50,14 +55,32 @@ def quantize_onnx(model, path, bits=lambda name: 8.0):
         quant_pre_process(whole, plain, skip_symbolic_shape=True)  # else weights that layers share are not seen as such
         graph = onnx.load(plain)
     quantize_in_rows(graph, bits)
-    onnx.save(graph, path)
+    return graph.SerializeToString()
+
+
+def write_openvino(model, variant, folder):
+    """Write a float32 network to `folder` as an OpenVINO graph of quantised weights: openvino_int8 or _int4.
+
+    Weights only (NNCF, "Weight Compression"): INT8 with a scale and an offset a channel, or INT4 with these for each 32
+    weights, the word embeddings too. Raises ImportError where OpenVINO or NNCF is missing.
+    """
+    openvino, nncf = import_openvino(), import_openvino("nncf")
+    recipe = {"openvino_int8": {"mode": nncf.CompressWeightsMode.INT8_ASYM},
+              "openvino_int4": {"mode": nncf.CompressWeightsMode.INT4_ASYM, "group_size": 32, "all_layers": True,
+                                "advanced_parameters": nncf.AdvancedCompressionParameters(
+                                    group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST)}}[variant]
+    with tempfile.TemporaryDirectory() as dense, contextlib.redirect_stdout(io.StringIO()):
+        path = os.path.join(dense, "model.onnx")
+        export_onnx(model, path)
+        graph = nncf.compress_weights(openvino.Core().read_model(path), **recipe)
+        openvino.save_model(graph, os.path.join(folder, "openvino_model.xml"))
 
 
 def export_onnx(model, path):
     """Write a float32 classifier to `path` as an ONNX graph: input_ids, attention_mask (texts, tokens) to logits.
 
     torch.onnx.export's older exporter records what one batch does; the newer one takes five times as long. Raises
-    ValueError where other numbers of texts and tokens do not give the network's logits.
+    ValueError where another batch does not give the network's logits.
     """
     network = copy.deepcopy(model).cpu().eval()
     network.set_attn_implementation("eager")  # plain products of matrices
@@ -66,17 +89,14 @@ def export_onnx(model, path):
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer's, one for each branch it cannot follow
         try:
-            torch.onnx.export(graph, example(network, 2, 7), path, dynamo=False, opset_version=18,
+            torch.onnx.export(graph, tuple(example(network, 2, 7).values()), path, dynamo=False, opset_version=18,
                               input_names=["input_ids", "attention_mask"], output_names=["logits"],
                               dynamic_axes={"input_ids": axes, "attention_mask": axes, "logits": {0: "texts"}})
         except IndexError as error:  # the masks of 5.4 to 5.8 cannot be recorded
             raise ImportError(f"ONNX needs transformers 5.9 or newer (here {transformers.__version__})") from error
-        session = OnnxClassifier(path, model.config)
-        for shape in ((1, 4), (3, 12)):
-            given = example(network, *shape)
-            made = session(input_ids=given[0], attention_mask=given[1]).logits
-            if not torch.allclose(made, graph(*given), rtol=1e-3, atol=1e-3):
-                raise ValueError(f"the ONNX graph of {type(model).__name__} gives other logits than the network")
+        other = example(network, 3, 12)
+        if not torch.allclose(load_onnx(path, model.config)(**other).logits, graph(**other), rtol=1e-3, atol=1e-3):
+            raise ValueError(f"the ONNX graph of {type(model).__name__} gives other logits than the network")
 
 
 class LogitsOnly(torch.nn.Module):
@@ -91,12 +111,11 @@ class LogitsOnly(torch.nn.Module):
 
 
 def example(network, texts, tokens):
-    """Return a batch as `pad` makes them, the last text padded: (input_ids, attention_mask), int64 (texts, tokens)."""
+    """Return a batch as `pad` makes them, the last text padded: int64 tensors (texts, tokens) by name."""
     input_ids = torch.arange(texts * tokens).view(texts, tokens) % network.config.vocab_size
     attention_mask = torch.ones_like(input_ids)
-    if texts > 1:
-        input_ids[-1, -2:], attention_mask[-1, -2:] = network.config.pad_token_id or 0, 0
-    return input_ids, attention_mask
+    input_ids[-1, -2:], attention_mask[-1, -2:] = network.config.pad_token_id or 0, 0
+    return {"input_ids": input_ids, "attention_mask": attention_mask}
 
 
 def quantize_in_rows(graph, bits):
@@ -178,37 +197,44 @@ def quantize_weights(weights, axis, levels, bits=8.0):
         levels *= 0.97
 
 
+# What runs a graph
+
+
 class GraphClassifier:
-    """What is called as a transformers classifier is, and computes its logits by `run`, on the CPU."""
+    """What is called as a transformers classifier is, and computes its logits by a graph, on the CPU."""
 
     device = torch.device("cpu")
 
-    def __init__(self, config, inputs, classes):
-        """config: of the network; inputs: the names of what the graph takes; classes: how many logits it gives."""
-        self.config, self.inputs = config, inputs
-        if not TENSORS.issuperset(inputs) or classes != config.num_labels:
+    def __init__(self, config, names, classes, run):
+        """config: of the network; run(inputs): the logits of the graph, which takes `names` and gives `classes`."""
+        self.config, self.names, self.run = config, names, run
+        if not {"input_ids", "attention_mask", "token_type_ids"}.issuperset(names) or classes != config.num_labels:
             raise ValueError(f"the graph is not one from tokens to {config.num_labels} logits")
 
     def __call__(self, **inputs):
         """Return an object with logits, float32 (texts, classes), for int64 tensors (texts, length)."""
-        inputs.setdefault("token_type_ids", torch.zeros_like(inputs["input_ids"]))
-        logits = self.run({name: inputs[name].numpy() for name in self.inputs})
-        return SimpleNamespace(logits=torch.from_numpy(logits))
+        inputs.setdefault("token_type_ids", torch.zeros_like(inputs["input_ids"]))  # older graphs take them
+        return SimpleNamespace(logits=torch.from_numpy(self.run({name: inputs[name].numpy() for name in self.names})))
 
 
-class OnnxClassifier(GraphClassifier):
-    """A graph in ONNX Runtime."""
+def load_onnx(graph, config):
+    """Return the classifier of an ONNX graph (a path, or its bytes) in ONNX Runtime."""
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # what goes wrong is raised too
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    names, classes = [given.name for given in session.get_inputs()], session.get_outputs()[0].shape[-1]
+    return GraphClassifier(config, names, classes, lambda inputs: session.run(None, inputs)[0])
 
-    def __init__(self, graph, config):
-        """graph: the path of an .onnx file, or its bytes; config: of the network."""
-        onnxruntime = import_onnxruntime()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4  # what goes wrong is raised too
-        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        inputs = [given.name for given in self.session.get_inputs()]
-        super().__init__(config, inputs, self.session.get_outputs()[0].shape[-1])
 
-    def run(self, inputs):
-        """Return the logits of a batch: float32 (texts, classes)."""
-        return self.session.run(None, inputs)[0]
+def load_openvino(folder, config):
+    """Return the classifier of a folder's graph in OpenVINO, which reads nothing but the graph and its weights."""
+    core = import_openvino().Core()
+    graph = core.read_model(os.path.join(folder, "openvino_model.xml"))
+    names, classes = [given.any_name for given in graph.inputs], graph.outputs[0].partial_shape[-1].get_max_length()
+    compiled = core.compile_model(graph, "CPU", {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "ENABLE_CPU_PINNING": False,  # else several processes would share one core
+        "INFERENCE_PRECISION_HINT": "f32"})  # else bfloat16 where the processor has it: no faster here, and coarser
+    return GraphClassifier(config, names, classes, lambda inputs: compiled(inputs)[0].copy())  # the next call's memory
