@@ -29,7 +29,6 @@ from conftest import PROJECT2 as SCRIPT
 sys.path.insert(0, str(SCRIPT.parent))
 from classifier import evaluation, saving
 from classifier.compression import comparison
-from classifier.compression import export as exporting
 from classifier.loading import load_checkpoint
 from classifier.prediction import predict_logits
 from classifier.settings import make_settings, run
@@ -65,8 +64,7 @@ def run_main(home, *arguments, change=None):
     before, code = os.getcwd(), None
     with (open(home / "stdout", "w", newline="") as out, open(home / "stderr", "w", newline="") as err,
           pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)):
-        for room in (saving, exporting):
-            patch.setattr(room, "check_in_fresh_process", lambda *_: None)
+        patch.setattr(saving, "check_in_fresh_process", lambda *_: None)
         if change:
             change(patch)
         patch.setattr(sys, "argv", [str(module.__file__), *map(str, arguments)])

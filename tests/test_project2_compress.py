@@ -21,9 +21,9 @@ from safetensors.torch import load_file, save_file
 from conftest import EMOTIONS, assert_one_line, csv_bytes, made_rows, read_csv, tree
 
 from classifier.compression import variants as making
-from classifier.compression.comparison import quality, zero_share
-from classifier.compression.onnx_graph import quantize_weights
-from classifier.compression.pruning import prune
+from classifier.compression.comparison import quality
+from classifier.compression.graphs import quantize_weights
+from classifier.compression.weights import prune
 from classifier.encoder import linear_layers
 from classifier.loading import load_checkpoint
 from classifier.prediction import predict_logits
@@ -67,10 +67,10 @@ def test_each_model_is_measured_in_a_process_of_its_own(call, variants, families
     assert_good(call("--mode", "compress", "--technique", "prune", "--weights", families["MiniLM"].best, *data.paths, "--test",
                      data.val_path, *EXACT))
     rows = json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]
-    assert [row["variant"] for row in rows] == ["original", "pruned"] and rows[1]["same_logits"] is True
+    assert [row["variant"] for row in rows] == ["original", "pruned"]
     for row in rows:
         here = variants["MiniLM"].rows[row["variant"]]
-        same = ("accuracy", "macro_f1", "agreement", "bytes", "weights_bytes", "sparsity")
+        same = ("accuracy", "macro_f1", "agreement", "bytes")
         assert [row[key] for key in same] == [here[key] for key in same]
         assert 0 < row["latency_1_median"] <= row["latency_1_p95"] and 0 < row["latency_32_median"] <= row["latency_32_p95"]
         assert row["peak_memory_bytes"] > 1e8
@@ -80,7 +80,6 @@ def test_each_model_is_measured_in_a_process_of_its_own(call, variants, families
 def test_a_variant_read_back_gives_the_logits_of_before(variants, fresh, name, variant):
     """In the process that measures, in another fresh one, and in this one."""
     row = variants[name].rows[variant]
-    assert row["same_logits"] is True
     again = logits_of_folder(row["folder"], TEXTS)
     assert np.array_equal(again, fresh.logits[name, variant]) and np.isfinite(again).all() and np.ptp(again) > 0
 
@@ -136,7 +135,8 @@ def test_variant_folders_serve_every_mode(variants, call, data, tmp_path, name, 
 
 def test_variants_are_really_smaller(variants, families):
     """The weights' files alone: a small model's tokenizer outweighs it."""
-    size = {variant: row["weights_bytes"] for variant, row in variants["MiniLM"].rows.items() if variant in VARIANTS}
+    size = {variant: max(map(len, tree(row["folder"]).values())) for variant, row in variants["MiniLM"].rows.items()
+            if variant in VARIANTS}
     size["original"] = (families["MiniLM"].best / "model.safetensors").stat().st_size
     assert size["pruned"] < 0.95 * size["original"]
     assert size["nf4"] < size["int8"] < size["pruned"] and size["pruned_nf4"] < 1.01 * size["nf4"]
@@ -155,7 +155,7 @@ def test_pruning_alone_takes_the_smallest_weights_of_every_linear_layer(loaded, 
             assert torch.equal(new[~gone], old[~gone]), "what is left is as it was"
             assert old[gone].abs().max() <= old[~gone].abs().min(), "the smallest weights went"
             zeros, total = zeros + int(gone.sum()), total + new.numel()
-    assert total and zero_share(model) == pytest.approx(zeros / total)
+    assert zeros / total == pytest.approx(0.3, abs=0.01)
     for key, value in model.state_dict().items():
         assert "Linear" in str(type(model.get_submodule(key.rpartition(".")[0]))) or torch.equal(value, before[key]), key
 
@@ -164,11 +164,13 @@ def test_pruning_alone_takes_the_smallest_weights_of_every_linear_layer(loaded, 
 def test_pruned_weights_stay_zero_while_the_others_learn(variants, loaded, name):
     model, _, found = load_checkpoint(SETTINGS, variants[name].rows["pruned"]["folder"])
     once = prune(loaded[name][0], 0.3).state_dict()
-    assert found["trained_after_pruning"] == 1 and variants[name].rows["pruned"]["sparsity"] == zero_share(model)
+    assert found["trained_after_pruning"] == 1
+    zeros = total = 0
     for key in linear_layers(model):
         gone, weights = once[f"{key}.weight"] == 0, model.get_submodule(key).weight.detach()
         assert (weights[gone] == 0).all() and not torch.equal(weights, once[f"{key}.weight"]), key
-    assert 0.29 < variants[name].rows["pruned"]["sparsity"] <= variants[name].rows["pruned_nf4"]["sparsity"] < 0.7
+        zeros, total = zeros + int((weights == 0).sum()), total + weights.numel()
+    assert 0.29 < zeros / total < 0.32
 
 
 @each
@@ -209,7 +211,7 @@ def test_what_cannot_run_is_reported_and_the_rest_goes_on(call, families, data, 
         ("original", "measured"), ("pruned", "measured"), ("onnx_int8", "not run"), ("openvino_int8", "not run")]
     assert "onnx" in rows[2]["reason"] and "accuracy" not in rows[2]
     assert "pip install" in rows[3]["reason"] and "openvino" in rows[3]["reason"]
-    assert f"not run: onnx_int8: {rows[2]['reason']}" in result.out
+    assert f"onnx_int8: {rows[2]['reason']}" in result.out
     table = read_csv((tmp_path / "out" / "compression.csv").read_bytes())
     assert [row["status"] for row in table] == [row["status"] for row in rows]
     assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {"best_CardiffRoBERTa_pruned"}
@@ -250,7 +252,7 @@ def test_weights_that_layers_share_are_compressed(call, bases, short, tmp_path):
     found = {row["variant"]: row for row in json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]}
     assert [variant for variant, row in found.items() if row["status"] == "measured"] == ["original", *VARIANTS], found
     for variant in VARIANTS:
-        assert found[variant]["same_logits"] and found[variant]["bytes"] < found["original"]["bytes"], variant
+        assert found[variant]["bytes"] < found["original"]["bytes"], variant
     assert found["onnx_int8"]["agreement"] > 0.8 and found["int8"]["agreement"] > 0.8
 
 
@@ -264,7 +266,7 @@ def test_technique_and_sparsity_choose_and_the_same_command_gives_the_same_bytes
     assert {path.removeprefix("best_ModernBERT_pruned/"): content for path, content in files.items() if "/" in path} == same
     assert_good(call(*arguments, "--sparsity", 0.8, change=quick_compression))
     rows = json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]
-    assert [row["variant"] for row in rows] == ["original", "pruned"] and rows[1]["sparsity"] == pytest.approx(0.8, abs=0.01)
+    assert [row["variant"] for row in rows] == ["original", "pruned"]
     assert len(tree(tmp_path / "out")["best_ModernBERT_pruned/pruned.safetensors"]) < len(same["pruned.safetensors"])
 
 
@@ -350,7 +352,6 @@ def test_a_killed_compression_goes_on_after_what_it_has_measured(call, variants,
     assert list(rows) == list(variants["MiniLM"].rows) and not (tmp_path / "out" / "compression").exists()
     for variant in VARIANTS:
         assert rows[variant]["accuracy"] == variants["MiniLM"].rows[variant]["accuracy"], variant
-        assert rows[variant]["same_logits"] is True
         weights = [load_folder(folder) for folder in (rows[variant]["folder"], variants["MiniLM"].rows[variant]["folder"])]
         assert weights[0] == weights[1], variant
 

@@ -8,7 +8,7 @@ import transformers
 import project2  # makes the package classifier known
 
 from classifier.text import cut
-from classifier.tokenizers import pretrained_emoji_names
+from classifier.text import pretrained_emoji_names
 
 # What emoji.demojize of version 0.6.0 gives for a character: all 54 names that differ from emoji 2's, some of the 26 letters
 # of flags, emoji whose alias in emoji 2 was another one's name, and common ones.

@@ -2,7 +2,6 @@
 import hashlib
 import http.server
 import json
-import time
 
 import pytest
 
@@ -229,10 +228,3 @@ def test_a_download_is_tried_again(call, server):
     assert [path for _, path in server.asked] == ["/data/500/train"] * 2
     server.healed.add("twice")
     assert_one_line(call(*data_options(server, train="twice"), "--DOWNLOAD_RETRIES", 1), "/none")
-
-
-def test_a_download_has_a_limit_of_time(call, server, tmp_path):
-    """Bytes come, but too slowly: eight seconds for all."""
-    begun = time.monotonic()
-    assert_one_line(call(*data_options(server, train="slow"), "--DOWNLOAD_LIMIT", 1), "train.csv", "DOWNLOAD_LIMIT")
-    assert time.monotonic() - begun < 5 and not tree(tmp_path / "out")

@@ -120,11 +120,11 @@ def test_rows_without_a_text_have_no_label(classify):
 
 
 @pytest.mark.parametrize("batch, words", [
-    ({"text": np.array(["fine", None], object)}, "no text in the column text"),
-    ({"text": np.array(["fine", "  "], object)}, "SKIP_EMPTY"),
-    ({"text": np.array(["fine", 3.5], object)}, "has 3.5, which is no string"),
-    ({"Text": np.array(["fine"], object)}, "no column text, but Text"),
-    ({"text": np.array(["fine"], object), "confidence": np.ones(1)}, "has confidence already"),
+    ({"text": np.array(["fine", None], object)}, "a batch, row 2: has no text"),
+    ({"text": np.array(["fine", "  "], object)}, "a batch, row 2: has no text"),
+    ({"text": np.array(["fine", 3.5], object)}, "has the text 3.5, which is no string"),
+    ({"Text": np.array(["fine"], object)}, "a batch has the columns Text; it takes text"),
+    ({"text": np.array(["fine"], object), "confidence": np.ones(1)}, "a batch has the columns text, confidence;"),
 ])
 def test_a_batch_that_is_not_clear_is_refused(classify, batch, words):
     with pytest.raises(InputError, match=re.escape(words)):

@@ -77,7 +77,7 @@ PADDED = 128  # tokens of every text of the peer
 
 sys.path.insert(0, os.path.dirname(SCRIPT))
 import emotion_classifier
-from classifier.compression.onnx_graph import EMBEDDING_BITS, OnnxClassifier, quantize_onnx
+from classifier.compression.graphs import EMBEDDING_BITS, load_onnx, quantize_onnx
 from classifier.compression.students import keep_layers
 from classifier.compression.vocabulary import cut_vocabulary
 from classifier.data import read_data, read_for
@@ -409,25 +409,23 @@ def steps(options):
 
         print(f"\nseed {seed}, {len(texts):,} rows held out\n\n| step | accuracy | macro F1 | divergence |\n|---|---|---|---|")
         show("original, float32", model)
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "model.onnx")
-            quantize_onnx(model, path)
-            show("INT8 weights and activations (onnx_int8)", OnnxClassifier(path, model.config))
-            for bits in (settings.SMALL_BITS, 4.5, 4.0, 3.5):
-                quantize_onnx(model, path, lambda name: bits - EMBEDDING_BITS * ("embedding" in name))
-                name = f"and weights of {bits} bits of entropy{' (small)' if bits == settings.SMALL_BITS else ''}"
-                show(name, OnnxClassifier(path, model.config))
-            student = copy.deepcopy(model)
-            with open(paths["rest"], newline="", encoding="utf-8") as file:
-                seen = [row["text"] for row in csv.DictReader(file)]
-            pieces = cut_vocabulary(student, tokenizer, seen, manifest)
-            show(f"vocabulary cut to {student.config.vocab_size:,} pieces, float32", student, pieces)
-            show(f"{settings.TINY_LAYERS} layers, before they have learned", keep_layers(model, settings.TINY_LAYERS))
-            parts = []
-            quantize_onnx(model, path, lambda name: parts.append(part_of(name)) or 8.0)
-            for part in sorted(set(parts)):
-                quantize_onnx(model, path, lambda name: STEP_BITS if part_of(name) == part else 8.0)
-                show(f"{STEP_BITS} bits in {part} alone", OnnxClassifier(path, model.config))
+        def show_bits(name, bits):
+            show(name, load_onnx(quantize_onnx(model, bits), model.config))
+
+        show_bits("INT8 weights and activations (onnx_int8)", lambda name: 8.0)
+        for bits in (settings.SMALL_BITS, 4.5, 4.0, 3.5):
+            title = f"and weights of {bits} bits of entropy{' (small)' if bits == settings.SMALL_BITS else ''}"
+            show_bits(title, lambda name: bits - EMBEDDING_BITS * ("embedding" in name))
+        student = copy.deepcopy(model)
+        with open(paths["rest"], newline="", encoding="utf-8") as file:
+            seen = [row["text"] for row in csv.DictReader(file)]
+        pieces = cut_vocabulary(student, tokenizer, seen, manifest)
+        show(f"vocabulary cut to {student.config.vocab_size:,} pieces, float32", student, pieces)
+        show(f"{settings.TINY_LAYERS} layers, before they have learned", keep_layers(model, settings.TINY_LAYERS))
+        parts = []
+        quantize_onnx(model, lambda name: parts.append(part_of(name)) or 8.0)
+        for part in sorted(set(parts)):
+            show_bits(f"{STEP_BITS} bits in {part} alone", lambda name: STEP_BITS if part_of(name) == part else 8.0)
 
 
 def part_of(name):
