@@ -11,10 +11,11 @@
 Data     any labelled texts: CSV, TSV (or ; or |), JSON Lines, label<TAB>text, TweetEval's pairs of files; two classes
          to thirty, in words or numbers. By default tweets, 0 negative and 1 positive: Sentiment140's, labelled by
          emoticon, and TweetEval's, labelled by people; downloaded and cached.
-Model    embedding, sum pooling over square root of the count, linear, sigmoid or softmax; the tokens are words, word
-         pairs and character 4-grams, words behind a negation marked. The embedding is scaled by log-count ratios (Wang
-         and Manning 2012), folded with the linear layer to one number a token (more than two classes: to a row of a
-         small codebook), pruned to the tokens that matter, quantised while it trains, and packed.
+Model    embedding, sum pooling over square root of the count, linear, sigmoid or softmax; the tokens are
+         words, pairs of words and character 4-grams,
+         words behind a negation marked. The embedding is scaled by log-count ratios (Wang and Manning 2012), folded
+         with the linear layer to one number a token (more than two classes: to a row of a small codebook), pruned to
+         the tokens that matter, quantised while it trains, and packed.
 Writes   outputs/tinymodel-emotion-classification-10kB/: model.safetensors (at most 10,000 bytes), tinymodel.h (C99 and
          C++, no allocation, no library), tinymodel.js, tinymodel.html (opens from disk), tinymodel.py (needs Python
          alone), results.json, and the cached data.
