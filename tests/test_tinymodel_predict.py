@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from conftest import PROGRAMS, run_script, tree
-from tiny import SCRIPTS, assert_equal_models, assert_one_line, both, each_run, logits_of, random_model
+from tiny import SCRIPTS, assert_equal_models, assert_one_line, both, each_run, exported, logits_of, random_model
 
 pytest_plugins = ["tiny"]
 
@@ -29,7 +29,7 @@ ODD = [b"", b"x", b"''", b"@a", b"\xff", bytes(600), "…’😀🏻".encode(), 
 @pytest.fixture
 def call(module, monkeypatch, capfdbinary):
     """call(*arguments) runs the script's run_main in this process and returns code, out and err."""
-    values = {name: getattr(module, name) for name in module.adapters()}
+    values = {name: getattr(module, name) for name in module.read_constants()}
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["tiny.py", *map(str, arguments)])
@@ -84,11 +84,10 @@ def test_help_needs_no_torch(bare, tmp_path, size):
 
 
 @each_run
-def test_a_line_is_label_probability_and_text(runs, models, modules, capfdbinary, name):
+def test_a_line_is_label_probability_and_text(runs, models, modules, name):
     module, model = modules[runs(name).size], models(name)
     texts = [*ODD, b"two\nlines", b"\tbegins with a tab"]
-    module.print_predictions(model, texts, False)
-    rows = [row.split(b"\t", 2) for row in capfdbinary.readouterr().out.split(b"\n")[:-1]]
+    rows = [row.rstrip(b"\n").split(b"\t", 2) for row in module.prediction_lines(model, texts)]
     probabilities = module.predict(model, texts)
     assert probabilities.shape == (len(texts), len(model.labels))
     assert probabilities.sum(axis=1) == pytest.approx(1)
@@ -102,7 +101,7 @@ def test_one_half_is_the_first_class(module):
     model, _ = random_model(module, 0)
     model.bias[:] = 0
     model.steps[:] = 0
-    assert list(module.prediction_lines(model, [b"x"], False)) == [b"0\t0.5000\tx"]
+    assert list(module.prediction_lines(model, [b"x"])) == [b"0\t0.5000\tx\n"]
 
 
 @each_run
@@ -116,9 +115,10 @@ def test_explained_weights_sum_to_the_logit(runs, models, modules, name):
         expected = logits[np.arange(len(ODD)), classes]
     else:
         expected = np.log(probabilities[:, 1] / probabilities[:, 0]) - model.bias[0]
-    reasons = module.explain(model, ODD, classes, most=10**6)
+    explain = exported(module, model).explain
+    reasons = [explain(text, 10**6) for text in ODD]
     assert [sum(weight for _, weight in tokens) for tokens in reasons] == pytest.approx(expected.tolist(), abs=1e-6)
-    for tokens, eight in zip(reasons, module.explain(model, ODD, classes), strict=True):
+    for tokens, eight in zip(reasons, map(explain, ODD), strict=True):
         weights = [abs(weight) for _, weight in tokens]
         assert weights == sorted(weights, reverse=True)
         assert len({token for token, _ in tokens}) == len(tokens)  # one that is there several times is added up
@@ -142,7 +142,7 @@ def test_explain_names_words_pairs_gaps_negations_and_characters(module):
     s = module.Settings(512, (1, 2), True, (4,), 3, 64, 0, 1, 4000)
     model = module.Packed(s, ("0", "1"), 0.01, np.float32([0]), np.int8([[1], [1]]),
                           module.pack(np.ones(s.buckets, bool), np.zeros(s.buckets, np.int64), s))
-    names = [name for name, _ in module.explain(model, ["i don't like Caf\u00e9s \U0001f600".encode()], np.array([1]), 100)[0]]
+    names = [name for name, _ in exported(module, model).explain("i don't like Caf\u00e9s \U0001f600", 100)]
     assert set(names) == {
         "<s>", "i", "dont", "not(like)", "not(caf\u00e9s)", "\U0001f600", "</s>",
         "<s> i", "i dont", "not(dont like)", "not(like caf\u00e9s)", "not(caf\u00e9s \U0001f600)", "\U0001f600 </s>",
@@ -154,7 +154,7 @@ def test_explain_names_words_pairs_gaps_negations_and_characters(module):
 
 def test_negated_words_are_marked_in_the_explanation(module):
     model, _ = random_model(module, 1, chars=(), words=(1,), entries=64, fingerprint=0)
-    names = lambda text: {name for name, _ in module.explain(model, [text], np.array([1]), 100)[0]}
+    names = lambda text: {name for name, _ in exported(module, model).explain(text, 100)}
     assert names(b"not a good day here") == {"<s>", "not", "not(a)", "not(good)", "not(day)", "here", "</s>"}
     assert names(b"not, good") == {"<s>", "not", ",", "good", "</s>"}
     assert names("don’t like".encode()) == {"<s>", "dont", "not(like)", "</s>"}

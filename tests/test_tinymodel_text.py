@@ -25,9 +25,10 @@ def settings_of(module, number):
 def tokens_of(module, text, max_length=512, negation=3):
     """Return [(token, whether it is negated)] of a text, as the script cuts it."""
     s = module.Settings(max_length, (1,), False, (), negation, 8, 4, 4, 9)
-    stream, _ = module.ngrams([text if isinstance(text, bytes) else text.encode()], s)
-    spans = zip(stream.begins.tolist(), stream.ends.tolist(), stream.negated.tolist(), strict=True)
-    return [("".join(map(chr, stream.codes[begin:end].tolist())), negated) for begin, end, negated in spans]
+    codes, _, begins, ends = module.tokenize([text if isinstance(text, bytes) else text.encode()], s.max_length)
+    negated = module.find_negated(module.hash_spans(codes, begins, ends), module.KIND_OF[codes[begins]], s.negation)
+    spans = zip(begins.tolist(), ends.tolist(), negated.tolist(), strict=True)
+    return [("".join(map(chr, codes[begin:end].tolist())), negated) for begin, end, negated in spans]
 
 
 def words_of(module, text, max_length=512):
