@@ -926,41 +926,7 @@ def moods(folder, number=300):
 
 
 def test_a_csv_with_names_of_its_own_is_trained_on_and_names_what_is_predicted(tmp_path):
-    options = ["--TRAIN_URL", moods(tmp_path), "--TEXT_COLUMN", "tweet", "--LABEL_COLUMN", "mood",
-               "--OUTPUT_DIR", tmp_path / "out"]
-    process = run_script(SCRIPT, *options)
-    assert process.returncode == 0, process.stderr
-    results = json.loads((tmp_path / "out" / "results.json").read_bytes())
-    assert results["labels"] == ["calm", "grim", "wild"] and results["test_rows"] == 60 and results["test_accuracy"] > 0.9
-    assert "held out for testing" in results["note"] and str(tmp_path / "my.csv") in results["dataset"]
-    process = run_script(SCRIPT, "--OUTPUT_DIR", tmp_path / "out", "--predict", "a grave loss",
-                         "--predict", "dance at the party")
-    assert [row.split(b"\t")[0] for row in process.stdout.splitlines()] == [b"grim", b"wild"]
-    header = (tmp_path / "out" / "tinymodel.h").read_text()
-    assert "tinymodel_classify" in header and "tinymodel_predict" not in header and '"calm", "grim", "wild"' in header
-
-
-@pytest.mark.parametrize("content, words", [
-    (b"0\tbad day\n1\tgood day\nno tab here\n", ["row 3", "<TAB>"]),
-    (b"Text,Label\nx,1\ny,0\n", ["'Text', 'Label'", "set TEXT_COLUMN"]),
-    (b"", ["no rows"]), (b"0\tx\n0\ty\n", ["only rows with label '0'"]),
-])
-def test_bad_data_are_one_line_and_lose_nothing(tmp_path, content, words):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "model.safetensors").write_bytes(b"old")
-    (tmp_path / "bad.txt").write_bytes(content)
-    process = run_script(SCRIPT, "--TRAIN_URL", tmp_path / "bad.txt", "--OUTPUT_DIR", tmp_path / "out")
-    assert_one_line(process, "bad.txt", *words, most=600)
-    assert tree(tmp_path / "out") == {"model.safetensors": b"old"}
-
-
-def test_a_dead_address_is_one_line(tmp_path, dead_url):
-    process = run_script(SCRIPT, "--TRAIN_URL", dead_url, "--OUTPUT_DIR", tmp_path / "out",
-                         env={**os.environ, "NO_PROXY": "*"})
-    assert_one_line(process, "refused", "TRAIN_URL", most=600)
-
-
-def test_a_planted_link_changes_nothing_and_the_users_own_link_is_followed(tmp_path):
+    """A planted link changes nothing, and the user's own link is followed."""
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     out.mkdir()
     (tmp_path / "victim").write_bytes(b"victim")
@@ -968,9 +934,47 @@ def test_a_planted_link_changes_nothing_and_the_users_own_link_is_followed(tmp_p
     elsewhere.write_bytes(b"old")
     elsewhere.chmod(0o640)
     (out / "model.safetensors").symlink_to(elsewhere)
-    options = ["--TEXT_COLUMN", "tweet", "--LABEL_COLUMN", "mood", "--NUM_EPOCHS", 1, "--OUTPUT_DIR", out]
-    process = run_script(SCRIPT, "--TRAIN_URL", moods(tmp_path), *options)
+    options = ["--TRAIN_URL", moods(tmp_path), "--TEXT_COLUMN", "tweet", "--LABEL_COLUMN", "mood", "--OUTPUT_DIR", out]
+    process = run_script(SCRIPT, *options)
     assert process.returncode == 0, process.stderr
+    results = json.loads((out / "results.json").read_bytes())
+    assert results["labels"] == ["calm", "grim", "wild"] and results["test_rows"] == 60 and results["test_accuracy"] > 0.9
+    assert "held out for testing" in results["note"] and str(tmp_path / "my.csv") in results["dataset"]
+    process = run_script(SCRIPT, "--OUTPUT_DIR", out, "--predict", "a grave loss", "--predict", "dance at the party")
+    assert [row.split(b"\t")[0] for row in process.stdout.splitlines()] == [b"grim", b"wild"]
+    header = (out / "tinymodel.h").read_text()
+    assert "tinymodel_classify" in header and "tinymodel_predict" not in header and '"calm", "grim", "wild"' in header
     assert (tmp_path / "victim").read_bytes() == b"victim"
     assert (out / "model.safetensors").is_symlink() and len(elsewhere.read_bytes()) > 9000
     assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o640
+
+
+@pytest.fixture
+def command(reader, monkeypatch, capfd):
+    """command(*arguments) runs the script's run_main in this process and returns code, out and err."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["tiny.py", *map(str, arguments)])
+        code = reader.run_main()
+        out, err = capfd.readouterr()
+        return SimpleNamespace(code=code, out=out, err=err)
+
+    return run
+
+
+@pytest.mark.parametrize("content, words", [
+    (b"0\tbad day\n1\tgood day\nno tab here\n", ["row 3", "<TAB>"]),
+    (b"Text,Label\nx,1\ny,0\n", ["'Text', 'Label'", "set TEXT_COLUMN"]),
+    (b"", ["no rows"]), (b"0\tx\n0\ty\n", ["only rows with label '0'"]),
+])
+def test_bad_data_are_one_line_and_lose_nothing(command, tmp_path, content, words):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "model.safetensors").write_bytes(b"old")
+    (tmp_path / "bad.txt").write_bytes(content)
+    result = command("--TRAIN_URL", tmp_path / "bad.txt", "--OUTPUT_DIR", tmp_path / "out")
+    assert_one_line(result, "bad.txt", *words, most=600)
+    assert tree(tmp_path / "out") == {"model.safetensors": b"old"}
+
+
+def test_a_dead_address_is_one_line(command, tmp_path, dead_url):
+    assert_one_line(command("--TRAIN_URL", dead_url, "--OUTPUT_DIR", tmp_path / "out"), "refused", "TRAIN_URL", most=600)

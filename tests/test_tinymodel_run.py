@@ -1,6 +1,5 @@
 """The tiny models: what a whole training run prints, measures and writes, and the measures themselves."""
 import json
-import random
 import sys
 
 import numpy as np
@@ -47,7 +46,7 @@ def test_results_hold_what_is_asked_for(runs, modules, name):
     assert results["model_bytes"] == run.file.stat().st_size <= LIMITS[run.size]
     assert results["labels"] == (["anger", "fear", "joy", "love", "sadness", "surprise"] if name == "six" else ["0", "1"])
     assert results["final_test_accuracy"] == results["test_accuracy"]
-    assert 0 < results["test_macro_f1"] < 1 and 0 < results["validation_accuracy"] < 1
+    assert 0 < results["test_macro_f1"] <= 1 and 0 < results["validation_accuracy"] <= 1 and results["learned"] is True
     assert str(run.arguments[1]) in results["dataset"]
     assert results["seed"] == results["constants"]["SEED"] == 1
     assert set(results["versions"]) == {"python", "torch", "numpy"}
@@ -69,8 +68,8 @@ def test_rows_are_counted(runs, name):
     run = runs(name)
     results, rows = run.results, run.root / "rows"
     total = 2000 if name == "six" else 6000
-    tested = 400 if name == "six" else 2000  # the emotions have no test file: a fifth is held out
-    assert results["test_rows"] == tested
+    tested = results["test_rows"]
+    assert tested == pytest.approx(400, abs=4) if name == "six" else 2000  # of the emotions a fifth of each class is held out
     if name == "six":
         assert "held out for testing" in results["note"]
         total -= tested
@@ -195,12 +194,10 @@ def test_a_model_that_a_fresh_process_sees_otherwise_is_not_saved(module, monkey
 
 
 def test_a_model_that_learns_nothing_says_so(tmp_path):
-    """Words without a meaning, and a class with nearly all rows: the validation rows all get that class."""
-    words = random.Random(1)
-    rows = [(" ".join(words.choices("abcdefghij", k=6)), "joy" if row % 20 else "sad") for row in range(400)]
+    """All texts are alike but for a character that no other has, so that all get one class."""
+    rows = [(f"the same text {chr(0x4E00 + row)}", "joy" if row % 4 else "sad") for row in range(200)]
     (tmp_path / "rows.csv").write_bytes(csv_bytes(rows))
-    process = run_script(SCRIPTS["10kB"], "--TRAIN_URL", tmp_path / "rows.csv", "--OUTPUT_DIR", tmp_path / "out",
-                         "--LEARNING_RATE", 1e-6, "--QUANTISED_LEARNING_RATE", 1e-6, "--CLASS_BALANCE", 0)
+    process = run_script(SCRIPTS["10kB"], "--TRAIN_URL", tmp_path / "rows.csv", "--OUTPUT_DIR", tmp_path / "out")
     assert process.returncode == 0, process.stderr
     assert json.loads((tmp_path / "out" / "results.json").read_bytes())["learned"] is False
     assert b"\nWARNING: the model has learned nothing: it gives all validation rows one class." in process.stdout
