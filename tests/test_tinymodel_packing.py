@@ -146,7 +146,7 @@ def test_a_toy_by_hand(module, monkeypatch):
     bucket = {word: int(buckets[offsets[i] + j]) for word, i, j in (
         ("good", 0, 1), ("bad", 3, 1), ("day", 2, 2), ("<s>", 0, 0), ("</s>", 0, 2))}
     assert len(set(bucket.values())) == 5
-    counts = module.count_tokens(buckets, offsets, module.classes_in(targets), s.buckets, 2)
+    counts = module.count_tokens(buckets, offsets, module.classes_in(targets), (s.buckets, 2))
     assert {word: counts[place].tolist() for word, place in bucket.items()} == {
         "good": [0, 3], "bad": [3, 0], "day": [1, 1], "<s>": [3, 3], "</s>": [3, 3]}
 

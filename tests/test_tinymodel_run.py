@@ -239,7 +239,7 @@ def test_neutral_rows_count_for_no_class(module, mixed, monkeypatch):
     s = module.Settings(512, (1,), False, (), 0, 8, 4, 4, 50)
     sequences = module.encode(mixed.train_texts, s)
     buckets, offsets = sequences
-    counts = module.count_tokens(buckets, offsets[:10], module.classes_in(mixed.train_targets), s.buckets, 2)
+    counts = module.count_tokens(buckets, offsets[:10], module.classes_in(mixed.train_targets), (s.buckets, 2))
     bucket = lambda word: module.encode([word], s)[0][1]
     assert counts[bucket(b"good")].tolist() == [0, 2] and counts[bucket(b"one")].tolist() == [1, 1]
     assert counts[bucket(b"so")].tolist() == [0, 0] and counts[bucket(b"it")].tolist() == [0, 0]
