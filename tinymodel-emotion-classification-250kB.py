@@ -1560,7 +1560,7 @@ def fetch(constant, url, cache_dir, optional=False):
     why it failed.
     """
     if "://" not in url:
-        if os.path.isfile(url):
+        if os.path.exists(url) and not os.path.isdir(url):
             return url
         if optional:
             return None

@@ -420,6 +420,15 @@ def test_files_that_cannot_be_read(error, tmp_path):
     error(tabbed(tweets(9, 1)), str(tmp_path / "none"), words=["TEST_URL: no file"])
 
 
+def test_a_pipe_is_read_once(use, tmp_path):
+    """As in `--TRAIN_URL <(zcat rows.gz)`."""
+    os.mkfifo(tmp_path / "pipe")
+    thread = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[tabbed(tweets(60, 1))])
+    thread.start()
+    assert len(use(str(tmp_path / "pipe"), tabbed(tweets(20, 2))).train_texts) == 60
+    thread.join()
+
+
 # People's labels
 
 
