@@ -194,8 +194,7 @@ class TinyModel(nn.Module):
     """
 
     def __init__(self, ratios, sources, pooling_scale):
-        """ratios: float32 array (tokens, C); sources: number of data sources, each with a bias of its own;
-        pooling_scale: factor of every pooled sum."""
+        """ratios: float32 array (tokens, C); sources: number of data sources; pooling_scale: factor of pooled sums."""
         super().__init__()
         columns = ratios.shape[1]
         width = EMBEDDING_DIM or columns
@@ -236,8 +235,7 @@ class TinyModel(nn.Module):
 
 
 class Pool(torch.autograd.Function):
-    """Sum of the rows of `weights` (tokens, C) that each text has; ten times as fast backward as embedding_bag's
-    own."""
+    """Sum of the rows of `weights` (tokens, C) that each text has; backward ten times as fast as embedding_bag."""
 
     @staticmethod
     def forward(context, weights, tokens, offsets):
@@ -461,8 +459,7 @@ def train_phase(model, bags, number, epochs, learning_rate, name, before_epoch=N
 
 
 def training_loss(model, batch, number):
-    """Return the weighted cross-entropy of a batch, and before the model is quantised L1_PENALTY over `number`
-    texts."""
+    """Return the weighted cross-entropy of a batch, with L1_PENALTY over `number` texts till the model is quantised."""
     loss = (batch.weights * F.cross_entropy(class_logits(model(batch)), batch.targets, reduction="none")).mean()
     if L1_PENALTY and not len(model.codebook):
         loss = loss + L1_PENALTY / number * model.fold().abs().sum()
@@ -519,8 +516,7 @@ def choose_entries(buckets, scores, settings):
 
 
 def places_in(groups):
-    """Return the place of each element in its group, from 0; groups: sorted int array, the number of each one's
-    group."""
+    """Return the place of each element in its group, from 0; groups: the number of each one's group, sorted ints."""
     return np.arange(len(groups)) - np.searchsorted(groups, groups)
 
 
@@ -624,8 +620,7 @@ class Settings:
 
 
 def character_tables():
-    """Return (plain, kinds): for each code the code that it means, DROPPED for none, and its class; uint32 and
-    uint8."""
+    """Return (plain, kinds) of each code: uint32, the code that it means, DROPPED for none; and uint8, its class."""
     plain, kinds = np.arange(0x110000, dtype=np.uint32), np.ones(0x110000, np.uint8)
     for first, last, target in PLAIN:
         codes = slice(ord(first), ord(last) + 1)
@@ -831,8 +826,7 @@ class Packed:
 
     @functools.cached_property
     def taken(self):
-        """Whether each slot has a token that counts: bool array (blocks * SLOTS,); it fits a cache, as weights do
-        not."""
+        """Whether each slot has a token that counts: bool array (blocks * SLOTS,), which fits a cache."""
         return self.weights.any(axis=1).reshape(-1, 1 << self.settings.fingerprint_bits).any(axis=1)
 
 
@@ -909,8 +903,7 @@ def load_model(path):
 
 
 def read_description(description, labels, tensors):
-    """Return the Packed of a model file's parts; raise ValueError, KeyError or TypeError where they do not fit
-    together."""
+    """Return the Packed of a model file's parts; raise ValueError, KeyError or TypeError where they do not fit."""
     version, length, words, skip, chars, *layout, scale, bias = description.split(" ")
     labels = tuple(labels.split("\n"))
     orders = lambda text: tuple(int(order) for order in text.split(",") if order)
@@ -977,8 +970,7 @@ def predict_batch(model, texts):
 
 
 def prediction_lines(model, texts):
-    """Yield a line (bytes) a text: label, probability (of two classes that of the second), text; many are read at
-    once."""
+    """Yield a line (bytes) a text: label, probability (of two classes that of the second), text."""
     labels, texts = [label.encode() for label in model.labels], iter(texts)
     while batch := list(itertools.islice(texts, 2048)):
         probabilities = predict_batch(model, batch)
@@ -1027,8 +1019,7 @@ def macro_f1(labels, classes, number):
 
 
 def area_under_curve(labels, scores):
-    """Return the area under the ROC curve: how often a positive scores above a negative, ties for half (Mann and
-    Whitney)."""
+    """Return the area under the ROC curve: how often a positive scores above a negative, ties for half."""
     _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
     positive = int((labels == 1).sum())
@@ -1043,7 +1034,6 @@ class Stopwatch(collections.Counter):
         started = time.perf_counter()
         yield
         self[name] += time.perf_counter() - started
-
 
 
 def peak_memory():
@@ -1434,8 +1424,7 @@ def read_rows(name, data, form=None):
 
 
 def find_rows(name, data, form):
-    """Return (form, rows): the form in LINES that was found, "" for another or a known one, and (row, text, label) of
-    each."""
+    """Return (form, rows): the one of LINES that was found, "" for none, and (row, text, label) of each row."""
     if data.startswith(b"PAR1"):
         return "", parquet_rows(name, data)
     text = re.sub(r"^(\r?\n)+", "", decode(name, data))
@@ -1469,8 +1458,7 @@ def no_columns(name, columns):
 
 
 def csv_rows(name, text, mark):
-    """Yield (row, text, label) of a CSV; the header is row 1. Raises InputError where a quotation mark swallowed
-    rows."""
+    """Yield (row, text, label) of a CSV, header as row 1; raise InputError where a quotation mark swallowed rows."""
     csv.field_size_limit(1 << 24)
     row, labels, inside = 1, set(), {}
     records = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
@@ -1906,8 +1894,7 @@ def header_values(values):
 
 
 def header_ngrams(values):
-    """Return what stands in HEADER for the n-grams: how many words and characters are kept, and the lines that add
-    them."""
+    """Return what stands in HEADER for the n-grams: how many words and characters are kept, the lines that add."""
     longest = lambda *kinds: max([1] + [order for kind in kinds for order, _ in values[kind]])
     add = "  if (s->{}_seen >= {}) tinymodel_add(s, {} ^ {:#x}u);"
 
