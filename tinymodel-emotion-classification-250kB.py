@@ -1883,7 +1883,7 @@ def header_values(values):
                           for first, last, target, _ in values["plain"] if first >> 16),
         "ENTITIES": "\n".join(f"    case {packed(name):#x}: value = {code:#x}; break; /* {name} */"
                               for name, code in values["entities"].items()),
-        "NEGATORS": "\n".join(f"  case {hash_of(word):#x}u:" for word in values["negators"]),
+        "NEGATORS": "\n".join(f"  case {hashed:#x}u:" for hashed in sorted(map(hash_of, values["negators"]))),
     }
     wide = values["value_bits"] + values["fingerprint_bits"] > 9  # then an entry may lie in three bytes
     names["ENTRY"] = "((uint32_t)TINYMODEL_READ(block) | (unsigned)TINYMODEL_READ(block + 1) << 8" + (
@@ -2320,7 +2320,7 @@ function look(kind, values, size, base, plus, sums, found) {
   return count;
 }
 
-// Read a text: how much one step adds to a logit, the probabilities, the best label; found gets the n-grams kept
+// Read a text; return how much one step adds to a logit, the probabilities, the best label. found gets the n-grams kept.
 function read(text, found) {
   const sums = new Float64Array(columns);
   tokenize(text);
@@ -2561,7 +2561,7 @@ def hash_of(word):
 
 @lru_cache(1 << 12)
 def repeated(value, size):
-    """Return `size` times the same value in 64-bit lanes: one large integer, with which Python reckons at once."""
+    """Return `size` times the same value in 64-bit lanes: Python reckons with all lanes of one large integer at once."""
     return value * (((1 << 64 * size) - 1) // ((1 << 64) - 1))
 
 
@@ -2577,11 +2577,8 @@ def polynomials(values, total, base, name):
 
 
 def ngrams(text):
-    """Return (stream, words, kinds, rows) of a text.
-
-    These are its tokens as a str, and marked; (name, order, size) of each kind of n-gram; and of all n-grams the row in
-    STEPS, 0 where the model does not keep it.
-    """
+    """Return (stream, words, kinds, rows) of a text: its tokens as a str, and marked; (name, order, size) of each kind of
+    n-gram; and of all n-grams the row in STEPS, 0 where the model does not keep it."""
     tokens = tokenize(text)
     words, stream = mark_negated(tokens), " ".join(tokens)
     hashes = int.from_bytes(struct.pack(f"<{len(words)}Q", *map(hash_of, words)), "little")
