@@ -1883,7 +1883,7 @@ def header_values(values):
                           for first, last, target, _ in values["plain"] if first >> 16),
         "ENTITIES": "\n".join(f"    case {packed(name):#x}: value = {code:#x}; break; /* {name} */"
                               for name, code in values["entities"].items()),
-        "NEGATORS": "\n".join(f"  case {hashed:#x}u:" for hashed in sorted(map(hash_of, values["negators"]))),
+        "NEGATORS": "\n".join(f"  case {each:#x}u:" for each in sorted(map(hash_of, values["negators"]))),
     }
     wide = values["value_bits"] + values["fingerprint_bits"] > 9  # then an entry may lie in three bytes
     names["ENTRY"] = "((uint32_t)TINYMODEL_READ(block) | (unsigned)TINYMODEL_READ(block + 1) << 8" + (

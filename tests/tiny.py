@@ -22,7 +22,7 @@ from conftest import (EMOTIONS, PROGRAMS, REPO, SHARED_DATA, csv_bytes, emotion_
 SCRIPTS = {size: REPO / f"tinymodel-emotion-classification-{size}.py" for size in ("10kB", "250kB")}
 LIMITS = {"10kB": 10_000, "250kB": 250_000}
 SIZES = {"two": "10kB", "six": "10kB", "twin": "250kB"}  # of each run, the script
-NOT_NEEDED = ("torch", "requests", "urllib3", "tqdm", "sklearn", "pandas")  # by --predict and --help
+NOT_NEEDED = ("torch", "requests", "urllib3", "tqdm", "pooch", "pyarrow", "sklearn", "pandas")  # by --predict and --help
 DEAD_PROXY = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
 
 both = pytest.mark.parametrize("size", SCRIPTS)
