@@ -459,7 +459,7 @@ def train_phase(model, bags, number, epochs, learning_rate, name, before_epoch=N
 
 
 def training_loss(model, batch, number):
-    """Return the weighted cross-entropy of a batch, with L1_PENALTY over `number` texts till the model is quantised."""
+    """Return the weighted cross-entropy of a batch, with L1_PENALTY over `number` texts before it is quantised."""
     loss = (batch.weights * F.cross_entropy(class_logits(model(batch)), batch.targets, reduction="none")).mean()
     if L1_PENALTY and not len(model.codebook):
         loss = loss + L1_PENALTY / number * model.fold().abs().sum()
@@ -2320,7 +2320,7 @@ function look(kind, values, size, base, plus, sums, found) {
   return count;
 }
 
-// Read a text; return how much one step adds to a logit, the probabilities, the best label. found gets the n-grams kept.
+// Read a text: how much one step adds to a logit, the probabilities, the best label; found gets the n-grams kept
 function read(text, found) {
   const sums = new Float64Array(columns);
   tokenize(text);
@@ -2561,7 +2561,7 @@ def hash_of(word):
 
 @lru_cache(1 << 12)
 def repeated(value, size):
-    """Return `size` times the same value in 64-bit lanes: Python reckons with all lanes of one large integer at once."""
+    """Return `size` times the same value in 64-bit lanes: one large integer, with which Python reckons at once."""
     return value * (((1 << 64 * size) - 1) // ((1 << 64) - 1))
 
 
@@ -2577,8 +2577,11 @@ def polynomials(values, total, base, name):
 
 
 def ngrams(text):
-    """Return (stream, words, kinds, rows) of a text: its tokens as a str, and marked; (name, order, size) of each kind of
-    n-gram; and of all n-grams the row in STEPS, 0 where the model does not keep it."""
+    """Return (stream, words, kinds, rows) of a text.
+
+    These are its tokens as a str, and marked; (name, order, size) of each kind of n-gram; and of all n-grams the row in
+    STEPS, 0 where the model does not keep it.
+    """
     tokens = tokenize(text)
     words, stream = mark_negated(tokens), " ".join(tokens)
     hashes = int.from_bytes(struct.pack(f"<{len(words)}Q", *map(hash_of, words)), "little")
