@@ -159,7 +159,7 @@ naive = st.lists(st.tuples(st.text('ab" ', min_size=1, max_size=6).filter(str.st
 @settings(quick, max_examples=600)
 @given(naive, st.booleans(), st.sampled_from(",\t;|"))
 def test_rows_that_a_careless_writer_left_unescaped_are_never_merged(pairs, label_first, mark):
-    """Whatever lone marks do, all rows are there with their labels, or the file is refused, if each label is plain elsewhere."""
+    """Whatever lone marks do, all rows are there, or the file is refused, if each label is plain elsewhere."""
     order = slice(None, None, -1 if label_first else 1)
     pairs = [*(("plain", label) for label in ("joy", "sad", "a b")), *pairs]
     lines = [mark.join(pair[order]) for pair in [("text", "label"), *pairs]]
@@ -204,9 +204,11 @@ def test_other_column_names():
 REFUSED = {
     "empty": (b"", "no rows"), "blank": (b"\n\r\n", "no rows"), "a header alone": (b"text,label\n", "no rows"),
     "NUL": (b"1\tgood\n0\tb\0d\n", "row 2", "NUL", "UTF-8"), "not UTF-8": (b"1\tgood\n0\tb\xe4d\n", "row 2", "UTF-8"),
-    "not UTF-8 csv": (b"text,label\ng,x\nb\xe4d,y\n", "row 3", "UTF-8"), "a pickle": (pickle.dumps([1.5]), "row 1", "UTF-8"),
+    "not UTF-8 csv": (b"text,label\ng,x\nb\xe4d,y\n", "row 3", "UTF-8"),
+    "a pickle": (pickle.dumps([1.5]), "row 1", "UTF-8"),
     "UTF-16 without its end": (b"\xff\xfe1\0\t\0a", "UTF-8"), "broken Parquet": (b"PAR1" + bytes(99), "damaged"),
-    "no tab": (b"1\tgood\nbad\n", "row 2", "label<TAB>text"), "no tab at all": (b"good day\nbad day\n", "row 1", "label<TAB>text"),
+    "no tab": (b"1\tgood\nbad\n", "row 2", "label<TAB>text"),
+    "no tab at all": (b"good day\nbad day\n", "row 1", "label<TAB>text"),
     "no label": (b"1\tgood\n\tbad\n", "row 2", "no label"), "nan": (b"text,label\na,NaN\n", "row 2", "no label"),
     "no text": (b"1\tgood\n0\t\n", "row 2", "no text"), "blank text": (b"1\tgood\n0\t  \n", "row 2", "no text"),
     "no text csv": (b"text,label\n,joy\n", "row 2", "no text"),
@@ -234,7 +236,8 @@ REFUSED = {
     "lone mark": (b'text,label\n"i feel sad,sadness\n', "row 2", "double each quotation mark"),
     "mark in a quoted text": (b'text,label\n"a" b,x\n', "row 2", "double each quotation mark"),
     "merged": (b'text,label\n"i feel sad,sadness\nall is well,joy\nhe left",sadness\nb,joy\n', "row 2", "lines inside"),
-    "merged label first": (b'label,text\nsadness,"i feel sad\njoy,all is well\nsadness,he left"\njoy,b\n', "row 2", "lines inside"),
+    "merged label first": (b'label,text\nsadness,"i feel sad\njoy,all is well\nsadness,he left"\njoy,b\n', "row 2",
+                           "lines inside"),
     "merged later": (b'text,label\na,x\n"b\nc",y\n"d,x\ne",y\n', "row 4", "lines inside"),
     "JSON key": (b'{"text": "a", "label": 1}\n{"text": "a"}\n', "row 2", "'label'", "LABEL_COLUMN"),
     "JSON of no object": (b'{"text": "a", "label": 1}\n[1]\n', "row 2", "is [1]"),
@@ -286,9 +289,9 @@ def test_forms_of_files(use, form, tmp_path):
         assert data.train_texts == [text.encode() for text, _ in ROWS]
 
 
-@pytest.mark.parametrize("content", [packed("xl/sheet", b"a", b"b"), packed("rows")[:40] or b"PK\3\4", gzip.compress(b"a,b")[:-9]])
+@pytest.mark.parametrize("content", [packed("sheet", b"a", b"b"), packed("rows", b"a")[:40], gzip.compress(b"a,b")[:-9]])
 def test_an_archive_of_another_kind_is_refused(error, content):
-    error(content if content.startswith((b"PK\3\4", b"\x1f")) else b"PK\3\4", "", words=["neither a whole gzip nor a zip of one file"])
+    error(content, "", words=["neither a whole gzip nor a zip of one file"])
 
 
 def test_parquet_without_the_columns_names_those_it_has(error, tmp_path):

@@ -20,10 +20,11 @@ labels
     twin among the training rows. Measures: accuracy and macro F1 for the six emotions; macro F1, F1 of irony,
     macro F1 and macro recall for TweetEval. Published figures are of TweetEval's tests: other rows, and harder ones.
 speed
-    Texts a second on one core, of twitter/test.txt, start-up left out, the best of five times (Python: three), all in the same
-    run: tinymodel.h (gcc -O2), tinymodel.js in node and tinymodel.py, one text at a time from memory; the script's own reader and
-    fastText's Python binding (dim 20, pairs of words), which take the list of all texts, fastText also where its preparation
-    (blanks around punctuation, small letters) was done before. Bytes of the header's code (gcc -Os).
+    Texts a second on one core, of twitter/test.txt, start-up left out, the best of five times (Python: three), all in
+    the same run: tinymodel.h (gcc -O2), tinymodel.js in node and tinymodel.py, one text at a time from memory; the
+    script's own reader and fastText's Python binding (dim 20, pairs of words), which take the list of all texts, fastText
+    also where its preparation (blanks around punctuation, small letters) was done before. Bytes of the header's code
+    (gcc -Os).
 
 Each figure is the mean over the seeds, with the standard deviation in brackets where a seed moves it. What is done is kept in
 outputs/benchmark/tinymodels (remove it to start anew). fastText: dim 20, 25 epochs (5 of more than 50,000 rows), pairs of
@@ -340,7 +341,7 @@ def labels_part(store, data, seeds):
 
 
 def speed(data, seeds):
-    """Print texts a second of the exports, of the scripts' reader and of fastText, and the bytes of the header's code."""
+    """Print texts a second of the exports, of the scripts' reader and of fastText, and bytes of the header's code."""
     texts, _ = read_tabbed(os.path.join(data, "twitter", "test.txt"))
     files = [os.path.join(data, "twitter", name) for name in ("train.txt", "test.txt")]
     arguments = ["--TRAIN_URL", files[0], "--TEST_URL", files[1], "--HUMAN_URL", os.path.join(data, "twitter_human")]
@@ -358,8 +359,8 @@ def speed(data, seeds):
     with tempfile.TemporaryDirectory() as folder:
         rows, prepared = zip(*read_tabbed(files[0])), [spaced(text) for text in texts]
         write(folder, "rows", "".join(f"__label__{label} {spaced(text)}\n" for text, label in rows))
-        model = fasttext.train_supervised(os.path.join(folder, "rows"), dim=20, wordNgrams=2, bucket=200000, minCount=2, thread=1,
-                                          verbose=0)
+        model = fasttext.train_supervised(os.path.join(folder, "rows"), dim=20, wordNgrams=2, bucket=200000, minCount=2,
+                                          thread=1, verbose=0)
     print(f"| fastText, a list | {rate(lambda: model.predict([spaced(text) for text in texts]), len(texts)):,.0f} | |")
     print(f"| fastText, a list prepared before | {rate(lambda: model.predict(prepared), len(texts)):,.0f} | |")
 
