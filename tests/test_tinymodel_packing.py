@@ -21,7 +21,8 @@ def test_what_was_packed_comes_out(module, options):
     model, rows = random_model(module, **options)
     assert model.table.shape == (model.settings.blocks * model.settings.block_bytes,)
     kept = {bucket for bucket, row in rows.items() if model.steps[row].any()}
-    assert set(np.flatnonzero(model.kept).tolist()) == kept
+    assert set(np.flatnonzero(model.weights.any(axis=1)).tolist()) == kept
+    assert set(np.flatnonzero(model.taken).tolist()) == {bucket >> model.settings.fingerprint_bits for bucket in kept}
     for bucket in kept:
         assert (model.weights[bucket] == model.steps[rows[bucket]]).all()
 
@@ -145,7 +146,7 @@ def test_a_toy_by_hand(module, monkeypatch):
     bucket = {word: int(buckets[offsets[i] + j]) for word, i, j in (
         ("good", 0, 1), ("bad", 3, 1), ("day", 2, 2), ("<s>", 0, 0), ("</s>", 0, 2))}
     assert len(set(bucket.values())) == 5
-    counts = module.count_tokens(buckets, offsets, targets, 6, s)
+    counts = module.count_tokens(buckets, offsets, module.classes_in(targets), (s.buckets, 2))
     assert {word: counts[place].tolist() for word, place in bucket.items()} == {
         "good": [0, 3], "bad": [3, 0], "day": [1, 1], "<s>": [3, 3], "</s>": [3, 3]}
 
@@ -159,10 +160,8 @@ def test_a_toy_by_hand(module, monkeypatch):
     scores = np.array([abs(ratios[place]) * counts[place].sum() for place in seen.tolist()])
     chosen = seen[module.choose_entries(seen, scores, s)]
     assert sorted(chosen.tolist()) == sorted([bucket["good"], bucket["bad"]])
-    kept = np.zeros(s.buckets, bool)
-    kept[chosen] = True
     rows = np.array([int(place == bucket["good"]) for place in sorted(chosen.tolist())])  # row 1 is +100, row 0 is -100
-    table = module.pack(kept, rows, s)
+    table = module.pack(np.sort(chosen), rows, s)
 
     expected = 0
     for place in chosen.tolist():

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from conftest import PROGRAMS, run_script, tree
-from tiny import SCRIPTS, assert_equal_models, assert_one_line, both, each_run, logits_of, random_model
+from tiny import SCRIPTS, assert_equal_models, assert_one_line, both, each_run, exported, logits_of, random_model
 
 pytest_plugins = ["tiny"]
 
@@ -29,7 +29,7 @@ ODD = [b"", b"x", b"''", b"@a", b"\xff", bytes(600), "…’😀🏻".encode(), 
 @pytest.fixture
 def call(module, monkeypatch, capfdbinary):
     """call(*arguments) runs the script's run_main in this process and returns code, out and err."""
-    values = {name: getattr(module, name) for name in module.adapters()}
+    values = {name: getattr(module, name) for name in module.read_constants()}
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["tiny.py", *map(str, arguments)])
@@ -84,11 +84,10 @@ def test_help_needs_no_torch(bare, tmp_path, size):
 
 
 @each_run
-def test_a_line_is_label_probability_and_text(runs, models, modules, capfdbinary, name):
+def test_a_line_is_label_probability_and_text(runs, models, modules, name):
     module, model = modules[runs(name).size], models(name)
     texts = [*ODD, b"two\nlines", b"\tbegins with a tab"]
-    module.print_predictions(model, texts, False)
-    rows = [row.split(b"\t", 2) for row in capfdbinary.readouterr().out.split(b"\n")[:-1]]
+    rows = [row.rstrip(b"\n").split(b"\t", 2) for row in module.prediction_lines(model, texts)]
     probabilities = module.predict(model, texts)
     assert probabilities.shape == (len(texts), len(model.labels))
     assert probabilities.sum(axis=1) == pytest.approx(1)
@@ -102,7 +101,7 @@ def test_one_half_is_the_first_class(module):
     model, _ = random_model(module, 0)
     model.bias[:] = 0
     model.steps[:] = 0
-    assert list(module.prediction_lines(model, [b"x"], False)) == [b"0\t0.5000\tx"]
+    assert list(module.prediction_lines(model, [b"x"])) == [b"0\t0.5000\tx\n"]
 
 
 @each_run
@@ -116,9 +115,10 @@ def test_explained_weights_sum_to_the_logit(runs, models, modules, name):
         expected = logits[np.arange(len(ODD)), classes]
     else:
         expected = np.log(probabilities[:, 1] / probabilities[:, 0]) - model.bias[0]
-    reasons = module.explain(model, ODD, classes, most=10**6)
+    explain = exported(module, model).explain
+    reasons = [explain(text, 10**6) for text in ODD]
     assert [sum(weight for _, weight in tokens) for tokens in reasons] == pytest.approx(expected.tolist(), abs=1e-6)
-    for tokens, eight in zip(reasons, module.explain(model, ODD, classes), strict=True):
+    for tokens, eight in zip(reasons, map(explain, ODD), strict=True):
         weights = [abs(weight) for _, weight in tokens]
         assert weights == sorted(weights, reverse=True)
         assert len({token for token, _ in tokens}) == len(tokens)  # one that is there several times is added up
@@ -141,8 +141,8 @@ def test_explain_names_words_pairs_gaps_negations_and_characters(module):
     """With a model that keeps every token, each with the same weight."""
     s = module.Settings(512, (1, 2), True, (4,), 3, 64, 0, 1, 4000)
     model = module.Packed(s, ("0", "1"), 0.01, np.float32([0]), np.int8([[1], [1]]),
-                          module.pack(np.ones(s.buckets, bool), np.zeros(s.buckets, np.int64), s))
-    names = [name for name, _ in module.explain(model, ["i don't like Caf\u00e9s \U0001f600".encode()], np.array([1]), 100)[0]]
+                          module.pack(np.arange(s.buckets), np.zeros(s.buckets, np.int64), s))
+    names = [name for name, _ in exported(module, model).explain("i don't like Caf\u00e9s \U0001f600", 100)]
     assert set(names) == {
         "<s>", "i", "dont", "not(like)", "not(caf\u00e9s)", "\U0001f600", "</s>",
         "<s> i", "i dont", "not(dont like)", "not(like caf\u00e9s)", "not(caf\u00e9s \U0001f600)", "\U0001f600 </s>",
@@ -154,7 +154,7 @@ def test_explain_names_words_pairs_gaps_negations_and_characters(module):
 
 def test_negated_words_are_marked_in_the_explanation(module):
     model, _ = random_model(module, 1, chars=(), words=(1,), entries=64, fingerprint=0)
-    names = lambda text: {name for name, _ in module.explain(model, [text], np.array([1]), 100)[0]}
+    names = lambda text: {name for name, _ in exported(module, model).explain(text, 100)}
     assert names(b"not a good day here") == {"<s>", "not", "not(a)", "not(good)", "not(day)", "here", "</s>"}
     assert names(b"not, good") == {"<s>", "not", ",", "good", "</s>"}
     assert names("don’t like".encode()) == {"<s>", "dont", "not(like)", "</s>"}
@@ -254,7 +254,7 @@ def overfull(module, model, head):
 
 
 def odd_files(module):
-    """Return {case: (content, words of the message)} of files that are no model."""
+    """Return {case: content} of files that are no model."""
     from safetensors.numpy import save
     model, _ = random_model(module, 1)
     content = module.serialise(model)
@@ -263,23 +263,24 @@ def odd_files(module):
     head = "2 512 1,2 0 4 3 8 4 4 1.230000000e-02 0.1"
     assert module.read_description(head, "0\n1", tensors).labels == ("0", "1")
     return {
-        "version 1": (version_1(), "of an earlier version of this script, which read texts in another way; run `"),
-        "empty": (b"", "cut short, damaged or no model file; run `"),
-        "text": (b"1\tgood\n0\tbad\n" * 100, "cut short, damaged or no model file; run `"),
-        "cut": (content[:-1], "cut short"), "with a byte more": (content + b"\0", "damaged"),
-        "of another program": (save({"weight": np.zeros(3, np.float32)}), "is no model of this script; run `"),
-        "without a table": (save({"steps": model.steps}, {"tinymodel": "x " + head + "\n0\n1"}), "is no model of this script"),
-        "another checksum": (save(tensors, {"tinymodel": f"00000000 {head}\n0\n1"}), "is damaged (its checksum differs)"),
-        "of one label": (sealed(head + "\nonly"), "is no model"),
-        "of three labels": (sealed(head + "\na\nb\nc"), "is no model"),
-        "of no finite bias": (sealed(head.replace(" 0.1", " nan") + "\n0\n1"), "is no model"),
-        "of no finite scale": (sealed(head.replace("1.230000000e-02", "inf") + "\n0\n1"), "is no model"),
-        "of a later version": (sealed("3" + head[1:] + "\n0\n1"), "is no model"),
-        "of other value bits": (sealed(head.replace(" 8 4 4 ", " 8 4 3 ") + "\n0\n1"), "is no model"),
-        "of other entries": (sealed(head.replace(" 8 4 4 ", " 9 4 4 ") + "\n0\n1"), "is no model"),
-        "of no n-grams": (sealed(head.replace(" 1,2 0 4 ", "  0  ") + "\n0\n1"), "is no model"),
-        "of endless n-grams": (sealed(head.replace(" 1,2 0 4 ", " 1,999999999 0 4 ") + "\n0\n1"), "is no model"),
-        "of a block that is too full": (overfull(module, model, head), "is no model"),
+        "version 1": version_1(),
+        "empty": b"",
+        "text": b"1\tgood\n0\tbad\n" * 100,
+        "cut": content[:-1], "with a byte more": content + b"\0",
+        "of another program": save({"weight": np.zeros(3, np.float32)}),
+        "without a table": save({"steps": model.steps}, {"tinymodel": "x " + head + "\n0\n1"}),
+        "another checksum": save(tensors, {"tinymodel": f"00000000 {head}\n0\n1"}),
+        "of one label": sealed(head + "\nonly"),
+        "of three labels": sealed(head + "\na\nb\nc"),
+        "of no finite bias": sealed(head.replace(" 0.1", " nan") + "\n0\n1"),
+        "of no finite scale": sealed(head.replace("1.230000000e-02", "inf") + "\n0\n1"),
+        "of a later version": sealed("3" + head[1:] + "\n0\n1"),
+        "of other value bits": sealed(head.replace(" 8 4 4 ", " 8 4 3 ") + "\n0\n1"),
+        "of other entries": sealed(head.replace(" 8 4 4 ", " 9 4 4 ") + "\n0\n1"),
+        "of no n-grams": sealed(head.replace(" 1,2 0 4 ", "  0  ") + "\n0\n1"),
+        "of endless n-grams": sealed(head.replace(" 1,2 0 4 ", " 1,999999999 0 4 ") + "\n0\n1"),
+        "of a block that is too full": overfull(module, model, head),
+        "of an empty table": save({**tensors, "table": tensors["table"][:0]}, {"tinymodel": f"00000000 {head}\n0\n1"}),
     }
 
 
@@ -295,18 +296,19 @@ OTHER_FILES = {
 }
 CASES = ("version 1", "empty", "text", "cut", "with a byte more", "of another program", "without a table", "another checksum",
          "of one label", "of three labels", "of no finite bias", "of no finite scale", "of a later version",
-         "of other value bits", "of other entries", "of no n-grams", "of endless n-grams", "of a block that is too full")
+         "of other value bits", "of other entries", "of no n-grams", "of endless n-grams", "of a block that is too full",
+         "of an empty table")
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_file_that_is_no_model_is_one_line(module, call, tmp_path, case):
     files = odd_files(module)
     assert tuple(files) == CASES
-    content, words = files[case]
+    content = files[case]
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     result = call("--OUTPUT_DIR", tmp_path, "--predict", "x")
-    assert_one_line(result, path, words, "run `python3 tiny.py --OUTPUT_DIR")
+    assert_one_line(result, path, "is damaged, or no model of this script", "run `python3 tiny.py --OUTPUT_DIR")
     assert result.out == b"" and path.read_bytes() == content
 
 
@@ -322,7 +324,7 @@ def test_the_command_itself_refuses_a_damaged_model_in_one_line(runs, bare, tmp_
     content[len(content) // 2] ^= 4
     (tmp_path / "model.safetensors").write_bytes(content)
     process = run_script(SCRIPTS["10kB"], "--predict", "x", "--OUTPUT_DIR", tmp_path, env=bare)
-    assert_one_line(process, "checksum")
+    assert_one_line(process, "is damaged")
     assert process.stdout == b""
 
 
@@ -350,7 +352,7 @@ def test_every_cut_model_file_is_refused(module, tmp_path, labels):
     content, path = module.serialise(random_model(module, 1, labels)[0]), tmp_path / "model.safetensors"
     for length in range(len(content)):
         path.write_bytes(content[:length])
-        with pytest.raises(module.InputError, match="cut short, damaged or no model file"):
+        with pytest.raises(module.InputError, match="is damaged, or no model"):
             module.load_model(str(path))
 
 

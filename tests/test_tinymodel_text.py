@@ -25,9 +25,10 @@ def settings_of(module, number):
 def tokens_of(module, text, max_length=512, negation=3):
     """Return [(token, whether it is negated)] of a text, as the script cuts it."""
     s = module.Settings(max_length, (1,), False, (), negation, 8, 4, 4, 9)
-    stream, _ = module.ngrams([text if isinstance(text, bytes) else text.encode()], s)
-    spans = zip(stream.begins.tolist(), stream.ends.tolist(), stream.negated.tolist(), strict=True)
-    return [("".join(map(chr, stream.codes[begin:end].tolist())), negated) for begin, end, negated in spans]
+    codes, _, begins, ends = module.tokenize([text if isinstance(text, bytes) else text.encode()], s.max_length)
+    negated = module.find_negated(module.hash_spans(codes, begins, ends), module.KIND_OF[codes[begins]], s.negation)
+    spans = zip(begins.tolist(), ends.tolist(), negated.tolist(), strict=True)
+    return [("".join(map(chr, codes[begin:end].tolist())), negated) for begin, end, negated in spans]
 
 
 def words_of(module, text, max_length=512):
@@ -186,7 +187,7 @@ def test_what_means_the_same_is_classified_the_same(runs, bare, name):
     assert [row[2] for row in rows] == lines
     for one, other in zip(rows[::2], rows[1::2], strict=True):
         assert one[:2] == other[:2], one[2].decode()
-    assert len({row[1] for row in rows}) > len(SAME) / 4
+    assert len({row[1] for row in rows}) > 5
 
 
 def test_named_entities_are_those_of_html(module):

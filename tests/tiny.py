@@ -22,7 +22,7 @@ from conftest import (EMOTIONS, PROGRAMS, REPO, SHARED_DATA, csv_bytes, emotion_
 SCRIPTS = {size: REPO / f"tinymodel-emotion-classification-{size}.py" for size in ("10kB", "250kB")}
 LIMITS = {"10kB": 10_000, "250kB": 250_000}
 SIZES = {"two": "10kB", "six": "10kB", "twin": "250kB"}  # of each run, the script
-NOT_NEEDED = ("torch", "requests", "urllib3", "tqdm", "sklearn", "pandas")  # by --predict and --help
+NOT_NEEDED = ("torch", "requests", "urllib3", "tqdm", "pooch", "pyarrow", "sklearn", "pandas")  # by --predict and --help
 DEAD_PROXY = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
 
 both = pytest.mark.parametrize("size", SCRIPTS)
@@ -149,9 +149,16 @@ def random_model(module, seed, labels=("0", "1"), max_length=512, words=(1, 2), 
         for slot in rng.permutation(64)[:round(entries * fill)].tolist():
             bucket = (block * 64 + slot << fingerprint) + int(rng.integers(1 << fingerprint))
             kept[bucket], rows[bucket] = True, int(rng.integers(len(steps)))
-    table = module.pack(kept, np.array([rows[bucket] for bucket in sorted(rows)], np.int64), s)
+    table = module.pack(np.flatnonzero(kept), np.array([rows[bucket] for bucket in sorted(rows)], np.int64), s)
     bias = np.float32([float(f"{value:.5g}") for value in rng.normal(0, 0.3, columns)])  # five digits, as in the file
     return module.Packed(s, tuple(labels), scale, bias, steps, table), rows
+
+
+def exported(module, model):
+    """Return tinymodel.py of a model as a namespace, run as --explain runs it."""
+    names = {"__name__": "tinymodel"}
+    exec(module.export(model)["tinymodel.py"], names)
+    return SimpleNamespace(**names)
 
 
 def assert_equal_models(one, other):

@@ -20,8 +20,11 @@ labels
     twin among the training rows. Measures: accuracy and macro F1 for the six emotions; macro F1, F1 of irony,
     macro F1 and macro recall for TweetEval. Published figures are of TweetEval's tests: other rows, and harder ones.
 speed
-    Texts a second on one core, one at a time, of twitter/test.txt: tinymodel.h (gcc -O2) from memory; tinymodel.js,
-    tinymodel.py, and --predict - from a pipe. Bytes of the header's code (gcc -Os).
+    Texts a second on one core, of twitter/test.txt, start-up left out, the best of five times (Python: three), all in
+    the same run: tinymodel.h (gcc -O2), tinymodel.js in node and tinymodel.py, one text at a time from memory; the
+    script's own reader and fastText's Python binding (dim 20, pairs of words), which take the list of all texts, fastText
+    also where its preparation (blanks around punctuation, small letters) was done before. Bytes of the header's code
+    (gcc -Os).
 
 Each figure is the mean over the seeds, with the standard deviation in brackets where a seed moves it. What is done is kept in
 outputs/benchmark/tinymodels (remove it to start anew). fastText: dim 20, 25 epochs (5 of more than 50,000 rows), pairs of
@@ -30,6 +33,7 @@ sublinear; logistic regression.
 """
 import argparse
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -337,34 +341,72 @@ def labels_part(store, data, seeds):
 
 
 def speed(data, seeds):
-    """Print texts a second of the exports, and the code's bytes."""
+    """Print texts a second of the exports, of the scripts' reader and of fastText, and bytes of the header's code."""
     texts, _ = read_tabbed(os.path.join(data, "twitter", "test.txt"))
-    arguments = ["--TRAIN_URL", os.path.join(data, "twitter", "train.txt"),
-                 "--TEST_URL", os.path.join(data, "twitter", "test.txt"), "--HUMAN_URL", os.path.join(data, "twitter_human")]
-    print("\n| | C, texts a second | JavaScript | tinymodel.py | --predict - | C code, bytes (-Os) |\n" + "|---" * 6 + "|")
+    files = [os.path.join(data, "twitter", name) for name in ("train.txt", "test.txt")]
+    arguments = ["--TRAIN_URL", files[0], "--TEST_URL", files[1], "--HUMAN_URL", os.path.join(data, "twitter_human")]
+    print("\n| | texts a second | bytes of code |\n|---|---|---|")
     for size in SIZES:
         made, _ = tiny(size, seeds[0], *arguments)
-        with tempfile.TemporaryDirectory() as folder:
-            for name in ("tinymodel.js", "tinymodel.py"):
-                shutil.copy(os.path.join(made, name), folder)
-            write(folder, "package.json", '{"type": "module"}')  # else Node reads tinymodel.js as CommonJS
-            write(folder, "lines", "\n".join(texts) + "\n")
-            with open(os.path.join(folder, "texts"), "wb") as file:
-                for text in texts:
-                    file.write(len(text.encode()).to_bytes(4, sys.byteorder) + text.encode())
-            source, runs = os.path.join(PROGRAMS, "speed.c"), f"-DRUNS={TIMED_RUNS}"
-            subprocess.run(["gcc", "-O2", runs, "-I", made, "-o", "speed", source], cwd=folder, check=True)
-            source = os.path.join(PROGRAMS, "predict.c")
-            subprocess.run(["gcc", "-Os", "-c", "-I", made, "-o", "predict.o", source], cwd=folder, check=True)
-            code = int(output(["size", "-A", "predict.o"], folder).split(".text")[1].split()[0])
-            c = float(output(["./speed", "texts"], folder).split()[0])
-            command, javascript = ["node", os.path.join(PROGRAMS, "speed.mjs"), "tinymodel.js"], float("nan")
-            if shutil.which("node"):
-                javascript = float(output(command, folder, input=json.dumps(texts)))
-            python = len(texts) / seconds_of([sys.executable, "tinymodel.py", "-"], folder)
-            script = os.path.join(ROOT, f"tinymodel-emotion-classification-{size}.py")
-            piped = len(texts) / seconds_of([sys.executable, script, "--OUTPUT_DIR", made, "--predict", "-"], folder)
-        print(f"| {size} | {c:,.0f} | {javascript:,.0f} | {python:,.0f} | {piped:,.0f} | {code:,} |")
+        rates = {"C": c_rate(made, texts), "JavaScript": javascript_rate(made, texts)}
+        python = load_module(os.path.join(made, "tinymodel.py"))
+        rates["Python alone"] = rate(lambda: [python.predict(text) for text in texts], len(texts)), ""
+        script = load_module(os.path.join(ROOT, f"tinymodel-emotion-classification-{size}.py"))
+        model, encoded = script.load_model(os.path.join(made, "model.safetensors")), [text.encode() for text in texts]
+        rates["the script, a list"] = rate(lambda: script.predict(model, encoded), len(texts)), ""
+        for name, (figure, code) in rates.items():
+            print(f"| {size}, {name} | {figure:,.0f} | {code} |")
+    with tempfile.TemporaryDirectory() as folder:
+        rows, prepared = zip(*read_tabbed(files[0])), [spaced(text) for text in texts]
+        write(folder, "rows", "".join(f"__label__{label} {spaced(text)}\n" for text, label in rows))
+        model = fasttext.train_supervised(os.path.join(folder, "rows"), dim=20, wordNgrams=2, bucket=200000, minCount=2,
+                                          thread=1, verbose=0)
+    print(f"| fastText, a list | {rate(lambda: model.predict([spaced(text) for text in texts]), len(texts)):,.0f} | |")
+    print(f"| fastText, a list prepared before | {rate(lambda: model.predict(prepared), len(texts)):,.0f} | |")
+
+
+def rate(work, number, runs=3):
+    """Return how many of `number` texts are done a second, in the fastest of some runs."""
+    seconds = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return number / min(seconds)
+
+
+def load_module(path):
+    """Import a file by its path."""
+    spec = importlib.util.spec_from_file_location(re.sub(r"\W", "_", path), path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def c_rate(made, texts):
+    """Return (texts a second of tinymodel.h, bytes of its code)."""
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.path.join(folder, "texts"), "wb") as file:
+            for text in texts:
+                file.write(len(text.encode()).to_bytes(4, sys.byteorder) + text.encode())
+        source, runs = os.path.join(PROGRAMS, "speed.c"), f"-DRUNS={TIMED_RUNS}"
+        subprocess.run(["gcc", "-O2", runs, "-I", made, "-o", "speed", source], cwd=folder, check=True)
+        source = os.path.join(PROGRAMS, "predict.c")
+        subprocess.run(["gcc", "-Os", "-c", "-I", made, "-o", "predict.o", source], cwd=folder, check=True)
+        code = int(output(["size", "-A", "predict.o"], folder).split(".text")[1].split()[0])
+        return float(output(["./speed", "texts"], folder).split()[0]), f"{code:,}"
+
+
+def javascript_rate(made, texts):
+    """Return (texts a second of tinymodel.js in node, ""), not a number where node is missing."""
+    if not shutil.which("node"):
+        return float("nan"), ""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(os.path.join(made, "tinymodel.js"), folder)
+        write(folder, "package.json", '{"type": "module"}')  # else Node reads tinymodel.js as CommonJS
+        command = ["node", os.path.join(PROGRAMS, "speed.mjs"), "tinymodel.js"]
+        return float(output(command, folder, input=json.dumps(texts))), ""
 
 
 def write(folder, name, text):
@@ -375,14 +417,6 @@ def write(folder, name, text):
 def output(command, folder, **options):
     """Return what a command prints."""
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, **options).stdout
-
-
-def seconds_of(command, folder):
-    """Return the seconds that a command takes for the file `lines` on standard input, its start included."""
-    started = time.perf_counter()
-    with open(os.path.join(folder, "lines"), "rb") as file:
-        subprocess.run(command, cwd=folder, check=True, stdin=file, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
 
 
 def print_table(table):

@@ -1,0 +1,25 @@
+"""The two tiny scripts are one text with other constants, and short enough to be read."""
+import pytest
+
+import write_tinymodels
+from tiny import SCRIPTS, both
+
+
+def test_the_large_script_is_written_from_the_small_one():
+    small, large = (SCRIPTS[size].read_text(encoding="utf-8") for size in ("10kB", "250kB"))
+    assert write_tinymodels.large(small) == large, "run python3 tests/write_tinymodels.py"
+
+
+def test_a_constant_or_a_figure_that_the_small_script_lacks_is_named():
+    small = SCRIPTS["10kB"].read_text(encoding="utf-8")
+    with pytest.raises(ValueError):
+        write_tinymodels.large(small.replace("SMOOTHING: ", "SMOOTH: "))
+    with pytest.raises(ValueError, match="Size: 9976"):
+        write_tinymodels.large(small.replace("Size: 9976", "Size: 9977"))
+
+
+@both
+def test_the_model_stands_early_and_lines_are_short(size):
+    lines = SCRIPTS[size].read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 2700 and max(map(len, lines)) <= 120
+    assert next(number for number, line in enumerate(lines, 1) if line.startswith("class TinyModel")) <= 400
