@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny_reference as reference
-from conftest import PROGRAMS, REPO, SHARED_DATA, load_script
+from conftest import PROGRAMS, REPO, load_script, made_tweets
 from tiny import SCRIPTS, quiet, random_model
 
 README = (REPO / "README.md").read_text(encoding="utf-8")
@@ -84,11 +84,8 @@ def random_texts(number, seed):
     return texts[:number]
 
 
-def tweets(number=None):
-    path = SHARED_DATA / "twitter" / "test.txt"
-    if not path.exists():
-        return []
-    return [row.split(b"\t", 1)[1] for row in path.read_bytes().split(b"\n") if b"\t" in row][:number]
+def tweets(number):
+    return [row.split(b"\t", 1)[1] for row in made_tweets(number, 3)]
 
 
 any_text = st.one_of(

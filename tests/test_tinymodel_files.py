@@ -22,7 +22,7 @@ import pandas
 import pooch
 import pytest
 
-from conftest import (PROGRAMS, REPO, SHARED_DATA, assert_one_line, blob_id, csv_bytes, load_script, program, run_script,
+from conftest import (PROGRAMS, REPO, assert_one_line, blob_id, csv_bytes, load_script, program, run_script,
                       serving, tree, write_pair)
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -896,16 +896,8 @@ def test_a_folder_that_cannot_be_written(reader, tmp_path):
         reader.check_writable(str(tmp_path / "out"))
 
 
-# The real files, and time
+# Time
 
-
-@pytest.mark.skipif(not (SHARED_DATA / "twitter").is_dir(), reason="no shared data")
-def test_the_real_files_are_read_whole(use):
-    data = use(str(SHARED_DATA / "twitter/train.txt"), str(SHARED_DATA / "twitter/test.txt"),
-               HUMAN_URL=str(SHARED_DATA / "twitter_human"))
-    assert len(data.train_texts) == 69684 + 48564 and len(data.test_texts) == 19922 and data.note == ""
-    assert len(use(str(SHARED_DATA / "emotion/train.csv"), "", HUMAN_URL="auto").labels) == 6
-    assert use(str(SHARED_DATA / "tweeteval/emotion/train_text.txt"), "").names == ("anger", "joy", "optimism", "sadness")
 
 
 def test_what_differs_from_a_test_row_in_names_links_and_punctuation_alone_is_not_trained_on():

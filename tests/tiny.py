@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 import conftest
-from conftest import (EMOTIONS, PROGRAMS, REPO, SHARED_DATA, csv_bytes, emotion_rows, load_script, made_tweets, run_script,
+from conftest import (EMOTIONS, PROGRAMS, REPO, csv_bytes, emotion_rows, load_script, made_tweets, run_script,
                       tree)
 
 SCRIPTS = {size: REPO / f"tinymodel-emotion-classification-{size}.py" for size in ("10kB", "250kB")}
@@ -66,16 +66,13 @@ def write_tweets(folder, tweets):
     """Write 6,000 tweets to train on, 2,000 to test with, and TweetEval's two pairs of files; return the arguments."""
     (folder / "train.txt").write_bytes(b"\n".join(tweets[0][:6000]) + b"\n")
     (folder / "test.txt").write_bytes(b"\n".join(tweets[1][:2000]) + b"\n")
-    human, real = folder / "human", SHARED_DATA / "twitter_human"
+    human = folder / "human"
     human.mkdir()
     for number, (part, size) in enumerate((("train", 1500), ("val", 600))):
-        if (real / f"{part}_text.txt").is_file():
-            texts, labels = ((real / f"{part}_{what}.txt").read_bytes().splitlines()[:size] for what in ("text", "labels"))
-        else:
-            rows = [row.split(b"\t", 1) for row in made_tweets(size, 10 + number)]
-            neutral = [row % 3 == 2 for row in range(size)]
-            texts = [b"we go to work today, day %d" % row if none else rows[row][1] for row, none in enumerate(neutral)]
-            labels = [b"1" if none else b"%d" % (2 * int(rows[row][0])) for row, none in enumerate(neutral)]
+        rows = [row.split(b"\t", 1) for row in made_tweets(size, 10 + number)]
+        neutral = [row % 3 == 2 for row in range(size)]
+        texts = [b"we go to work today, day %d" % row if none else rows[row][1] for row, none in enumerate(neutral)]
+        labels = [b"1" if none else b"%d" % (2 * int(rows[row][0])) for row, none in enumerate(neutral)]
         for what, lines in (("text", texts), ("labels", labels)):
             (human / f"{part}_{what}.txt").write_bytes(b"\n".join(lines) + b"\n")
     return ["--TRAIN_URL", folder / "train.txt", "--TEST_URL", folder / "test.txt", "--HUMAN_URL", human]
