@@ -12,10 +12,8 @@
 """Fine-tune a pretrained encoder to your classes, measure it, predict with it, and make it small.
 
 Data     any labelled texts: CSV, TSV (or ; or |), JSON, Parquet, TweetEval's pairs of files; two classes to a hundred,
-         in words or numbers. By default six emotions in tweets (CARER): 0 sadness, 1 joy, 2 love, 3 anger, 4 fear,
-         5 surprise, downloaded and cached where they are not beside the script.
-Models   BERTweet, CardiffRoBERTa, ModernBERT, MiniLM (the one for a CPU), or any encoder with --model_id. Each is fed
-         its texts as it was pretrained.
+         in words or numbers. By default tweets (CARER): 0 sadness, 1 joy, 2 love, 3 anger, 4 fear, 5 surprise.
+Models   BERTweet, CardiffRoBERTa, ModernBERT, MiniLM (for a CPU), or any encoder; each is fed as it was pretrained.
 Writes   in --output: best_<Model>/ (safetensors, tokenizer, configuration, model card: all that is needed to serve it),
          <Model>/ (results.json, curves.png, confusion.png), report.json, report.csv, class_distribution.png.
 
@@ -28,7 +26,6 @@ Writes   in --output: best_<Model>/ (safetensors, tokenizer, configuration, mode
     python3 emotion_classifier.py --mode export --weights outputs/best_MiniLM_tiny
     torchrun --nproc_per_node 2 emotion_classifier.py --model MiniLM
     accelerate launch --num_processes 4 emotion_classifier.py --model ModernBERT
-    python3 emotion_classifier.py --help
 
 Without 2,000 of the training rows (python3 tests/benchmarks/project2.py holdout --seeds 3) MiniLM's run ended with
 
@@ -220,10 +217,7 @@ def train_model(settings, accelerator, name, model_id, folder, data):
 
 class Classifier:
     """A saved model for an engine that hands out batches of rows, such as Ray Data: loaded once, then called.
-
-    weights: a folder that training or compress wrote. Further arguments are constants under their own names, such as
-    TEXT_COLUMN="tweet" or SKIP_EMPTY=True; what a text gets is what --mode inference gives it. Raises InputError.
-    """
+    weights: a folder that training or compress wrote; constants: by their names, such as TEXT_COLUMN="tweet"."""
 
     def __init__(self, weights, **constants):
         self.settings = make_settings(sys.modules[__name__], **constants)
@@ -231,10 +225,8 @@ class Classifier:
         self.model, self.tokenizer, self.manifest = load_to_serve(self.settings, weights)
 
     def __call__(self, batch):
-        """Return a batch, a dict of columns of equal length, with three columns more: those of a file of predictions.
-
-        predicted_label and predicted_emotion are str, confidence float32 (rows,); None and nan where there is no text.
-        """
+        """Return a batch, a dict of columns of equal length, with the columns that a file of predictions has more.
+        predicted_label and predicted_emotion are str, confidence float32 (rows,); None and nan for no text."""
         column, skip = self.settings.TEXT_COLUMN, self.settings.SKIP_EMPTY
         if column not in batch or not batch.keys().isdisjoint(ADDED):
             raise InputError(f"a batch has the columns {', '.join(batch)}; it takes {column} (set TEXT_COLUMN), and "

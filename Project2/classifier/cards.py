@@ -34,10 +34,7 @@ MEASURED = {"": "validation rows, which chose the epoch", "test_": "test rows"} 
 
 
 def model_card(manifest, figures=None):
-    """Return the README.md of the folder of a model or variant: what it is, who can load it, what it reached.
-
-    figures: of `measure`, or a row of `compare`, if they are known.
-    """
+    """Return the README.md of a model or variant; figures: of `measure`, or a row of `compare`, if they are known."""
     what, client, use = CARDS[manifest["variant"]]
     if use.startswith("    import os") and manifest["normalisation"] == "bertweet":  # it has no tokenizer.json
         client, use = "onnxruntime", "Its tokenizer is transformers' BertweetTokenizer; transformers.js has none."

@@ -15,10 +15,7 @@ FIRST_TOKEN_FAMILIES = {"bert", "camembert", "electra", "ernie", "roberta", "xlm
 
 
 def load_base(settings, name, model_id, folder, classes):
-    """Return (model, tokenizer, manifest) of a pretrained encoder with a new, random head; raise InputError for none.
-
-    classes: {what stands in files: its name}, in the order of the head's outputs.
-    """
+    """Return (model, tokenizer, manifest) of an encoder with a new head; classes: {what stands in files: its name}."""
     with open_model_folder(folder, "set --model_id to a pretrained encoder with its tokenizer") as (view, config):
         old = list(config.id2label.values())
         new_head(config, classes)
@@ -44,10 +41,7 @@ def new_head(config, classes):
 
 
 def settle_head(model, report, old_labels, folder):
-    """Keep the head that a base folder brings only where it is of the very same classes; else put a new one there.
-
-    old_labels: the names of the folder's own classes. Raises InputError where the encoder's weights do not fit.
-    """
+    """Keep the head that a folder brings only if its classes (old_labels) are the very same; else put a new one."""
     encoder = f"{model.base_model_prefix}."
     mismatched = {key for key, *_ in report["mismatched_keys"]}
     wrong = [key for key in mismatched | set(report["missing_keys"]) if key.startswith(encoder) and "pooler" not in key]
@@ -90,9 +84,7 @@ def read_first_token(model):
 
 def first_token(layer, hidden_states, attention_mask=None, *_, **__):
     """Return what a BERT layer makes of its first token: (texts, 1, width) of hidden_states (texts, tokens, width).
-
-    attention_mask: (texts, 1, 1 or tokens, tokens), bool or added to the scores, or None.
-    """
+    attention_mask: (texts, 1, 1 or tokens, tokens), bool or added to the scores, or None."""
     attention, first = layer.attention.self, hidden_states[:, :1]
     given = ((attention.query, first), (attention.key, hidden_states), (attention.value, hidden_states))
     query, key, value = (linear(states).unflatten(2, (attention.num_attention_heads, -1)).transpose(1, 2)

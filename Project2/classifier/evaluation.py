@@ -27,10 +27,7 @@ def scores(labels, logits):
 
 
 def measure(model, tokenizer, texts, labels, manifest, folder, logits):
-    """Return what a model does on labelled texts, and what it costs: a dict that JSON takes.
-
-    logits: those of `texts`, float32 (texts, classes). Latencies are seconds from raw texts to logits.
-    """
+    """Return what a model does on texts, and costs, as JSON takes it; logits: theirs, float32 (texts, classes)."""
     _, accuracy, macro_f1 = scores(labels, logits)
     predicted, numbers = logits.argmax(1), range(len(manifest["names"]))
     report = classification_report(labels, predicted, labels=numbers, output_dict=True, zero_division=0)
@@ -112,10 +109,8 @@ def calibrate(model, tokenizer, texts, labels, manifest):
 
 def fit_calibration(labels, logits):
     """Return (temperature, biases (classes,)) with which the probabilities of logits / temperature + biases fit best.
-
     Bias-corrected temperature scaling (Alexandari et al. 2020, arXiv:1901.06852): least cross-entropy, with normal
-    priors on the log of the temperature (standard deviation 0.5) and the biases (0.22), which count for few texts.
-    """
+    priors on the log of the temperature (standard deviation 0.5) and the biases (0.22), which count for few texts."""
     given, labels = torch.tensor(logits, dtype=torch.float64), torch.tensor(labels)
     log_temperature, biases = torch.zeros((), dtype=torch.float64), torch.zeros(given.shape[1], dtype=torch.float64)
     parameters = [log_temperature.requires_grad_(), biases.requires_grad_()]

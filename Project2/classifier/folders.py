@@ -10,10 +10,7 @@ from .settings import one_line
 
 @contextlib.contextmanager
 def whole_folder(folder):
-    """Yield a temporary folder that takes the place of `folder` only when all in it is whole on disk.
-
-    What stood in `folder` is kept until then, and put back where that fails. Raises InputError for a full disk.
-    """
+    """Yield a temporary folder that takes the place of `folder`, kept until then, once all in it is whole on disk."""
     target = os.path.realpath(folder)
     partial, old = partial_name(target), partial_name(target)
     try:

@@ -39,11 +39,7 @@ def open_source(settings, options):
 
 
 def classify_file(settings, model, tokenizer, manifest, source, folder):
-    """Classify the rows of a file into source.target, which has three columns more; all others keep their content.
-
-    CHUNK_ROWS rows are in memory at once. Predictions are kept in a journal as they come, so that a run that was killed
-    goes on after them, and none is made twice. folder: of the model, by which the journal is known.
-    """
+    """Classify a file into source.target, CHUNK_ROWS rows in memory at once; a killed run goes on from its journal."""
     started, path = time.perf_counter(), source.table.path
     with open_journal(settings, source.table, manifest, folder) as journal:
         done = os.path.getsize(journal.name) // WIDTH
@@ -86,10 +82,7 @@ def predicted_frames(settings, table, journal, manifest):
 
 @contextlib.contextmanager
 def open_journal(settings, table, manifest, folder):
-    """Open the file of the predictions so far, to read and to add to; it goes when all is done.
-
-    Its name is a hash of what they depend on: the file that is read, the model in `folder`, the settings.
-    """
+    """Open the file of the predictions so far, named by a hash of what they depend on; it goes when all is done."""
     weights = sorted((name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in files_in(folder))
     given = (WIDTH, pooch.file_hash(table.path), table, settings.SKIP_EMPTY, settings.PRECISION, weights, manifest)
     identity = hashlib.sha256(json.dumps(given).encode()).hexdigest()[:32]

@@ -69,10 +69,7 @@ def load_to_serve(settings, folder):
 
 
 def load_checkpoint(settings, folder):
-    """Return (model, tokenizer, manifest) of a saved classifier, ready to predict in float32; raise InputError.
-
-    folder: one that training or compress wrote, or an older .pt file. Nothing in it is run; no weight may lack.
-    """
+    """Return (model, tokenizer, manifest) of a folder or an older .pt file, in float32; nothing in it is run."""
     if os.path.isfile(folder):
         return load_older(settings, folder)
     if not os.path.isdir(folder):
@@ -92,10 +89,7 @@ def load_checkpoint(settings, folder):
 
 
 def check_manifest(folder, manifest, config):
-    """Return the manifest of a model folder, as a dict; raise InputError where it and the configuration disagree.
-
-    Folders of before classes were free have no labels in it: files have their numbers.
-    """
+    """Return a model folder's manifest, a dict. Older folders have no labels in it: files have the classes' numbers."""
     names = [config.id2label[number] for number in range(config.num_labels)]
     older = {"labels": [str(number) for number in range(len(names))], "names": names, "temperature": 1.0,
              "model_id": manifest.get("model"), "biases": [0.0] * len(names)}

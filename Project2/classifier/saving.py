@@ -51,8 +51,7 @@ def save_model(settings, model, tokenizer, manifest, data, history):
         "parameters": model.num_parameters(), "model_bytes": figures["bytes"], "dataset": data.name,
         "train_rows": len(data.train_texts), "validation_rows": len(data.val_texts), "left_out": data.left_out,
         "seed": settings.SEED, "only_class": only_class(figures), "history": history, "validation": figures,
-        "versions": versions(), "settings": manifest,
-    }
+        "versions": versions(), "settings": manifest}
     from .pictures import draw_confusion, draw_curves
     files = {"results.json": json.dumps(results, indent=2).encode(), "curves.png": draw_curves(history),
              "confusion.png": draw_confusion(figures, manifest["model"])}
@@ -62,9 +61,7 @@ def save_model(settings, model, tokenizer, manifest, data, history):
 
 def check_in_fresh_process(settings, folder, model, tokenizer, manifest, texts):
     """Raise InputError unless the saved model predicts the same of these texts when a process of its own has loaded it.
-
-    Probabilities may differ by a hundredth, and one text in fifty more: its sums may be in another order.
-    """
+    Probabilities may differ by a hundredth, and one text in fifty more: its sums may be in another order."""
     texts = [text for text in texts if len(text) <= 1000][:SAME_ROWS] or ["text"]  # what a command line can hold
     expected = io.StringIO()
     with contextlib.redirect_stdout(expected):

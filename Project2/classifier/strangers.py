@@ -49,11 +49,8 @@ PLAIN_FILES = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)|mer
 
 def harmless_config(content):
     """Return a transformers configuration of a classifier from a stranger's dict (config.json, an older .pt file).
-
-    Kept are an encoder's own sizes and kinds of layers, its special tokens' numbers and its labels. Whatever else would
-    decide how it is read or run is not: attention kernels, auto_map, quantisation, return_dict, problem_type and more.
-    Raises InputError where it is no known encoder, and what its class raises where values make no sense.
-    """
+    Kept are an encoder's own sizes and kinds of layers, its special tokens and labels, and nothing else that decides
+    how it is read or run: no attention kernels, auto_map, quantisation, return_dict, problem_type and more."""
     content = json.loads(json.dumps(content))  # plain values alone: a .pt file can hold others
     family = content.get("model_type")
     if family not in FAMILIES:
@@ -74,9 +71,7 @@ def harmless_config(content):
 
 def real_file(folder, name):
     """Return the path of a file of a model folder, links followed; raise InputError where it is elsewhere, or no file.
-
-    A hub's cache is a folder of links to files in blobs, two levels above.
-    """
+    A hub's cache is a folder of links to files in blobs, two levels above."""
     folder = os.path.realpath(folder)
     path, above = os.path.realpath(os.path.join(folder, name)), os.path.dirname(folder)
     homes = [os.path.join(folder, os.path.dirname(name)).rstrip(os.sep)]
@@ -116,11 +111,8 @@ def harmless_files(folder):
 
 @contextlib.contextmanager
 def open_model_folder(folder, fix):
-    """Yield (view, config) of a model folder that a stranger may have made; nothing but the view is given to a library.
-
-    view: a temporary folder of links to its vocabularies and weights, with JSON files that are cut to what is known to
-    be harmless; config: as transformers has it. Whatever goes wrong is an InputError that names the folder and the fix.
-    """
+    """Yield (view, config) of a model folder that a stranger may have made; what fails is an InputError with the fix.
+    view: links to its vocabularies and weights, JSON files cut to what is harmless; only this is given to a library."""
     with tempfile.TemporaryDirectory() as view:
         try:
             os.mkdir(os.path.join(view, "onnx"))

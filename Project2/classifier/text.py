@@ -38,11 +38,9 @@ def encode(tokenizer, texts, manifest):
 
 def cut(text, max_length):
     """Return the text without what is too far back to be among BERTweet's first max_length tokens.
-
     Its expressions for links take time by the square of a word's length (56 s for "a." 8,000 times), so a word is held
     to 500 characters, ending in a letter or digit as links do, and the text to 32 a token and 1,000 more. Runs of one
-    sign become three, as in the tokenizer itself. Up to 500 characters stay as they are.
-    """
+    sign become three, as in the tokenizer itself."""
     if len(text) <= 500:
         return text
     text = re.sub(r"([^a-zA-Z0-9])\1{3,}", r"\1\1\1", text[:10**6])
@@ -51,10 +49,7 @@ def cut(text, max_length):
 
 
 def pad(sequences, rows, padding, device):
-    """Return the model's inputs for these rows, padded to one length: int64 tensors (rows, length) by name.
-
-    padding: (token number, side), of the tokenizer; XLNet and others that read the last token pad left.
-    """
+    """Return the model's inputs for these rows, padded to one length: int64 tensors (rows, length) by name."""
     pad_id, side = padding
     tokens = pad_sequence([torch.tensor(sequences[row], dtype=torch.int64) for row in rows], True, -1, side)
     mask = tokens >= 0
@@ -62,16 +57,13 @@ def pad(sequences, rows, padding, device):
 
 
 def padding_of(tokenizer):
-    """Return (token number, side) with which a tokenizer's model fills up a batch: see `pad`."""
+    """Return the (token number, side) of a tokenizer's padding: XLNet and others that read the last token pad left."""
     return tokenizer.pad_token_id, tokenizer.padding_side
 
 
 def batches(settings, sequences, epoch, processes=1):
-    """Return the steps of an epoch, a list of row-number arrays, each of texts of like length.
-
-    Texts are sorted by length and a little chance, so that they change batches from epoch to epoch. Each process has a
-    text of each batch, for which a batch may have one more than BATCH_SIZE.
-    """
+    """Return the steps of an epoch, a list of row-number arrays: texts of like length, sorted with a little chance.
+    Each process has a text of each batch, for which a batch may have one more than BATCH_SIZE."""
     generator = np.random.default_rng([settings.SEED, epoch])
     lengths = np.array([len(sequence) for sequence in sequences])
     order = np.argsort(lengths + generator.uniform(0, 2, len(lengths)))
@@ -121,11 +113,8 @@ EMOJI_06 |= {entry[0]: entry[1:] for entry in """
 
 def pretrained_emoji_names(vocabulary):
     """Return a function from a character to what BERTweet's pretraining put in its place: an emoji's :name:, or itself.
-
-    vocabulary: the words of the tokenizer. Of the names that emoji 0.6 and the installed version give, and the
-    character itself, the first that is a word is taken; where none is, emoji 0.6's, in pieces (emoji 2's of an emoji of
-    after 2019). Flags are two letters here, and joined emoji their parts: the tokenizer asks for single characters.
-    """
+    The first word of `vocabulary` among emoji 0.6's name, the installed version's and the character is taken, else
+    emoji 0.6's, in pieces. Single characters are asked for: flags are two letters, joined emoji their parts."""
     import emoji  # needed for BERTweet alone
 
     @functools.cache

@@ -26,17 +26,13 @@ RATES = {"BERTweet": 2e-5, "CardiffRoBERTa": 2e-5, "ModernBERT": 5e-5, "MiniLM":
 STATE = ("epoch", "position", "history", "seconds", "best")  # of a Training, in a checkpoint
 SHORT_EPOCH = 100  # steps; PATIENCE counts an epoch of fewer as a part of one
 
-
 # The sets as token numbers (lists of lists of int) and class numbers (int64 arrays), and what fills up a batch
 Encoded = namedtuple("Encoded", "train train_labels val val_labels padding")
 
 
 class Training:
-    """A training under way.
-
-    Each step draws its dropout from SEED and its own number, and each epoch its order likewise, so that a resumed run
-    draws what the killed one would have drawn. All processes share each batch: their number does not change it.
-    """
+    """A training under way; all processes share each batch: their number does not change it.
+    Steps draw their dropout, and epochs their order, from SEED and their own number: a resumed run draws the same."""
 
     def __init__(self, settings, accelerator, model, data, manifest, path, identity, rate=None, head_rate=None):
         """path, identity: of its checkpoint; rate, head_rate: of `parameter_groups`, if not the constants'."""
@@ -67,10 +63,7 @@ class Training:
         return self.history
 
     def finished(self):
-        """Return whether the epochs are over, or brought nothing better for `patience` of them.
-
-        Those are counted once an epoch was better than one class for all; one of few steps counts for less than one.
-        """
+        """Return whether the epochs are over or, once one beat a single class for all, `patience` were no better."""
         scores = [entry["val_macro_f1"] for entry in self.history]
         if self.epoch >= self.epochs or max(scores, default=0) <= one_class_macro_f1(self.data.val_labels):
             return self.epoch >= self.epochs
@@ -124,10 +117,7 @@ class Training:
         self.loss += loss.detach()
 
     def consistency(self, logits, _):
-        """Return what is added to the loss, a sum over the texts: how much the two readings of each differ.
-
-        R-Drop (Liang et al. 2021, arXiv:2106.14448): Kullback-Leibler divergence in both directions.
-        """
+        """Return R-Drop's part of the loss, a sum over the texts: how far two readings differ (arXiv:2106.14448)."""
         if not self.settings.R_DROP:
             return 0.0
         first, second = F.log_softmax(logits, 1).chunk(2)
@@ -210,10 +200,7 @@ def learning_rate(settings, model_name, config):
 
 
 def parameter_groups(settings, model, rate, head_rate):
-    """Return AdamW's groups: decay on the layers' matrices alone; a larger step size in what begins at random.
-
-    head_rate: how many times as large it is in classifier and pooler.
-    """
+    """Return AdamW's groups: decay on the layers' matrices; in classifier and pooler head_rate times the step size."""
     inside, groups = f"{model.base_model_prefix}.", {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -246,9 +233,6 @@ def start_processes(settings):
     if accelerator.device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
     return accelerator
-
-
-# Checkpoints
 
 
 def checkpoint_path(settings, name):

@@ -56,11 +56,7 @@ def measure_in_fresh_process(settings, folder, precision="float32"):
 
 
 def measure_alone(settings, options):
-    """Load one model from disk, measure it on VAL_PATH and TEST_PATH, and save that to --measured: the fresh process.
-
-    The .npz file holds logits, float32 (texts, classes), of both sets, and the figures of `measure` as JSON, with the
-    throughput.
-    """
+    """Measure a model; save its figures (JSON) and its logits, float32 (texts, classes), to --measured: an .npz."""
     folder = weights_folder(settings, options)
     model, tokenizer, manifest = load_to_serve(settings, folder)
     texts, labels = read_for(settings, manifest, "VAL_PATH")
@@ -89,10 +85,8 @@ def compare(variant, measured, original, first_row=None):
 
 def quality(labels, logits, reference):
     """Return what logits (texts, classes) are worth beside those of the original: a dict of figures.
-
     lost and won count the texts that the original alone has right, and that the variant alone has; mcnemar_p is the
-    probability of a split at least as uneven if both were equally good (McNemar 1947; exact, two-sided).
-    """
+    probability of a split at least as uneven if both were equally good (McNemar 1947; exact, two-sided)."""
     predicted, before = logits.argmax(1), reference.argmax(1)
     (_, accuracy, macro_f1), (_, old_accuracy, old_macro_f1) = scores(labels, logits), scores(labels, reference)
     lost = int(((before == labels) & (predicted != labels)).sum())

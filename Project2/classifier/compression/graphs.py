@@ -23,10 +23,7 @@ XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]
 
 def write_onnx(settings, model, variant, folder):
     """Write a network to `folder` as onnx (in float32), onnx_int8, small or tiny.
-
-    The first two lie where the hub and transformers.js look for them. The weights of the others have fewer values, word
-    embeddings the fewest, and are packed with xz; the kernels are those of INT8, so that what is saved costs no speed.
-    """
+    The last two have weights of fewer values, packed with xz; their kernels are those of INT8, so it costs no speed."""
     path = pathlib.Path(folder, ONNX_FILES.get(variant, PACKED))
     path.parent.mkdir(exist_ok=True)
     if variant == "onnx":
@@ -59,11 +56,7 @@ def quantize_onnx(model, bits):
 
 
 def write_openvino(model, variant, folder):
-    """Write a float32 network to `folder` as an OpenVINO graph of quantised weights: openvino_int8 or _int4.
-
-    Weights only (NNCF, "Weight Compression"): INT8 with a scale and an offset a channel, or INT4 with these for each 32
-    weights, the word embeddings too. Raises ImportError where OpenVINO or NNCF is missing.
-    """
+    """Write a network as OpenVINO with weights of INT8 a channel or INT4 a group of 32 (NNCF, "Weight Compression")."""
     openvino, nncf = import_openvino(), import_openvino("nncf")
     recipe = {"openvino_int8": {"mode": nncf.CompressWeightsMode.INT8_ASYM},
               "openvino_int4": {"mode": nncf.CompressWeightsMode.INT4_ASYM, "group_size": 32, "all_layers": True,
@@ -78,10 +71,7 @@ def write_openvino(model, variant, folder):
 
 def export_onnx(model, path):
     """Write a float32 classifier to `path` as an ONNX graph: input_ids, attention_mask (texts, tokens) to logits.
-
-    torch.onnx.export's older exporter records what one batch does; the newer one takes five times as long. Raises
-    ValueError where another batch does not give the network's logits.
-    """
+    The older exporter records what one batch does, so another is tried; the newer one takes five times as long."""
     network = copy.deepcopy(model).cpu().eval()
     network.set_attn_implementation("eager")  # plain products of matrices
     graph = LogitsOnly(network).eval()  # the exporter puts `network` back into the mode that this is in
@@ -120,13 +110,10 @@ def example(network, texts, tokens):
 
 def quantize_in_rows(graph, bits):
     """Quantise an ONNX graph in place: INT8 weights, and activations with a scale for each row of each batch.
-
-    A row is a token, so that a text's logits do not depend on those beside it. A layer, MatMul or Gemm with constant
-    weights, becomes MatMulIntegerToFloat of the rows over their greatest magnitude; layers with one input share that.
-    Weights have a scale a channel and 7 of the 8 bits: with 8 the sums of processors without VNNI overflow
-    (onnxruntime.ai, "Quantize ONNX models"). Embeddings have one scale. bits: the most bits of entropy of a weight, a
-    function of the node's name. Operators: onnxruntime, docs/ContribOperators.md.
-    """
+    A row is a token, so that a text's logits do not depend on those beside it. MatMul and Gemm with constant weights
+    become MatMulIntegerToFloat (onnxruntime, docs/ContribOperators.md) of the rows over their greatest magnitude. Their
+    weights have a scale a channel and 7 of the 8 bits: with 8 the sums of processors without VNNI overflow
+    (onnxruntime.ai, "Quantize ONNX models"). bits: from a node's name to the most bits of entropy of a weight."""
     from onnx import helper, numpy_helper
     weights = {tensor.name: tensor for tensor in graph.graph.initializer
                if len(tensor.dims) == 2 and tensor.data_type == 1}
@@ -184,10 +171,8 @@ def replace_nodes(graph, nodes, constants):
 
 def quantize_weights(weights, axis, levels, bits=8.0):
     """Return (int8 weights, float32 scales) whose product is near to float weights; scales: along `axis`, None: one.
-
     levels: most steps from 0 either way; fewer where the entropy would be over `bits` bits a weight, to which a packer
-    brings them. Quantise, then code by frequency: Deep Compression (Han et al. 2016, arXiv:1510.00149).
-    """
+    brings them. Quantise, then code by frequency: Deep Compression (Han et al. 2016, arXiv:1510.00149)."""
     peak = np.maximum(np.abs(weights).max(axis, keepdims=axis is not None), np.float32(1e-12))
     while True:
         values = np.round(weights / peak * np.float32(levels)).astype(np.int8)
@@ -195,9 +180,6 @@ def quantize_weights(weights, axis, levels, bits=8.0):
         if -(shares * np.log2(np.maximum(shares, 1e-12))).sum() <= bits:
             return values, np.squeeze(peak / np.float32(levels)).astype(np.float32)
         levels *= 0.97
-
-
-# What runs a graph
 
 
 class GraphClassifier:

@@ -17,11 +17,8 @@ from .vocabulary import cut_vocabulary
 
 class Distillation(Training):
     """The training of a student on the original's training texts: their labels, and what the original says of them.
-
-    The loss is cross-entropy with the labels, and the divergence from the original's probabilities, of logits over
-    DISTILLATION_TEMPERATURE, times its square (Hinton et al. 2015, arXiv:1503.02531). Linear layers' weights that are
-    zero, as `prune` makes them, stay zero.
-    """
+    The loss is cross-entropy, and the divergence from the original's probabilities, of logits over a temperature, times
+    its square (Hinton et al. 2015, arXiv:1503.02531). Weights that are zero, as `prune` makes them, stay zero."""
 
     def __init__(self, settings, student, data, manifest, path, identity, epochs, rate, logits):
         accelerator = Accelerator(mixed_precision="no")
@@ -40,10 +37,7 @@ class Distillation(Training):
 
 def distil(settings, original, student, tokenizer, name, epochs, faster, mixed=0):
     """Train a student on the original's transfer set; return (student, its manifest), calibrated on VAL_PATH.
-
-    name: "pruned" or "tiny"; faster: its step size over that of the original's training; mixed: `mixed_texts` for each
-    text, labelled by the original. A killed training goes on from its checkpoint.
-    """
+    faster: its step size over that of the original's training; mixed: `mixed_texts` for each text, labelled by it."""
     (texts, labels, logits), manifest = original.transfer_set, original.manifest
     if more := mixed_texts(settings, texts, round(mixed * len(texts))):
         said = original.say(more)
@@ -61,10 +55,8 @@ def distil(settings, original, student, tokenizer, name, epochs, faster, mixed=0
 
 def mixed_texts(settings, texts, number):
     """Return `number` texts mixed from two others each, whatever they mean: a student learns what its teacher says.
-
     By turns the beginning of one and the end of the other, or one with words of the other in a fifth of its places
-    (as Tang et al. 2019, arXiv:1903.12136; Jiao et al. 2020, TinyBERT, arXiv:1909.10351).
-    """
+    (as Tang et al. 2019, arXiv:1903.12136; Jiao et al. 2020, TinyBERT, arXiv:1909.10351)."""
     generator, mixed = np.random.default_rng([settings.SEED, 1]), []
     for place in range(number):
         first, second = (texts[row].split() for row in generator.integers(len(texts), size=2))
@@ -88,10 +80,7 @@ def make_tiny(settings, original):
 
 def keep_layers(model, number):
     """Return a copy of a classifier with `number` of its encoder's layers, evenly spread, the last one among them.
-
-    A student that begins as a part of its teacher: DistilBERT (Sanh et al. 2019, arXiv:1910.01108). Raises LookupError
-    where the architecture has no list of layers to choose from. ALBERT's layers are one, applied less often.
-    """
+    As DistilBERT (Sanh et al. 2019, arXiv:1910.01108). ALBERT's layers are one, applied less often."""
     student = copy.deepcopy(model)
     total = student.config.num_hidden_layers
     student.config.num_hidden_layers = number = min(number, total)

@@ -34,11 +34,7 @@ EXPORTS = {"pruned": "original", "small": "onnx_int8", "tiny": "onnx_int8", "ori
 
 
 class Original:
-    """The model that is compressed, what its variants learn from, and what they are measured on.
-
-    model, tokenizer, manifest as `load_checkpoint` gives them; texts, labels: of VAL_PATH; work: the folder that a
-    killed run goes on from.
-    """
+    """The model that is compressed, what its variants learn from, and what they are measured on."""
 
     def __init__(self, settings, folder):
         self.settings, self.folder, self.work = settings, folder, os.path.join(settings.OUTPUT_DIR, "compression")
@@ -62,10 +58,7 @@ class Original:
     @functools.cached_property
     def transfer_set(self):
         """What students learn from: (texts, class numbers, logits of the model, float32 (texts, classes)).
-
-        The texts of TRAIN_PATH, without those of VAL_PATH and TEST_PATH. Raises LookupError where no file was named and
-        the default one is not what the model was trained on, or cannot be downloaded.
-        """
+        Of TRAIN_PATH without VAL_PATH and TEST_PATH; LookupError where its default is not the model's or absent."""
         path, known = self.settings.TRAIN_PATH, self.manifest.get("train_sha256")
         if path == self.settings.default("TRAIN_PATH"):
             try:
@@ -111,10 +104,7 @@ class Original:
 
 
 def try_variant(settings, original, variant, first_row):
-    """Make, save and measure one variant; return its row of the report, or one with the reason why it did not run.
-
-    A variant that a killed run has measured is not made again.
-    """
+    """Return the row of a variant, made and measured now or by a killed run, or the reason why it did not run."""
     folder = os.path.join(settings.OUTPUT_DIR, f"{model_name(original.folder)}_{variant}")
     journal = os.path.join(original.work, f"{variant}.json")
     if os.path.isfile(journal) and os.path.isdir(folder) and settings.RESUME:
@@ -164,10 +154,7 @@ def write_weights(settings, model, variant, folder):
 
 
 def export(settings, options):
-    """Write a model once more in a form that others load: pruned as plain safetensors, small and tiny as plain ONNX.
-
-    The original becomes ONNX in float32. What cannot be loaded again is not kept.
-    """
+    """Write a model as others load it: pruned as safetensors, small and tiny as plain ONNX, the original as ONNX."""
     check_writable(settings.OUTPUT_DIR)
     source = weights_folder(settings, options)
     model, tokenizer, manifest = load_checkpoint(settings, source)

@@ -12,11 +12,7 @@ from ..text import encode, load_tokenizer, save_tokenizer
 
 
 def cut_vocabulary(student, tokenizer, texts, manifest):
-    """Leave a student the embeddings of the pieces that `texts` have, of single characters and of special tokens.
-
-    Returns a tokenizer of these pieces, with which an unseen word falls into smaller ones. Raises ValueError where
-    it splits `texts` in another way than `tokenizer`.
-    """
+    """Cut a student's embeddings to the pieces that `texts` have and single characters; return their tokenizer."""
     encoded = encode(tokenizer, texts, manifest)
     with tempfile.TemporaryDirectory() as folder:
         save_tokenizer(tokenizer, folder)
@@ -38,11 +34,8 @@ def cut_vocabulary(student, tokenizer, texts, manifest):
 
 
 def cut_tokenizer(tokenizer, folder, used):
-    """Cut the files of a tokenizer in `folder` to the token numbers `used`, special tokens and single characters.
-
-    Merges stay where what they make is needed. Returns the numbers that are kept, sorted: their places are the new.
-    Raises LookupError for kinds of tokenizers that it does not know.
-    """
+    """Cut a tokenizer's files to the token numbers `used`, special tokens, single characters, and what merges need.
+    Returns the numbers that are kept, sorted: their places are the new."""
     content = read_json(folder, "tokenizer.json")
     symbols, merges, begin, end = spelling(tokenizer, content.get("model"))
     single = {number for number, symbol in symbols.items() if re.fullmatch("<0x..>", symbol)
@@ -69,9 +62,7 @@ def cut_tokenizer(tokenizer, folder, used):
 
 def spelling(tokenizer, model):
     """Return (symbols, merges, begin, end) of a tokenizer: {token number: what merges call it}, pairs of symbols.
-
-    begin, end: what a symbol within a word, or at its end, has about it; model: of tokenizer.json (BERTweet has none).
-    """
+    begin, end: what a symbol has about it within a word, or at its end; model: of tokenizer.json; BERTweet has none."""
     pieces = tokenizer.get_vocab()
     if model and model["type"] in ("WordPiece", "BPE", "Unigram"):
         return ({number: piece for piece, number in pieces.items()}, [tuple(pair) for pair in model.get("merges", ())],

@@ -16,10 +16,7 @@ from ..settings import some
 
 
 def prune(model, sparsity):
-    """Return a copy whose linear layers each have the `sparsity` share of their smallest weights set to zero.
-
-    L1 unstructured pruning (Han et al. 2015, arXiv:1506.02626).
-    """
+    """Return a copy with the `sparsity` share of each linear layer's smallest weights at zero (arXiv:1506.02626)."""
     pruned = copy.deepcopy(model)
     for module in linear_layers(pruned).values():
         weights = module.weight.data.view(-1)
@@ -61,11 +58,7 @@ def save_quantized(model, variant, folder):
 
 
 def load_quantized(view, config, variant, saved=True):
-    """Return the quantised model of a folder, what is not quantised in bfloat16.
-
-    saved: the folder has quantised weights; else weights in float32, which are quantised now. Raises ValueError where
-    quantised weights are not whole.
-    """
+    """Return the quantised model of a folder, the rest in bfloat16; saved: its weights are quantised, else float32."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of every cast
     with torch.device("meta"):
         recipe = quantization_recipe(AutoModelForSequenceClassification.from_config(config), variant)
@@ -82,11 +75,9 @@ def load_quantized(view, config, variant, saved=True):
 
 
 def quantization_recipe(model, variant):
-    """Return the BitsAndBytesConfig of int8 or nf4; what stands above the encoder, the classifier head, is left alone.
-
-    LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339) without its search for outliers over a whole batch, by which a
-    text's label would depend on its neighbours. NF4 with double quantisation (QLoRA, arXiv:2305.14314).
-    """
+    """Return the BitsAndBytesConfig of int8 or nf4 (QLoRA, arXiv:2305.14314); the classifier head is left alone.
+    LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339) is without its search for outliers over a whole batch, by which a
+    text's label would depend on its neighbours."""
     head = [name for name, _ in model.named_children() if name != model.base_model_prefix]
     if variant == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0, llm_int8_skip_modules=head)
