@@ -135,11 +135,11 @@ FINAL_DROPOUT: Share = 0.3  # share that spatial dropout, and dropout around the
 DENSE_UNITS: Units = 64  # units of the dense layer of phase 2
 
 # Training
-NUM_EPOCHS: Count = 12  # most epochs of phase 1
+NUM_EPOCHS: Epochs = 0  # most epochs of phase 1; 0 is 12, or with few texts as many as make 2,400 steps
 WARM_UP_EPOCHS: Epochs = 2  # epochs of phase 2 with the embeddings frozen
 FINAL_EPOCHS: Epochs = 0  # most epochs of phase 2 with everything trained; 0 is 6, or with few texts as many as make 1,200 steps
 FINE_TUNING_RATE: Rate = 0.003  # AdamW step size at the start of the thawed epochs; it falls in a line to a fiftieth
-PATIENCE: Count = 4  # epochs without a better validation macro F1 until training stops
+PATIENCE: Count = 4  # epochs without a better validation macro F1 until training stops; with few texts 200 steps for each
 BATCH_SIZE: Count = 64  # texts a step
 LEARNING_RATE: Rate = 0.004  # AdamW step size at the start of phase 1 and of the warm-up; it falls in a line to a fiftieth
 WEIGHT_DECAY: Weight = 0.0  # AdamW weight decay
@@ -152,7 +152,7 @@ SEED: Annotated[int, Field(ge=0, lt=2**32)] = 1  # of the initial weights, dropo
 # Grid
 GRID_SEARCH: bool = False  # True: train every setting of the grid instead, and rank them
 GRID_PHASE: Annotated[int, Field(ge=1, le=2)] = 1  # which grid: 1, units by dropout, frozen; 2, and by fine-tuning rate, freeze-thaw
-GRID_EPOCHS: Count = 6  # most epochs of each setting
+GRID_EPOCHS: Epochs = 0  # most epochs of each setting; 0 is 6, or with few texts as many as make 1,200 steps
 STORAGE: Text = ""  # where the search stands: an SQLite file, or a database's address that many machines share; "" is grid.db in OUTPUT_DIR
 STALE_SECONDS: Annotated[int, Field(ge=10, le=10**6)] = 60  # a setting whose process was silent for so long is trained anew
 STORE_PATIENCE: Seconds = 600.0  # seconds that the search waits for a database that does not answer
@@ -189,7 +189,8 @@ def train(folder, strategy, data, vocabulary, encoded, matrix, coverage):
     checkpoint = Checkpoint(os.path.join(folder, "checkpoint.npz"), identity_of(data, matrix))
     with strategy.scope():
         baseline = build_model(matrix, len(data.classes), UNITS, DROPOUT)
-    frozen = fit(baseline, encoded, LEARNING_RATE, NUM_EPOCHS, "phase 1", checkpoint=checkpoint)
+    epochs = most_epochs(encoded.train, NUM_EPOCHS, 12)
+    frozen = fit(baseline, encoded, LEARNING_RATE, epochs, "phase 1", checkpoint=checkpoint)
     _, accuracy, macro_f1 = scores(encoded.val_labels, predict_tokens(baseline, encoded.val))
     keras.utils.set_random_seed(SEED)
     with strategy.scope():
@@ -205,14 +206,16 @@ def train(folder, strategy, data, vocabulary, encoded, matrix, coverage):
 
 def search_grid(folder, data, encoded, matrix):
     """Train every setting of the grid of GRID_PHASE, and rank them."""
+    epochs = most_epochs(encoded.train, GRID_EPOCHS, 6)
+
     def train_setting(setting, report):
         keras.utils.set_random_seed(SEED)
         name = ", ".join(f"{key} {value}" for key, value in setting.items())
         if GRID_PHASE == 1:
             model = build_model(matrix, len(data.classes), setting["UNITS"], setting["DROPOUT"])
-            return fit(model, encoded, LEARNING_RATE, GRID_EPOCHS, name, report)
+            return fit(model, encoded, LEARNING_RATE, epochs, name, report)
         model = build_model(matrix, len(data.classes), setting["FINAL_UNITS"], setting["FINAL_DROPOUT"], DENSE_UNITS)
-        history = freeze_thaw(model, encoded, setting["FINE_TUNING_RATE"], GRID_EPOCHS, name, report)
+        history = freeze_thaw(model, encoded, setting["FINE_TUNING_RATE"], epochs, name, report)
         return history[WARM_UP_EPOCHS:]  # the kept weights are those of a thawed epoch
 
     study = search(f"GRU phase {GRID_PHASE}", grid_settings(), train_setting, searched(data, matrix))
@@ -332,7 +335,12 @@ def set_up_devices():
 
 def most_epochs(texts, given, usual):
     """Return the most epochs: those given, else the usual number, or as many as make 200 steps for each of these."""
-    return given or max(usual, -(-200 * usual * BATCH_SIZE // len(texts)))
+    return given or at_least(usual, texts)
+
+
+def at_least(epochs, texts):
+    """Return a number of epochs, or as many as make 200 steps for each of these where the texts are few."""
+    return max(epochs, -(-200 * epochs * BATCH_SIZE // len(texts)))
 
 
 def batches(sequences, batch_size, shuffle=None):
@@ -437,19 +445,24 @@ def freeze_thaw(model, data, rate, epochs, name, report=None, checkpoint=None):
 class Stage(keras.callbacks.Callback):
     """One stage of a training: evaluates each epoch with the averaged weights, keeps the best, saves, and stops in time.
 
-    The best epoch is the one of highest validation macro F1. `report(epoch, macro_f1)`, if given, is called after each epoch
-    and may stop the training by raising. checkpoint: where the stage is saved after each epoch, or None.
+    The best epoch is the one of highest validation macro F1. Training stops PATIENCE epochs after it (of 200 steps or more),
+    but not before it is better than one class for all texts. `report(epoch, macro_f1)`, if given, is called after each epoch and may stop the training by raising. checkpoint: where the stage is saved after each epoch, or None.
     """
 
     def __init__(self, data, name, epochs, report, checkpoint):
         super().__init__()
         self.data, self.name, self.epochs, self.report, self.checkpoint = data, name, epochs, report, checkpoint
         self.history, self.best, self.weights = [], None, None
+        commonest = np.full(len(data.val_labels), np.bincount(data.val_labels).argmax())
+        self.one_class = f1_score(data.val_labels, commonest, average="macro", zero_division=0)
 
     @property
     def ended(self):
         """Whether there is no epoch left, or no hope of a better one."""
-        return bool(self.history) and len(self.history) - 1 - self.best >= PATIENCE or len(self.history) >= self.epochs
+        if not self.history or len(self.history) >= self.epochs:
+            return bool(self.history)
+        learned = self.history[self.best]["val_macro_f1"] > self.one_class
+        return learned and len(self.history) - 1 - self.best >= at_least(PATIENCE, self.data.train)
 
     def moving(self):
         """Return the variables that training changes: trainable weights and the state of dropout, and the optimizer's."""

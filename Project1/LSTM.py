@@ -132,7 +132,7 @@ DROPOUT: Share = 0.1  # share of the embedding's channels that spatial dropout d
 
 # Training
 NUM_EPOCHS: Epochs = 0  # most epochs; 0 is 5, or with few texts as many as make 1,000 steps
-PATIENCE: Count = 4  # epochs without a better validation macro F1 until training stops
+PATIENCE: Count = 4  # epochs without a better validation macro F1 until training stops; with few texts 200 steps for each
 BATCH_SIZE: Count = 64  # texts a step
 LEARNING_RATE: Rate = 0.004  # AdamW step size at the start; it falls in a line to a fiftieth
 WEIGHT_DECAY: Weight = 0.0  # AdamW weight decay
@@ -144,7 +144,7 @@ SEED: Annotated[int, Field(ge=0, lt=2**32)] = 1  # of the initial weights, dropo
 
 # Grid
 GRID_SEARCH: bool = False  # True: train every setting of the grid instead, and rank them
-GRID_EPOCHS: Count = 6  # most epochs of each setting
+GRID_EPOCHS: Epochs = 0  # most epochs of each setting; 0 is 6, or with few texts as many as make 1,200 steps
 STORAGE: Text = ""  # where the search stands: an SQLite file, or a database's address that many machines share; "" is grid.db in OUTPUT_DIR
 STALE_SECONDS: Annotated[int, Field(ge=10, le=10**6)] = 60  # a setting whose process was silent for so long is trained anew
 STORE_PATIENCE: Seconds = 600.0  # seconds that the search waits for a database that does not answer
@@ -189,11 +189,13 @@ def train(folder, strategy, data, vocabulary, encoded, matrix, coverage):
 
 def search_grid(folder, data, encoded, matrix):
     """Train every setting of the grid, and rank them."""
+    epochs = most_epochs(encoded.train, GRID_EPOCHS, 6)
+
     def train_setting(setting, report):
         keras.utils.set_random_seed(SEED)
         model = build_model(matrix, len(data.classes), setting["UNITS"], setting["DROPOUT"])
         name = ", ".join(f"{key} {value}" for key, value in setting.items())
-        return fit(model, encoded, LEARNING_RATE, GRID_EPOCHS, name, report, r_drop=R_DROP)
+        return fit(model, encoded, LEARNING_RATE, epochs, name, report, r_drop=R_DROP)
 
     study = search("LSTM", grid_settings(), train_setting, searched(data, matrix))
     report_search(study, grid_settings(), folder)
@@ -311,7 +313,12 @@ def set_up_devices():
 
 def most_epochs(texts, given, usual):
     """Return the most epochs: those given, else the usual number, or as many as make 200 steps for each of these."""
-    return given or max(usual, -(-200 * usual * BATCH_SIZE // len(texts)))
+    return given or at_least(usual, texts)
+
+
+def at_least(epochs, texts):
+    """Return a number of epochs, or as many as make 200 steps for each of these where the texts are few."""
+    return max(epochs, -(-200 * epochs * BATCH_SIZE // len(texts)))
 
 
 def batches(sequences, batch_size, shuffle=None):
@@ -401,19 +408,24 @@ def fit(model, data, rate, epochs, name, report=None, checkpoint=None, r_drop=0.
 class Stage(keras.callbacks.Callback):
     """One stage of a training: evaluates each epoch with the averaged weights, keeps the best, saves, and stops in time.
 
-    The best epoch is the one of highest validation macro F1. `report(epoch, macro_f1)`, if given, is called after each epoch
-    and may stop the training by raising. checkpoint: where the stage is saved after each epoch, or None.
+    The best epoch is the one of highest validation macro F1. Training stops PATIENCE epochs after it (of 200 steps or more),
+    but not before it is better than one class for all texts. `report(epoch, macro_f1)`, if given, is called after each epoch and may stop the training by raising. checkpoint: where the stage is saved after each epoch, or None.
     """
 
     def __init__(self, data, name, epochs, report, checkpoint):
         super().__init__()
         self.data, self.name, self.epochs, self.report, self.checkpoint = data, name, epochs, report, checkpoint
         self.history, self.best, self.weights = [], None, None
+        commonest = np.full(len(data.val_labels), np.bincount(data.val_labels).argmax())
+        self.one_class = f1_score(data.val_labels, commonest, average="macro", zero_division=0)
 
     @property
     def ended(self):
         """Whether there is no epoch left, or no hope of a better one."""
-        return bool(self.history) and len(self.history) - 1 - self.best >= PATIENCE or len(self.history) >= self.epochs
+        if not self.history or len(self.history) >= self.epochs:
+            return bool(self.history)
+        learned = self.history[self.best]["val_macro_f1"] > self.one_class
+        return learned and len(self.history) - 1 - self.best >= at_least(PATIENCE, self.data.train)
 
     def moving(self):
         """Return the variables that training changes: trainable weights and the state of dropout, and the optimizer's."""
