@@ -50,7 +50,7 @@ from rnn.prediction import command_line, predict
 from rnn.saving import cache_folder, output_folder, save_results, seconds_of
 from rnn.settings import Count, Path, Rate, Seconds, Share, Text, Units, Weight, Whole, run
 from rnn.text import encode, make_vocabulary
-from rnn.training import fit, most_epochs, set_up_devices
+from rnn.training import fit, for_few_texts, most_epochs, set_up_devices
 from rnn.vectors import embedding_matrix
 
 # Data
@@ -90,7 +90,7 @@ DROPOUT: Share = 0.1  # share of the embedding's channels that spatial dropout d
 # Training
 NUM_EPOCHS: Whole = 0  # most epochs; 0 is 5, or with few texts as many as make 1,000 steps
 PATIENCE: Count = 4  # epochs without a better validation macro F1 until training stops; with few texts 200 steps each
-BATCH_SIZE: Count = 64  # texts a step
+BATCH_SIZE: Count = 64  # texts a step; fewer where an epoch would have less than 20 steps
 LEARNING_RATE: Rate = 0.004  # AdamW step size at the start; it falls in a line to a fiftieth
 WEIGHT_DECAY: Weight = 0.0  # AdamW weight decay
 LABEL_SMOOTHING: Share = 0.05  # probability that the targets spread over all classes
@@ -121,6 +121,7 @@ def main():
     data = read_data(settings, cache_folder(settings))
     vocabulary = make_vocabulary(data.train_texts)
     encoded = encode(data, vocabulary, settings)
+    settings = for_few_texts(settings, encoded.train)
     matrix, coverage = embedding_matrix(vocabulary, encoded, settings, cache_folder(settings))
     if settings.GRID_SEARCH:
         return search_grid(settings, data, encoded, matrix)

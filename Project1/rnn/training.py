@@ -24,6 +24,11 @@ def set_up_devices(settings):
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
 
 
+def for_few_texts(settings, texts):
+    """Return the settings with batches so small that an epoch has 20 steps, where the training texts are few."""
+    return settings.model_copy(update={"BATCH_SIZE": min(settings.BATCH_SIZE, max(8, len(texts) // 20))})
+
+
 def most_epochs(texts, given, usual, settings):
     """Return the most epochs: those given, else the usual number, or as many as make 200 steps for each of these."""
     return given or at_least(usual, texts, settings)
