@@ -1,15 +1,22 @@
 """Project1: model.onnx, model.tflite and tokenizer.json, used as the README says, where there is no TensorFlow."""
+import importlib
 import json
+import os
 import re
+import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import REPO, load_script, readme_block
-from project1 import EXPORTS, SCRIPTS, TEXTS, both, run_program, small_model
+from conftest import REPO, readme_block
+from project1 import EXPORTS, TEXTS, both, run_program, small_model
 
+from rnn.batches import predict_tokens
+from rnn.settings import InputError
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is imported
 for needed in ("onnxruntime", "tokenizers", "ai_edge_litert", "onnx"):
     pytest.importorskip(needed, reason=f"the exports' tests need {needed}; see Project1/requirements-export.txt")
 
@@ -86,16 +93,18 @@ def test_what_is_exported_is_compared_and_stated(runs, name):
 
 
 @both
-def test_onnx_reads_any_number_of_texts_and_words(scripts, name):
+def test_onnx_reads_any_number_of_texts_and_words(name):
     """Padding changes nothing, and the kernels of both directions are in the right places: all weights are random."""
     import onnxruntime
-    _, model = small_model(scripts[name])
+
+    from rnn.exporting import onnx_model
+    _, model = small_model(name)
     rng = np.random.default_rng(5)
     for variable in model.trainable_variables:
         variable.assign(rng.normal(0, 0.5, variable.shape))
-    session = onnxruntime.InferenceSession(scripts[name].onnx_model(model, dict(zip("abcdef", "abcdef"))))
+    session = onnxruntime.InferenceSession(onnx_model(model, dict(zip("abcdef", "abcdef"))))
     sequences = [rng.integers(1, 60, length).astype(np.int32) for length in (1, 2, 7, 40, 0, 3)]
-    expected = scripts[name].predict_tokens(model, sequences)
+    expected = predict_tokens(model, sequences)
     tokens = np.zeros((6, 45), np.int32)
     for row, sequence in enumerate(sequences):
         tokens[row, :len(sequence)] = sequence
@@ -112,11 +121,9 @@ def test_a_run_without_export_leaves_no_export_of_an_earlier_one(call, data, tmp
 
 
 def test_missing_packages_are_one_line(monkeypatch):
-    import sys
-    module = load_script(SCRIPTS["LSTM"])
-    _, model = small_model(module)
-    for package in ("tokenizers", "onnx"):
+    for package in ("tokenizers", "onnx", "ai_edge_litert.interpreter"):
         with monkeypatch.context() as patch:
+            patch.delitem(sys.modules, "rnn.exporting", raising=False)
             patch.setitem(sys.modules, package, None)
-            with pytest.raises(module.InputError, match="pip install onnx onnxruntime tokenizers"):
-                module.export(model, module.make_vocabulary(["a"]), {"a": "a"}, 4)
+            with pytest.raises(InputError, match="pip install onnx onnxruntime tokenizers"):
+                importlib.import_module("rnn.exporting")

@@ -74,7 +74,7 @@ def parse_arguments(script, parser, aliases={}):
 
 
 def make_settings(script, **given):
-    """Return a script's Settings, the constants given in place of its own; raise InputError for what a type does not take."""
+    """Return a script's Settings with these constants in place of its own; raise InputError for what a type refuses."""
     try:
         return read_constants(script)(script=os.path.abspath(script.__file__), **given)
     except ValidationError as error:
