@@ -9,14 +9,14 @@
 # ///
 """Train the freeze-thaw pipeline: GloVe embeddings, bidirectional GRU, six emotions or your own classes.
 
-Data     any labelled texts: CSV, TSV (or ; or |), JSON Lines, Parquet, TweetEval's pairs of files; labels in words or numbers.
-         By default six emotions in tweets (CARER): 0 sadness, 1 joy, 2 love, 3 anger, 4 fear, 5 surprise, downloaded and
+Data     any labelled texts: CSV, TSV (or ; or |), JSON, Parquet, TweetEval's pairs; labels in words or numbers. By
+         default six emotions in tweets (CARER): 0 sadness, 1 joy, 2 love, 3 anger, 4 fear, 5 surprise, downloaded and
          cached where they are not beside the script.
-Model    phase 1, for comparison: LSTM.py's baseline with a GRU in its place, under the same conditions. Phase 2, which is
-         saved: a warm-up with the word vectors (by default GloVe Twitter, 100-d) frozen, then everything trained at a rate
-         of its own, with an extra dense layer and dropout.
-Writes   outputs/GRU/: model.keras (raw strings in, probabilities out), results.json, curves.png, confusion_*.png; with EXPORT
-         model.tflite, model.onnx, tokenizer.json; with GRID_SEARCH grid.db, grid.csv, grid.png.
+Model    phase 1, for comparison: LSTM.py's baseline with a GRU in its place, under the same conditions. Phase 2, which
+         is saved: a warm-up with the word vectors (by default GloVe Twitter, 100-d) frozen, then everything trained at
+         a rate of its own, with an extra dense layer and dropout.
+Writes   outputs/GRU/: model.keras (raw strings in, probabilities out), results.json, curves.png, confusion_*.png; with
+         EXPORT model.tflite, model.onnx, tokenizer.json; with GRID_SEARCH grid.db, grid.csv, grid.png.
 
     python3 GRU.py
     python3 GRU.py --predict "i feel so lucky to have you"
@@ -26,8 +26,8 @@ Writes   outputs/GRU/: model.keras (raw strings in, probabilities out), results.
     python3 GRU.py --GRID_SEARCH True --GRID_PHASE 1
     python3 GRU.py --help
 
-Without 2,000 of the training rows, which were its test set, with GloVe 6B vectors (python3 tests/benchmarks/project1.py holdout),
-seed 1, on a core shared with other work, a run ended with
+Without 2,000 of the training rows, which were its test set, with GloVe 6B vectors (python3 tests/benchmarks/project1.py
+holdout), seed 1, on a core shared with other work, a run ended with
 
     ================ FINAL SUMMARY ================
     Validation Accuracy: 0.9485
@@ -48,12 +48,12 @@ from keras import layers
 from pydantic import Field
 
 from rnn.batches import predict_tokens
-from rnn.checkpoint import Checkpoint, identity_of, searched
+from rnn.checkpoint import Checkpoint, depends_on
 from rnn.data import read_data
 from rnn.evaluation import scores
 from rnn.files import check_writable
-from rnn.prediction import command_line, predict
-from rnn.saving import cache_folder, output_folder, save_results, seconds_of
+from rnn.prediction import cache_folder, command_line, output_folder, predict
+from rnn.saving import save_results, seconds_of
 from rnn.settings import Count, Path, Rate, Seconds, Share, Text, Units, Weight, Whole, run
 from rnn.text import encode, make_vocabulary
 from rnn.training import fit, for_few_texts, most_epochs, set_up_devices
@@ -126,7 +126,7 @@ OUTPUT_DIR: Text = ""  # folder that is written to; "" is outputs/<script name>/
 def main():
     """Train and save a classifier, search a grid, or predict with what was saved."""
     settings, options = command_line(sys.modules[__name__])
-    if options.predict or options.loaded:
+    if options.predict:
         return predict(settings, options)
     check_writable(output_folder(settings))
     strategy = set_up_devices(settings)
@@ -141,7 +141,7 @@ def main():
 
 
 def build_model(settings, matrix, classes, phase):
-    """Return the GRU of phase 1, the baseline, or 2: embedding, spatial dropout, bidirectional GRU, softmax over classes.
+    """Return the network of phase 1, the baseline, or 2: embedding, spatial dropout, bidirectional GRU, softmax.
 
     matrix: float32 (words, numbers). Input int32 (texts, words), right-padded with 0; output probabilities (texts,
     classes). Phase 2 has a dense layer with dropout before the softmax. The embedding is frozen; with USE_GLOVE = False
@@ -166,7 +166,7 @@ def build_model(settings, matrix, classes, phase):
 
 def train(settings, strategy, data, vocabulary, encoded, matrix, coverage):
     """Train both phases and save the second."""
-    checkpoint = Checkpoint(settings, output_folder(settings), identity_of(data, matrix, settings))
+    checkpoint = Checkpoint(settings, output_folder(settings), depends_on(data, matrix, settings))
     with strategy.scope():
         baseline = build_model(settings, matrix, len(data.classes), 1)
     epochs = most_epochs(encoded.train, settings.NUM_EPOCHS, 12, settings)
@@ -215,7 +215,7 @@ def search_grid(settings, data, encoded, matrix):
         return history[settings.WARM_UP_EPOCHS:]  # the kept weights are those of a thawed epoch
 
     grid, folder = grid_settings(phase), output_folder(settings)
-    study = search(settings, folder, f"GRU phase {phase}", grid, train_setting, searched(data, matrix, settings))
+    study = search(settings, folder, f"GRU phase {phase}", grid, train_setting, depends_on(data, matrix, settings))
     report_search(study, grid, folder)
 
 

@@ -43,11 +43,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by TensorFlow when it
 import keras
 from keras import layers
 
-from rnn.checkpoint import Checkpoint, identity_of, searched
+from rnn.checkpoint import Checkpoint, depends_on
 from rnn.data import read_data
 from rnn.files import check_writable
-from rnn.prediction import command_line, predict
-from rnn.saving import cache_folder, output_folder, save_results, seconds_of
+from rnn.prediction import cache_folder, command_line, output_folder, predict
+from rnn.saving import save_results, seconds_of
 from rnn.settings import Count, Path, Rate, Seconds, Share, Text, Units, Weight, Whole, run
 from rnn.text import encode, make_vocabulary
 from rnn.training import fit, for_few_texts, most_epochs, set_up_devices
@@ -114,7 +114,7 @@ OUTPUT_DIR: Text = ""  # folder that is written to; "" is outputs/<script name>/
 def main():
     """Train and save a classifier, search the grid, or predict with what was saved."""
     settings, options = command_line(sys.modules[__name__])
-    if options.predict or options.loaded:
+    if options.predict:
         return predict(settings, options)
     check_writable(output_folder(settings))
     strategy = set_up_devices(settings)
@@ -154,7 +154,7 @@ def build_model(settings, matrix, classes):
 
 def train(settings, strategy, data, vocabulary, encoded, matrix, coverage):
     """Train the baseline and save it."""
-    checkpoint = Checkpoint(settings, output_folder(settings), identity_of(data, matrix, settings))
+    checkpoint = Checkpoint(settings, output_folder(settings), depends_on(data, matrix, settings))
     with strategy.scope():
         model = build_model(settings, matrix, len(data.classes))
     epochs = most_epochs(encoded.train, settings.NUM_EPOCHS, 5, settings)
@@ -176,7 +176,7 @@ def search_grid(settings, data, encoded, matrix):
         return fit(settings, model, encoded, settings.LEARNING_RATE, epochs, name, settings.R_DROP, report)
 
     grid, folder = grid_settings(), output_folder(settings)
-    study = search(settings, folder, "LSTM", grid, train_setting, searched(data, matrix, settings))
+    study = search(settings, folder, "LSTM", grid, train_setting, depends_on(data, matrix, settings))
     report_search(study, grid, folder)
 
 

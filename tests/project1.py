@@ -122,8 +122,8 @@ QUICK_PROFILE = dict.fromkeys(("epoch_seconds", "training_texts_per_second", "pa
 
 
 def be_quick(patch=setattr):
-    """What was saved is not loaded by a process of its own, nor timed or drawn, which takes seconds; the `runs` do this."""
-    patch(rnn.saving, "compare_in_fresh_process", lambda *_: {})
+    """What was saved is not loaded again, nor timed or drawn, which takes seconds; the `runs` do this."""
+    patch(rnn.saving, "compare_saved", lambda *_: {})
     patch(rnn.saving, "profile", lambda *_: QUICK_PROFILE)
     for name in ("draw_curves", "draw_confusion"):
         patch(rnn.pictures, name, lambda *_: b"")

@@ -82,7 +82,7 @@ def test_what_is_exported_is_compared_and_stated(runs, name):
     assert set(exports) == {"model.keras", "model.onnx", "model.tflite"}
     for file, stated in exports.items():
         assert stated["bytes"] == (runs[name].out / file).stat().st_size and stated["rows"] == 200
-        line = f"{file}, loaded by a fresh process: {stated['bytes']:,} bytes, {stated['same_labels']:,} of 200 labels"
+        line = f"{file}, loaded again: {stated['bytes']:,} bytes, {stated['same_labels']:,} of 200 labels"
         assert line in runs[name].stdout
     assert exports["model.onnx"]["same_labels"] == exports["model.keras"]["same_labels"] == 200
     assert exports["model.onnx"]["largest_difference"] < 1e-5 and exports["model.tflite"]["same_labels"] > 190

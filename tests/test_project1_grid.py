@@ -19,7 +19,7 @@ from project1 import script, settings_of
 
 import rnn.grid
 import rnn.store
-from rnn.checkpoint import searched
+from rnn.checkpoint import depends_on
 from rnn.data import Data
 from rnn.grid import enqueue_what_is_missing, report_search, search
 from rnn.settings import InputError
@@ -237,7 +237,7 @@ def test_a_stopped_database_is_waited_for(start, server, tmp_path):
 
 
 def test_every_call_waits_for_the_database_and_says_when_it_gives_up(server, monkeypatch, capfd):
-    study = open_study(stale(STORE_PATIENCE=0.1), server.new(), "test", GRID, SEARCHED)
+    study = open_study(stale(STORE_PATIENCE=0.1), server.new(), "test", {**SEARCHED, "GRID_EPOCHS": 0, "grid": GRID})
     enqueue_what_is_missing(study, GRID)
     trial = study.ask()
     monkeypatch.setattr(optuna.storages._rdb.storage.random, "random", lambda: 0)  # Optuna's own wait between attempts
@@ -260,7 +260,7 @@ def test_every_call_waits_for_the_database_and_says_when_it_gives_up(server, mon
 
 
 def test_a_process_killed_before_its_first_note_is_not_waited_for(start, tmp_path):
-    study = open_study(stale(), str(tmp_path / "grid.db"), "test", GRID, SEARCHED)
+    study = open_study(stale(), str(tmp_path / "grid.db"), "test", {**SEARCHED, "GRID_EPOCHS": 0, "grid": GRID})
     enqueue_what_is_missing(study, GRID)
     assert study.ask().number == 0  # and no more: no heartbeat, nothing noted
     finish(start(0.1))
@@ -290,7 +290,7 @@ def test_a_store_of_another_search_is_refused(find, tmp_path):
     assert log == GRID
     before = tree(tmp_path)
     assert set(before) == {"grid.db"}
-    others = [({"searched": {**SEARCHED, "the data or the vectors": "other"}}, "the data or the vectors"),
+    others = [({"GRID_EPOCHS": 9}, "GRID_EPOCHS"), ({"searched": {**SEARCHED, "the data or the vectors": "other"}}, "the data or the vectors"),
               ({"searched": {**SEARCHED, "SEED": 2}}, "SEED"), ({"searched": {**SEARCHED, "NEW": 2}}, "NEW"),
               ({"grid": GRID[:2]}, "grid"), ({"grid": GRID[::-1]}, "grid")]
     for options, word in others:
@@ -305,15 +305,15 @@ def test_what_a_search_depends_on():
     data = Data(["a", "b"], np.array([0, 1]), ["c"], np.array([1]), ["d"], np.array([0]), {"0": "no", "1": "yes"}, {},
                 "made", "", "")
     matrix, settings = np.ones((3, 4), np.float32), settings_of()
-    before = searched(data, matrix, settings)
-    assert searched(data, matrix, settings.model_copy(update={"OUTPUT_DIR": "elsewhere"})) == before, "nothing else counts"
-    for name, value in (("SEED", 2), ("LEARNING_RATE", 0.5), ("GRID_EPOCHS", 99)):
-        changed = searched(data, matrix, settings.model_copy(update={name: value}))
+    before = depends_on(data, matrix, settings)
+    assert depends_on(data, matrix, settings.model_copy(update={"OUTPUT_DIR": "elsewhere"})) == before, "nothing else counts"
+    for name, value in (("SEED", 2), ("LEARNING_RATE", 0.5)):
+        changed = depends_on(data, matrix, settings.model_copy(update={name: value}))
         assert {key for key in before if before[key] != changed[key]} == {name}
     matrix[2, 3] = 2
-    vector = searched(data, matrix, settings)
+    vector = depends_on(data, matrix, settings)
     data.train_labels[0] = 1
-    label = searched(data, matrix, settings)
+    label = depends_on(data, matrix, settings)
     assert len({found["the data or the vectors"] for found in (before, vector, label)}) == 3
 
 

@@ -103,7 +103,7 @@ def test_a_word_that_keras_would_split_its_vocabulary_file_at_is_kept(tmp_path):
     model = small(vocabulary, 3, 4, 9, random=True)
     content = model_bytes(text_model_of(vocabulary, model, 200), {"\u2028": "a", "b": "b", "c": "c"})
     (tmp_path / "model.keras").write_bytes(content)
-    loaded, classes = load_model(str(tmp_path / "model.keras"), settings_of())
+    loaded, classes = load_model(str(tmp_path / "model.keras"))
     assert list(classes) == ["\u2028", "b", "c"]
     probabilities = predict_tokens(model, vocabulary.encode(texts, 200))
     assert np.abs(predict_texts(loaded, [text.encode() for text in texts]) - probabilities).max() < 1e-6

@@ -16,7 +16,7 @@ from project1 import NAMES, SMALL, both, script, settings_of, small_model
 
 import rnn.training
 from rnn.batches import batches, pad, predict_tokens, training_batches
-from rnn.checkpoint import Checkpoint, identity_of
+from rnn.checkpoint import Checkpoint, depends_on
 from rnn.data import Data
 from rnn.evaluation import calibrate, calibration_error, one_class_macro_f1, scores
 from rnn.settings import InputError
@@ -271,6 +271,10 @@ def test_checkpoints_that_do_not_fit_or_are_damaged(tmp_path, capsys):
         (tmp_path / "checkpoint.npz").write_bytes(damaged)
         with pytest.raises(InputError, match="is damaged .*RESUME"):
             Checkpoint(settings, folder, "this")
+
+
+def identity_of(data, matrix, settings):
+    return json.dumps(depends_on(data, matrix, settings))
 
 
 def test_what_a_training_depends_on_is_in_its_identity():

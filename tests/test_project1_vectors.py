@@ -71,12 +71,10 @@ def test_separators_of_other_systems_stay_in_their_word(tmp_path):
     assert set(read(path, [*words, "cat", "b"])) == {*words, "cat"}
 
 
-def test_of_a_word_that_comes_twice_the_first_row_counts_and_it_is_said(tmp_path, capsys):
+def test_of_a_word_that_comes_twice_the_first_row_counts(tmp_path):
     path = tmp_path / "vectors"
     path.write_bytes(ROWS + b"cat " + LINES[0].split(b" ", 1)[1])
-    found = read(path, ["cat"])
-    assert found["cat"].tolist() == np.array(LINES[3].split()[1:], np.float32).tolist()
-    assert "1 rows" in (out := capsys.readouterr().out) and "the first row of each counts" in out
+    assert read(path, ["cat"])["cat"].tolist() == np.array(LINES[3].split()[1:], np.float32).tolist()
 
 
 BAD = {
@@ -88,11 +86,10 @@ BAD = {
     "other dimensions than the header's": (b"4 300\n" + ROWS, ["row 2", "300 numbers"]),
     "no word in common": (vector_bytes(["zzz", "yyy"]), ["no word in common"]),
     "empty": (b"", ["no word in common"]), "no vectors": (b"some,text\nand more\n", ["row 1", "columns"]),
-    "fastText's binary": (b"\xba\x16\x4f\x2f" + bytes(50), [".vec"]), "bzip2": (b"BZh91AY", ["bzip2"]),
-    "several texts in a zip": (zipped(a_txt=ROWS, b_txt=ROWS), ["a.txt", "unpack"]),
-    "no text in a zip": (zipped(a_bin=ROWS), ["a.bin", "unpack"]),
-    "a damaged gzip": (gzip.compress(ROWS)[:300], ["get the file anew"]),
-    "a damaged zip": (zipped(a_txt=ROWS)[:300], ["get the file anew"]),
+    "fastText's binary": (b"\xba\x16\x4f\x2f" + bytes(50), [".vec"]), "bzip2": (b"BZh91AY", ["row 1"]),
+    "several texts in a zip": (zipped(a_txt=ROWS, b_txt=ROWS), ["several files"]),
+    "a damaged gzip": (gzip.compress(ROWS)[:300], ["cannot be read"]),
+    "a damaged zip": (zipped(a_txt=ROWS)[:300], ["cannot be read"]),
     "word2vec's binary": (b"4 100\nthe " + bytes(range(14, 250)) * 9, ["row 2"]),
 }
 

@@ -9,9 +9,10 @@ import tensorflow as tf
 def batches(sequences, batch_size, shuffle=None, spread=1):
     """Group texts of like length: return a list of row-number arrays, sorted by length, so that little is padding.
 
-    With `shuffle` (a numpy Generator) texts whose lengths differ by less than `spread` change batches, and batches change
-    places. For texts of 5, 2, 6, 2 and 5 words in batches of 2 the groups are rows 1 and 3 (2 words), 0 and 4 (5 words), and 2
-    (6 words): of 20 numbers none pads. In the file's order they would be rows 0 and 1, 2 and 3, 4: of 27 numbers 7 pad.
+    With `shuffle` (a numpy Generator) texts whose lengths differ by less than `spread` change batches, and batches
+    change places. For texts of 5, 2, 6, 2 and 5 words in batches of 2 the groups are rows 1 and 3 (2 words), 0 and 4 (5
+    words), and 2 (6 words): of 20 numbers none pads. In the file's order they would be rows 0 and 1, 2 and 3, 4: of 27
+    numbers 7 pad.
     """
     lengths = np.array([len(sequence) for sequence in sequences])
     noise = shuffle.uniform(0, spread, len(lengths)) if shuffle is not None else 0
@@ -25,9 +26,9 @@ def batches(sequences, batch_size, shuffle=None, spread=1):
 def training_batches(sequences, labels, classes, settings, first_epoch=0, times=1):
     """Return a tf.data.Dataset of (tokens, one-hot targets), batched and shuffled anew in each epoch.
 
-    tokens: int32 (texts, words), each batch as wide as its longest text; `times` 2 puts each text beside itself. Each time that
-    the dataset is read is the next epoch, whose order depends on SEED and its number alone. Only row numbers come from Python,
-    and no shape is fixed, so that one trace of the training step serves all batches.
+    tokens: int32 (texts, words), each batch as wide as its longest text; `times` 2 puts each text beside itself. Each
+    time that the dataset is read is the next epoch, whose order depends on SEED and its number alone. Only row numbers
+    come from Python, and no shape is fixed, so that one trace of the training step serves all batches.
     """
     sequences = [sequence if len(sequence) else np.ones(1, np.int32) for sequence in sequences]
     texts = tf.RaggedTensor.from_row_lengths(np.concatenate(sequences), [len(sequence) for sequence in sequences])

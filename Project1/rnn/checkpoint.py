@@ -14,35 +14,47 @@ from .files import save_all
 from .settings import InputError, one_line
 
 
-class Checkpoint:
-    """A file that holds where a training stands: all its stages, so that a run that was killed goes on.
+def depends_on(data, matrix, settings):
+    """Return {name: value} of what a training's result depends on: the data and the vectors, the constants."""
+    digest = hashlib.sha256(json.dumps([data.classes, data.train_texts, data.train_labels.tolist(), data.val_texts,
+                                        data.val_labels.tolist()]).encode())
+    digest.update(matrix.tobytes())
+    passing = ("RESUME", "GLOVE_PATH", "GLOVE_KAGGLE", "GLOVE_URL")  # what was read of vectors counts, not from where
+    constants = settings.constants("Vectors", "Text", "Model", "Training")
+    return {"the data or the vectors": digest.hexdigest(),
+            **{name: value for name, value in constants.items() if name not in passing}}
 
-    identity: hash of all that the result depends on; a file of another training is not used. Raises InputError where the file
-    is damaged.
+
+class Checkpoint:
+    """All stages of a training in one file; of another training (`depends`, see `depends_on`) it is not used.
+
+    The file is an npz: JSON as `state`, each array under a name of its own. Raises InputError where it is damaged.
     """
 
-    def __init__(self, settings, folder, identity):
-        self.path, self.identity, self.stages = os.path.join(folder, "checkpoint.npz"), identity, {}
-        path = self.path
-        if not settings.RESUME or not os.path.isfile(path):
+    def __init__(self, settings, folder, depends):
+        devices = len(tf.config.list_physical_devices("GPU"))
+        self.identity = json.dumps([depends, tf.__version__, keras.__version__, devices])
+        self.path, self.stages = os.path.join(folder, "checkpoint.npz"), {}
+        if not settings.RESUME or not os.path.isfile(self.path):
             return
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(self.path, allow_pickle=False) as file:
                 state = json.loads(file["state"].tobytes())
                 for name, saved in state["stages"].items():
                     for kind in ("weights", "moving"):
                         saved[kind] = [file[f"{name}/{kind}/{place}"] for place in range(saved[kind])]
         except Exception as error:  # zip, numpy and JSON each raise what is theirs
-            raise InputError(f"{path} is damaged ({one_line(error)}); set RESUME to False to start anew") from error
-        if state["identity"] == identity:
+            what = f"is damaged ({one_line(error)}); set RESUME to False to start anew"
+            raise InputError(f"{self.path} {what}") from error
+        if state["identity"] == self.identity:
             self.stages = state["stages"]
             epochs = sum(len(saved["history"]) for saved in self.stages.values())
             print(f"going on with a training that was stopped after epoch {epochs}")
         else:
-            print(f"note: {path} is of a training with other data or settings; this one starts anew")
+            print(f"note: {self.path} is of a training with other data or settings; this one starts anew")
 
     def save(self, stage):
-        """Write the file anew with this stage as it stands: JSON as `state`, each array under a name of its own."""
+        """Write the file anew with this stage as it stands."""
         self.stages[stage.name] = {"history": stage.history, "best": stage.best, "weights": stage.weights,
                                    "moving": [] if stage.ended else read_all(stage.moving())}
         state, arrays, buffer = {"identity": self.identity, "stages": {}}, {}, io.BytesIO()
@@ -64,33 +76,6 @@ class Checkpoint:
         """Remove the file, which has done its work."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
-
-
-def identity_of(data, matrix, settings):
-    """Return what a training's result depends on, as text: data, vectors, settings, versions, devices."""
-    devices = len(tf.config.list_physical_devices("GPU"))
-    return json.dumps([hash_of(data, matrix), training_settings(settings), tf.__version__, keras.__version__, devices])
-
-
-def searched(data, matrix, settings):
-    """Return {name: value} of what the results of a search depend on; the grid itself is its settings."""
-    return {"the data or the vectors": hash_of(data, matrix), "GRID_EPOCHS": settings.GRID_EPOCHS,
-            **training_settings(settings)}
-
-
-def hash_of(data, matrix):
-    """Return the sha256 of the data and the vectors that a training reads."""
-    digest = hashlib.sha256(json.dumps([data.classes, data.train_texts, data.train_labels.tolist(), data.val_texts,
-                                        data.val_labels.tolist()]).encode())
-    digest.update(matrix.tobytes())
-    return digest.hexdigest()
-
-
-def training_settings(settings):
-    """Return {name: value} of the constants that a training's result depends on."""
-    passing = ("RESUME", "GLOVE_PATH", "GLOVE_KAGGLE", "GLOVE_URL")  # what was read of the vectors counts, not from where
-    constants = settings.constants("Vectors", "Text", "Model", "Training")
-    return {name: value for name, value in constants.items() if name not in passing}
 
 
 def read_all(variables):

@@ -52,9 +52,8 @@ def read_data(settings, cache):
         notes.append(f"no test set, validation alone is reported: {error}")
     keep, left_out = rows_to_keep(texts, labels, {text for rows in (val, test) if rows for text in rows.texts})
     if len({labels[row] for row in keep}) < 2 <= len(set(labels)):
-        raise InputError(f"{path} has {len(keep)} rows left to train on, of {len(texts)}: {left_out['in_validation']} stand "
-                         f"in VAL_PATH or TEST_PATH too, {left_out['contradictory']} texts have several labels; take other "
-                         "rows")
+        raise InputError(f"{path} has {len(keep)} rows left to train on, of {len(texts)}: {left_out['in_validation']} "
+                         f"stand in VAL_PATH or TEST_PATH too, {left_out['contradictory']} texts have several labels")
     texts, labels = [texts[row] for row in keep], [labels[row] for row in keep]
     values = classes_of(labels, settings)
     if settings.LABEL_NAMES:
@@ -68,8 +67,7 @@ def read_data(settings, cache):
     else:
         (texts, numbers), validation = hold_out(texts, numbers, path, settings.SEED)
         chosen_on = "a tenth of the training rows, which are not trained on"
-        notes.append(f"validation: {len(validation[0]):,} rows, a tenth of the training file; set VAL_PATH for a file of "
-                     "its own")
+        notes.append(f"validation: {len(validation[0]):,} rows, a tenth of the training file; set VAL_PATH for others")
     tested = [], np.zeros(0, np.int64)
     if test:
         tested = test.texts, number_labels(test.labels, test.names, classes, test.path)
@@ -84,18 +82,17 @@ def describe(data):
     shown = (f"{value} {name}" if value != name else name for value, name in data.classes.items())
     print(f"classes: {', '.join(shown)}\ndata: {len(data.train_texts):,} training, {len(data.val_texts):,} validation, "
           f"{len(data.test_texts):,} test rows; left out of training: {data.left_out['in_validation']} that stand in "
-          f"another set too, {data.left_out['contradictory']} whose text has several labels, {data.left_out['repeated']} "
-          "repeats", flush=True)
+          f"another set too, {data.left_out['contradictory']} whose text has several labels, "
+          f"{data.left_out['repeated']} repeats", flush=True)
     if data.note:
         print(f"note: {data.note}")
 
 
 def without_names(names, **sets):
-    """Return no names, and the sets without theirs, since LABEL_NAMES names the labels; raise InputError if two differ."""
+    """Return no names, and the sets without theirs: LABEL_NAMES names the labels; raise InputError if two differ."""
     for constant, rows in sets.items():
         if rows and (rows.names or names) != (names or rows.names):
-            raise InputError(f"LABEL_NAMES is set, and the names that come with TRAIN_PATH and {constant} differ; leave "
-                             "one out")
+            raise InputError(f"LABEL_NAMES is set, and the names that come with TRAIN_PATH and {constant} differ")
     return None, *(rows and rows._replace(names=None) for rows in sets.values())
 
 
@@ -124,7 +121,8 @@ def read_set(settings, constant, cache, own=False):
     if os.path.isfile(path):  # else its reader says what it is
         if own and default and is_default(settings, path, constant):
             return None
-        if constant == "TEST_PATH" and settings.TEST_HASH and has_hash(path, settings.TEST_HASH):  # as published: lines of text;emotion
+        if constant == "TEST_PATH" and settings.TEST_HASH and has_hash(path, settings.TEST_HASH):
+            # As it was published: lines of text;emotion
             pairs = [line.rsplit(";", 1) for line in lines_of(path) if ";" in line]
             return Labelled([text for text, _ in pairs], [name.strip() for _, name in pairs], None, path)
     rows = read_labelled(path, settings.TEXT_COLUMN, settings.LABEL_COLUMN)

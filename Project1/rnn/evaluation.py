@@ -52,17 +52,16 @@ def calibration_error(labels, probabilities, bins=15):
 
 
 def evaluate(probabilities, labels, names, title):
-    """Print a report a class; return {name: figure}: accuracy, macro F1, calibration error, report, confusion matrix."""
+    """Print a report a class; return it with accuracy, macro F1, calibration error and confusion matrix as a dict."""
     _, accuracy, macro_f1 = scores(labels, probabilities)
     predicted, numbers = probabilities.argmax(1), range(len(names))
     report = classification_report(labels, predicted, labels=numbers, output_dict=True, zero_division=0)
     report = {name: report[str(number)] for number, name in enumerate(names)}
-    print(f"{title}: {len(labels):,} texts, accuracy {accuracy:.4f}, macro F1 {macro_f1:.4f}\n"
-          f"{pd.DataFrame(report).T.to_string(float_format='{:.4f}'.format, formatters={'support': '{:.0f}'.format})}\n")
+    table = pd.DataFrame(report).T.to_string(float_format="{:.4f}".format, formatters={"support": "{:.0f}".format})
+    print(f"{title}: {len(labels):,} texts, accuracy {accuracy:.4f}, macro F1 {macro_f1:.4f}\n{table}\n")
     lacking = [name for number, name in enumerate(names) if number not in labels]
     if lacking:
-        print(f"note: no {title} text is of {some(lacking, 20)}; macro F1 is over the classes that texts or predictions "
-              "have")
+        print(f"note: no {title} text is of {some(lacking, 9)}; macro F1 is over what texts or predictions have")
     return {"rows": len(labels), "accuracy": accuracy, "macro_f1": macro_f1, "report": report,
             "expected_calibration_error": calibration_error(labels, probabilities),
             "confusion_matrix": confusion_matrix(labels, predicted, labels=numbers).tolist()}

@@ -23,9 +23,9 @@ except ImportError as missing:
 def export(model, vocabulary, classes, length, most):
     """Return {file name: bytes} of the model for other runtimes: model.onnx, model.tflite and their tokenizer.json.
 
-    Both take what the tokenizer gives, int32 (texts, words) padded right with 0, and return probabilities float32 (texts,
-    classes): ONNX of any number of texts and words, LiteRT of one text of `length` words, with INT8 weights. model: in
-    float32; most: words of a text that the tokenizer gives.
+    Both take what the tokenizer gives, int32 (texts, words) padded right with 0, and return probabilities float32
+    (texts, classes): ONNX of any number of texts and words, LiteRT of one text of `length` words, with INT8 weights.
+    model: in float32; most: words of a text that the tokenizer gives.
     """
     tokens = tf.TensorSpec((1, length), tf.int32, name="tokens")
 
@@ -57,7 +57,7 @@ def tokenizer_of(vocabulary, most):
 
 
 def onnx_model(model, classes):
-    """Return the bytes of the network as ONNX, in ONNX's own operators (LSTM, GRU), with the classes as its metadata."""
+    """Return the bytes of the network as ONNX, in its own operators (LSTM, GRU), with the classes as metadata."""
     nodes, constants = [], []
 
     def add(kind, *inputs, outputs=1, **attributes):
@@ -73,17 +73,20 @@ def onnx_model(model, classes):
         return made[0] if outputs == 1 else made
 
     one, rest = np.array([1]), np.array([2**31 - 1])
-    first = add("Max", add("Slice", "tokens", 0 * one, one, one), np.int32([1]))  # a text without a word is one unknown word
+    # A text without a word is one unknown word
+    first = add("Max", add("Slice", "tokens", 0 * one, one, one), np.int32([1]))
     tokens = add("Concat", first, add("Slice", "tokens", one, rest, one), axis=1)
     known = add("Cast", add("Greater", tokens, np.int32([0])), to=onnx.TensorProto.INT32)
     lengths = add("ReduceSum", known, one, keepdims=0)
-    vectors = np.concatenate([layer.get_weights()[0] for layer in model.layers if isinstance(layer, layers.Embedding)], axis=1)
+    embeddings = [layer for layer in model.layers if isinstance(layer, layers.Embedding)]
+    vectors = np.concatenate([layer.get_weights()[0] for layer in embeddings], axis=1)
     hidden = add("Transpose", add("Gather", vectors, tokens), perm=[1, 0, 2])  # (words, texts, numbers)
     for layer in model.layers:
         if isinstance(layer, layers.Bidirectional):
             kind, arrays, attributes = onnx_recurrent(layer)
             _, state = add(kind, hidden, *arrays, lengths, outputs=2, **attributes)
-            hidden = add("Reshape", add("Transpose", state, perm=[1, 0, 2]), np.array([0, 2 * attributes["hidden_size"]]))
+            units = np.array([0, 2 * attributes["hidden_size"]])
+            hidden = add("Reshape", add("Transpose", state, perm=[1, 0, 2]), units)
         elif isinstance(layer, layers.Dense):
             hidden = add("Gemm", hidden, *layer.get_weights())
             if layer.activation is keras.activations.relu:
@@ -101,8 +104,8 @@ def onnx_model(model, classes):
 def onnx_recurrent(layer):
     """Return (operator, arrays, attributes) of a bidirectional LSTM or GRU for ONNX.
 
-    The arrays are float32: kernel (2, gates * units, numbers), recurrent kernel (2, gates * units, units), and both biases
-    (2, 2 * gates * units), forward and backward.
+    The arrays are float32: kernel (2, gates * units, numbers), recurrent kernel (2, gates * units, units), and both
+    biases (2, 2 * gates * units), forward and backward.
     """
     weights, kind, units = layer.get_weights(), type(layer.forward_layer).__name__, layer.forward_layer.units
     kernel, recurrent, bias = (np.stack(pair) for pair in zip(weights[:3], weights[3:]))  # (directions, ...)
@@ -116,7 +119,7 @@ def onnx_recurrent(layer):
 
 
 def predict_exported(folder, texts):
-    """Return {file name: probabilities (texts, classes)} of the exported models in `folder`, as their runtimes give them."""
+    """Return {file name: probabilities (texts, classes)} of the exported models in `folder`, by their runtimes."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when it is imported; else it reports to its maker
     try:
         import onnxruntime

@@ -117,8 +117,11 @@ def refusal(path, what, row=0):
 
 
 @contextlib.contextmanager
-def open_bytes(path):
-    """Open a file to read its bytes; gzip, or a zip with one file in it, is unpacked. Raises InputError."""
+def open_bytes(path, member=None):
+    """Open a file to read its bytes; gzip, or a zip with one file in it, is unpacked. Raises InputError.
+
+    member: a part of the name of the file that is read where a zip has several.
+    """
     if os.path.exists(path) and not os.path.isfile(path):
         raise refusal(path, "is a folder or a pipe; name a file")
     try:
@@ -128,9 +131,12 @@ def open_bytes(path):
                 file = stack.enter_context(gzip.open(file))
             elif start.startswith(b"PK\x03\x04"):
                 archive = stack.enter_context(zipfile.ZipFile(file))
-                if len(archive.namelist()) != 1:
-                    raise refusal(path, "is an Excel workbook, or a zip of several files; save one sheet as CSV UTF-8")
-                file = stack.enter_context(archive.open(archive.namelist()[0]))
+                names = archive.namelist()
+                if len(names) > 1 and member:
+                    names = [name for name in names if member in name]
+                if len(names) != 1:
+                    raise refusal(path, "is an Excel workbook, or a zip of several files; save one of them by itself")
+                file = stack.enter_context(archive.open(names[0]))
             yield file
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise refusal(path, f"cannot be read ({getattr(error, 'strerror', None) or one_line(error)})") from error

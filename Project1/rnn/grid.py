@@ -15,14 +15,15 @@ from .pictures import draw_grid
 from .store import open_study
 
 
-def search(settings, folder, name, grid, train, searched):
+def search(settings, folder, name, grid, train, depends):
     """Train every setting of the grid once, with any other process that shares the store; return the study.
 
-    train: called with a setting and a `report`; returns the history of the epochs. Hopeless settings are pruned by the
-    median rule (Golovin et al. 2017, "Google Vizier"). searched: {what the results depend on: value}. folder: where the
-    store is without STORAGE.
+    folder: where the store is without STORAGE; train: called with a setting and a `report`, returns the history of the
+    epochs; depends: {what the results depend on: value}. Hopeless settings are pruned by the median rule (Golovin et
+    al. 2017, "Google Vizier").
     """
-    study = open_study(settings, settings.STORAGE or os.path.join(folder, "grid.db"), name, grid, searched)
+    searched = {**depends, "GRID_EPOCHS": settings.GRID_EPOCHS, "grid": grid}
+    study = open_study(settings, settings.STORAGE or os.path.join(folder, "grid.db"), name, searched)
     while True:
         fail_what_died(study, settings.STALE_SECONDS)
         enqueue_what_is_missing(study, grid)
@@ -96,9 +97,9 @@ def report_search(study, grid, folder):
     rows = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
         value = trial.value if trial.state == TrialState.COMPLETE else max(trial.intermediate_values.values())
-        rows.append({**json.loads(trial.user_attrs["setting"]), "state": trial.state.name.lower(), "val_macro_f1": value,
-                     "val_accuracy": trial.user_attrs.get("val_accuracy"), "epochs": len(trial.intermediate_values),
-                     "seconds": trial.duration.total_seconds()})
+        rows.append({**json.loads(trial.user_attrs["setting"]), "state": trial.state.name.lower(),
+                     "val_macro_f1": value, "val_accuracy": trial.user_attrs.get("val_accuracy"),
+                     "epochs": len(trial.intermediate_values), "seconds": trial.duration.total_seconds()})
     table = pd.DataFrame(rows).sort_values(["state", "val_macro_f1"], ascending=[True, False]).reset_index(drop=True)
     print(table.to_string(formatters={"val_macro_f1": "{:.4f}".format, "seconds": "{:.0f}".format}))
     save_all({os.path.join(folder, "grid.csv"): table.to_csv(index=False).encode(),

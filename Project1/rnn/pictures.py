@@ -2,35 +2,32 @@
 import io
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
+from sklearn.metrics import ConfusionMatrixDisplay
 
 
 def draw_curves(history):
     """Return a PNG of loss, accuracy and macro F1 over the epochs."""
-    figure, epochs = Figure(figsize=(9, 3.5)), range(1, len(history) + 1)
-    for axes, names in zip(figure.subplots(1, 2), (("loss", "val_loss"), ("val_accuracy", "val_macro_f1"))):
-        for name in names:
-            axes.plot(epochs, [entry[name] for entry in history], marker=".", label=name.replace("_", " "))
-        axes.set_xlabel("epoch")
+    table = pd.DataFrame(history, index=pd.RangeIndex(1, len(history) + 1, name="epoch"))
+    figure = Figure(figsize=(9, 3.5))
+    for axes, columns in zip(figure.subplots(1, 2), (["loss", "val_loss"], ["val_accuracy", "val_macro_f1"])):
+        table[columns].rename(columns=lambda name: name.replace("_", " ")).plot(ax=axes, marker=".", grid=True)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid()
-        axes.legend()
     return png(figure)
 
 
 def draw_confusion(matrix, names, title):
     """Return a PNG of a confusion matrix (classes, classes), rows the true classes."""
     matrix, size = np.array(matrix), 3 + 0.5 * len(names)
-    names = [name[:20].replace("$", r"\$") for name in names]
     figure = Figure(figsize=(size, size))
     axes = figure.subplots()
+    display = ConfusionMatrixDisplay(matrix, display_labels=[name[:20].replace("$", r"\$") for name in names])
+    display.plot(ax=axes, cmap="Blues", colorbar=False, values_format="d", xticks_rotation=60)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    label_axes(axes, names, names, "predicted label", "true label")
-    axes.tick_params("x", rotation=60)
-    for (row, column), count in np.ndenumerate(matrix):
-        axes.text(column, row, count, ha="center", va="center", fontsize=8,
-                  color="white" if shares[row, column] > 0.5 else "black")
+    display.im_.set(data=shares, clim=(0, 1))
+    for share, text in zip(shares.flat, display.text_.flat):
+        text.set_color("white" if share > 0.5 else "black")
     axes.set_title(title)
     return png(figure)
 
@@ -47,19 +44,14 @@ def draw_grid(table, setting):
     figure = Figure(figsize=(8, 4))
     axes = figure.subplots()
     image = axes.imshow(heat, cmap="viridis", aspect="auto")
-    label_axes(axes, heat.columns, heat.index, second.lower(), first.lower())
+    axes.set(xticks=range(len(heat.columns)), xticklabels=heat.columns, yticks=range(len(heat.index)),
+             yticklabels=heat.index, xlabel=second.lower(), ylabel=first.lower())
     middle = (heat.max(axis=None) + heat.min(axis=None)) / 2
     for (y, x), value in np.ndenumerate(heat.to_numpy()):
         text = f"{value:.3f}" + ("" if finished.iat[y, x] else "\npruned")
         axes.text(x, y, text, ha="center", va="center", fontsize=7, color="black" if value > middle else "white")
     figure.colorbar(image, label="validation macro F1")
     return png(figure)
-
-
-def label_axes(axes, columns, rows, x_label, y_label):
-    """Write the names of columns and rows at a matrix."""
-    axes.set(xticks=range(len(columns)), xticklabels=columns, yticks=range(len(rows)), yticklabels=rows, xlabel=x_label,
-             ylabel=y_label)
 
 
 def png(figure):

@@ -1,5 +1,4 @@
-"""A saved model asked: by the command line's texts, or by the fresh process that a training compares itself with."""
-import argparse
+"""The command line, where a model is saved, and that model asked: texts in, labels out."""
 import json
 import os
 import sys
@@ -10,8 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from .batches import as_graph
-from .files import read_file
-from .saving import output_folder
 from .settings import InputError, OneLineParser, parse_arguments
 
 
@@ -20,29 +17,34 @@ def command_line(script):
     parser = OneLineParser(script.__doc__)
     parser.add_argument("--predict", action="append", metavar="TEXT",
                         help="classify TEXT with the saved model (repeatable; - reads lines from standard input)")
-    parser.add_argument("--loaded", action="store_true", help=argparse.SUPPRESS)  # by saving.compare_in_fresh_process
     return parse_arguments(script, parser)
 
 
-def predict(settings, options):
-    """Predict the texts of --predict with the saved model, or be the fresh process."""
+def output_folder(settings):
+    """Return OUTPUT_DIR, or the script's own folder of outputs."""
+    place, name = os.path.split(settings.script)
+    return os.path.abspath(settings.OUTPUT_DIR or os.path.join(place, "outputs", name.removesuffix(".py")))
+
+
+def cache_folder(settings):
+    """Return the folder of what is downloaded: in OUTPUT_DIR, or in outputs, where LSTM.py and GRU.py share it."""
     folder = output_folder(settings)
-    model, classes = load_model(os.path.join(folder, "model.keras"), settings)
-    if options.loaded:
-        predict_loaded(folder, model)
-    else:
-        print_predictions(model, classes, texts_to_predict(options.predict))
+    return os.path.join(folder if settings.OUTPUT_DIR else os.path.dirname(folder), "data")
 
 
-def load_model(path, settings):
+def predict(settings, options):
+    """Predict the texts of --predict with the saved model."""
+    model, classes = load_model(os.path.join(output_folder(settings), "model.keras"))
+    print_predictions(model, classes, texts_to_predict(options.predict))
+
+
+def load_model(path):
     """Load a saved model in Keras's safe mode; return (model, {what stands in files: its name}).
 
     Raises InputError where it is missing, damaged or of another kind.
     """
-    command = f"python3 {os.path.relpath(settings.script)}"
-    command += f" --OUTPUT_DIR {settings.OUTPUT_DIR}" if settings.OUTPUT_DIR else ""
     if not os.path.isfile(path):
-        raise InputError(f"there is no model {path}; run `{command}` to make one")
+        raise InputError(f"there is no model {path}; run the script without --predict to make one")
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
         with zipfile.ZipFile(path) as archive:
@@ -50,7 +52,8 @@ def load_model(path, settings):
         if model.inputs[0].dtype != "string" or model.output_shape != (None, len(classes)):
             raise ValueError("it takes no texts, or has other classes")
     except Exception as error:  # Keras raises what its parts raise: zip, JSON, HDF5, configuration
-        raise InputError(f"{path} is damaged, or no model of this script; run `{command}` to make it anew") from error
+        what = "is damaged, or no model of this script; run it without --predict to make one"
+        raise InputError(f"{path} {what}") from error
     return model, classes
 
 
@@ -89,13 +92,3 @@ def texts_to_predict(arguments):
         else:
             texts.append(os.fsencode(argument))
     return texts
-
-
-def predict_loaded(folder, model):
-    """Be the fresh process: predict texts.json with the models in `folder`; write probabilities.npz."""
-    texts = json.loads(read_file(os.path.join(folder, "texts.json")))
-    found = {"model.keras": predict_texts(model, [text.encode() for text in texts])}
-    if os.path.exists(os.path.join(folder, "model.onnx")):
-        from .exporting import predict_exported
-        found |= predict_exported(folder, texts)
-    np.savez(os.path.join(folder, "probabilities.npz"), **found)

@@ -1,11 +1,8 @@
-"""What a training writes: a model of raw strings, compared in a fresh process, results.json, pictures, the summary."""
+"""What a training writes: a model of raw strings, compared as it loads again, results.json, pictures, the summary."""
 import contextlib
 import json
-import math
 import os
 import platform
-import subprocess
-import sys
 import tempfile
 import time
 import zipfile
@@ -18,24 +15,13 @@ from keras import ops
 from .batches import as_graph, predict_tokens
 from .evaluation import calibrate, calibration_error, evaluate
 from .files import read_file, save_all
+from .prediction import load_model, output_folder, predict_texts
 from .settings import InputError, peak_memory
 from .text import text_layers
 
 
-def output_folder(settings):
-    """Return OUTPUT_DIR, or the script's own folder of outputs."""
-    place, name = os.path.split(settings.script)
-    return os.path.abspath(settings.OUTPUT_DIR or os.path.join(place, "outputs", name.removesuffix(".py")))
-
-
-def cache_folder(settings):
-    """Return the folder of what is downloaded: in OUTPUT_DIR, or in outputs, where LSTM.py and GRU.py share it."""
-    folder = output_folder(settings)
-    return os.path.join(folder if settings.OUTPUT_DIR else os.path.dirname(folder), "data")
-
-
 def save_results(settings, model, vocabulary, data, encoded, history, seconds, extra):
-    """Calibrate, compare what a fresh process loads, save everything in OUTPUT_DIR, and print the summary.
+    """Calibrate, compare the model as it loads again, save everything in OUTPUT_DIR, and print the summary.
 
     history: of the epochs that made the model; seconds: of the whole training; extra: more entries of results.json.
     """
@@ -54,12 +40,13 @@ def save_results(settings, model, vocabulary, data, encoded, history, seconds, e
         from .exporting import export
         words = max(map(len, [*encoded.train, *encoded.val]))
         files |= export(in_float32(model), vocabulary, data.classes, words, settings.MAX_WORDS)
-    exports = compare_in_fresh_process(settings.script, files, data.val_texts, probabilities)
+    exports = compare_saved(files, data.val_texts, probabilities)
     test, given = scored["test"] or {}, {*probabilities.argmax(1).tolist()}
     results = {
-        "validation_accuracy": scored["validation"]["accuracy"], "validation_macro_f1": scored["validation"]["macro_f1"],
-        "test_accuracy": test.get("accuracy"), "test_macro_f1": test.get("macro_f1"), "training_seconds": seconds,
-        "model_bytes": len(files["model.keras"]), "dataset": data.name, "classes": data.classes,
+        "validation_accuracy": scored["validation"]["accuracy"],
+        "validation_macro_f1": scored["validation"]["macro_f1"], "test_accuracy": test.get("accuracy"),
+        "test_macro_f1": test.get("macro_f1"), "training_seconds": seconds, "model_bytes": len(files["model.keras"]),
+        "dataset": data.name, "classes": data.classes,
         "one_class_for_all": names[min(given)] if len(given) == 1 else None,
         "note": data.note, "epoch_chosen_on": data.chosen_on, "temperature": temperature, "left_out": data.left_out,
         "train_rows": len(encoded.train), "validation_rows": len(encoded.val), "test_rows": len(encoded.test),
@@ -112,30 +99,25 @@ def model_bytes(model, classes):
         return read_file(path)
 
 
-def compare_in_fresh_process(script, files, texts, expected):
-    """Load what is to be saved in a process of its own, and compare its predictions with the measured ones.
+def compare_saved(files, texts, expected):
+    """Load what is to be saved, and compare its predictions of these texts with the measured ones.
 
-    script: path of the script, which is the process with --loaded; files: {name: bytes}; expected: probabilities of the
-    texts. Returns {name of a model: how it compares}. Raises InputError where one does not load, or predicts else.
+    files: {name: bytes}. Returns {name of a model: how it compares}. Raises InputError where one predicts else.
     """
     with tempfile.TemporaryDirectory() as folder:
-        content = {**files, "texts.json": json.dumps(texts).encode()}
-        save_all({os.path.join(folder, name): data for name, data in content.items()})
-        process = subprocess.run([sys.executable, script, "--OUTPUT_DIR", folder, "--loaded"], capture_output=True,
-                                 encoding="utf-8", errors="replace")
-        if process.returncode:
-            said = (process.stderr.strip().splitlines() or ["it ended early"])[-1].removeprefix("error: ")
-            raise InputError(f"a fresh process does not load what was saved: {said}")
-        with np.load(os.path.join(folder, "probabilities.npz"), allow_pickle=False) as loaded:
-            found = {name: loaded[name] for name in loaded.files}
+        save_all({os.path.join(folder, name): content for name, content in files.items()})
+        model, _ = load_model(os.path.join(folder, "model.keras"))
+        found = {"model.keras": predict_texts(model, [text.encode() for text in texts])}
+        if len(files) > 1:
+            from .exporting import predict_exported
+            found |= predict_exported(folder, texts)
     compared = {}
     for name, probabilities in found.items():
-        apart = float(np.abs(probabilities - expected).max()) if probabilities.shape == expected.shape else math.inf
+        apart = float(np.abs(probabilities - expected).max())
         compared[name] = {"bytes": len(files[name]), "rows": len(texts), "largest_difference": apart,
                           "same_labels": int((probabilities.argmax(1) == expected.argmax(1)).sum())}
         if not apart < {"model.tflite": 0.5}.get(name, 1e-4):  # its weights are INT8; what that does is reported
-            raise InputError(f"{name}, loaded by a fresh process, predicts something else (by up to {apart:.2g}); "
-                             "please report it")
+            raise InputError(f"{name}, loaded again, predicts something else (by up to {apart:.2g}); please report it")
     return compared
 
 
@@ -143,7 +125,7 @@ def compare_in_fresh_process(script, files, texts, expected):
 
 
 def profile(text_model, texts, history, rows):
-    """Return epoch seconds, training throughput, parameters, peak memory, and seconds from raw texts to probabilities."""
+    """Return epoch seconds, training throughput, parameters, peak memory, seconds from raw texts to probabilities."""
     times = {}
     for size in (1, 256):
         batch = tf.constant((texts * (256 // len(texts) + 1))[:size])
@@ -167,17 +149,16 @@ def seconds_of(history):
 def print_summary(results):
     """Print the profile, and last the summary."""
     figures, validation = results["profile"], results["validation"]
-    memory = figures["peak_memory_bytes"]
+    one, many = (1e3 * figures[f"latency_seconds_batch_{size}"] for size in (1, 256))
+    memory = f"{figures['peak_memory_bytes'] / 2**20:.0f} MiB" if figures["peak_memory_bytes"] else "not known"
     print(f"profile: {figures['epoch_seconds']:.1f} s an epoch, {figures['training_texts_per_second']:,.0f} texts/s, "
-          f"{figures['parameters']:,} parameters, peak memory {f'{memory / 2**20:.0f} MiB' if memory else 'not known'}, "
-          f"one text {figures['latency_seconds_batch_1'] * 1e3:.1f} ms, 256 texts "
-          f"{figures['latency_seconds_batch_256'] * 1e3:.1f} ms")
+          f"{figures['parameters']:,} parameters, peak memory {memory}, one text {one:.1f} ms, 256 texts {many:.1f} ms")
     print(f"calibration: expected error {validation['expected_calibration_error_before']:.4f}, "
           f"{validation['expected_calibration_error']:.4f} with the temperature {results['temperature']:.2f} "
           "that these rows chose")
     for name, figures in results["exports"].items():
-        print(f"{name}, loaded by a fresh process: {figures['bytes']:,} bytes, {figures['same_labels']:,} "
-              f"of {figures['rows']:,} labels as the model's, probabilities within {figures['largest_difference']:.1e}")
+        print(f"{name}, loaded again: {figures['bytes']:,} bytes, {figures['same_labels']:,} of {figures['rows']:,} "
+              f"labels as measured, probabilities within {figures['largest_difference']:.1e}")
     if results["note"]:
         print(f"note: {results['note']}")
     print("================ FINAL SUMMARY ================")
@@ -186,6 +167,5 @@ def print_summary(results):
     print(f"Validation Accuracy: {results['validation_accuracy']:.4f}")
     if results["test_accuracy"] is not None:
         print(f"Test Accuracy: {results['test_accuracy']:.4f}\nTest Macro F1: {results['test_macro_f1']:.4f}")
-    print(f"Total Training Time: {results['training_seconds']:.1f} seconds")
-    print(f"Model Size: {results['model_bytes']} bytes")
+    print(f"Total Training Time: {results['training_seconds']:.1f} seconds\nModel Size: {results['model_bytes']} bytes")
     print("===============================================")

@@ -12,22 +12,20 @@ import sqlalchemy
 
 from .settings import InputError, one_line
 
-ADDRESS = ("write postgresql+psycopg://USER:PASSWORD@HOST:PORT/NAME, with %40 for @, %2F for / and %3A for : in the password; "
-           "pip install 'psycopg[binary]'")
+ADDRESS = "postgresql+psycopg://USER:PASSWORD@HOST:PORT/NAME, with %40 for @ and %2F for / in the password"
 STORE_CALLS = {name for name in vars(optuna.storages.BaseStorage) if not name.startswith("_")}
 STORE_CALLS |= {"_create_new_trial", "_get_trials", "_set_trial_param", "_get_stale_trial_ids"}  # by Optuna's cache
 
 
-def open_study(settings, address, name, grid, searched):
-    """Return the Optuna study of this search; raise InputError where the store cannot be opened or is of another search.
+def open_study(settings, address, name, searched):
+    """Return the Optuna study of a search; raise InputError where the store cannot be opened or holds another search.
 
-    address: path of an SQLite file, or address of a database; searched: {what its results depend on: value}.
+    address: path of an SQLite file, or address of a database; searched: {what the results depend on: value}.
     """
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     try:
         study = study_at(settings, url_of(address), name)
-        searched = {**searched, "grid": grid}
         known = json.loads(study.user_attrs.get("searched", "null")) or searched
         other = sorted(key for key in {*known, *searched} if known.get(key) != searched.get(key))
         if not other:
@@ -36,10 +34,11 @@ def open_study(settings, address, name, grid, searched):
     except InputError:
         raise
     except Exception as error:  # a driver's own exceptions: no such driver, no such database, no database at all
-        raise InputError(f"cannot open the store {without_password(address)}: {one_line(error.__cause__ or error)}. Set "
-                         f"STORAGE to a file or database that can be written; {ADDRESS}") from error
-    raise InputError(f"the store {without_password(address)} holds another search, which differs in {', '.join(other)}; set "
-                     "STORAGE to a new one, or delete it")
+        what = one_line(error.__cause__ or error)
+        raise InputError(f"cannot open the store {without_password(address)}: {what}. Set STORAGE to a file that can "
+                         f"be written, or to {ADDRESS}, with pip install 'psycopg[binary]'") from error
+    raise InputError(f"the store {without_password(address)} holds another search, which differs in "
+                     f"{', '.join(other)}; set STORAGE to a new one, or delete it")
 
 
 def study_at(settings, url, name):
@@ -56,7 +55,7 @@ def study_at(settings, url, name):
 
 
 def url_of(address):
-    """Return SQLAlchemy's URL of a file or database; raise InputError where a password's @ would end in the host's name."""
+    """Return SQLAlchemy's URL of a file or database; raise InputError where a password's @ ends in the host's name."""
     if "://" not in address:
         os.makedirs(os.path.dirname(os.path.abspath(address)), exist_ok=True)
         return f"sqlite:///{os.path.abspath(address)}"
@@ -65,7 +64,7 @@ def url_of(address):
             return address
     except (ValueError, sqlalchemy.exc.ArgumentError):
         pass
-    raise InputError(f"STORAGE cannot be read as a database's address; {ADDRESS}")
+    raise InputError(f"STORAGE cannot be read as a database's address; write {ADDRESS}")
 
 
 def without_password(address):
@@ -88,7 +87,7 @@ class PatientStorage(optuna.storages.RDBStorage):
         super().__init__(url, {"pool_pre_ping": True, "connect_args": arguments}, grace_period=self.stale,
                          heartbeat_interval=max(1, self.stale // 6))
         if url.startswith("sqlite"):  # knows no SELECT ... FOR UPDATE: two processes would take the same trial
-            sqlalchemy.event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+            sqlalchemy.event.listen(self.engine, "begin", lambda opened: opened.exec_driver_sql("BEGIN IMMEDIATE"))
 
     def __getattribute__(self, name):
         value = super().__getattribute__(name)
@@ -106,8 +105,8 @@ class PatientStorage(optuna.storages.RDBStorage):
                                           sqlalchemy.exc.PendingRollbackError)):
                     raise
                 if time.monotonic() - begun > self.patience:
-                    raise InputError(f"the store {self.address} did not answer for {self.patience:g} s (STORE_PATIENCE): "
-                                     f"{one_line(cause)}; start the same command again when it does") from error
+                    raise InputError(f"the store {self.address} did not answer for {self.patience:g} s (STORE_PATIENCE)"
+                                     f": {one_line(cause)}; start the same command again when it does") from error
                 if time.monotonic() - self.told > 60:
                     print(f"grid: the store does not answer ({one_line(cause)}); waiting for it", flush=True)
                     self.told = time.monotonic()

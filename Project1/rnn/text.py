@@ -64,7 +64,8 @@ def make_vocabulary(texts):
     counts = Counter(character for text in texts for character in set(text))
     letters = {small for character in {*counts, *ALPHABET} - {*JOINERS} if is_letter(character)
                and len(small := character.lower()) == 1 and is_letter(small)}
-    cased = sorted(small for small in letters if len(small.upper()) == 1 and small.upper() != small == small.upper().lower())
+    cased = sorted(small for small in letters
+                   if len(small.upper()) == 1 and small.upper() != small == small.upper().lower())
     marks = sorted(character for character, count in counts.items() if count > 2 and character not in JOINERS
                    and (character in MARKS or unicodedata.category(character) == "So"))
     capitals, letters = "".join(small.upper() for small in cased), "".join([*cased, *sorted(letters - {*cased})])
@@ -76,7 +77,7 @@ def make_vocabulary(texts):
 
 
 def is_letter(character):
-    """Whether a character may be a part of a word: a letter, a digit, or a mark that belongs to one (but Latin accents)."""
+    """Whether a character may be a part of a word: letter, digit, or a mark that belongs to one (but Latin accents)."""
     return character.isalnum() or unicodedata.category(character)[0] == "M" and not "\u0300" <= character <= "\u036f"
 
 
@@ -102,15 +103,16 @@ def encode(data, vocabulary, settings):
 def text_layers(vocabulary, most):
     """Return a Keras model of strings (texts,) to word numbers int64 (texts, words), as `vocabulary.encode` gives them.
 
-    It holds Keras's own layers and operations alone, with all words in its configuration, so that Keras loads it in safe mode
-    without this script. The characters of all texts are one row here, with -1 before each text.
+    It holds Keras's own layers and operations alone, with all words in its configuration, so that Keras loads it in
+    safe mode without this script. The characters of all texts are one row here, with -1 before each text.
     """
     numbers = {character: number for number, character in enumerate(vocabulary.characters, 2)}
     capital, small = 2 + len(JOINERS), 2 + len(JOINERS) + len(vocabulary.capitals)
     mark = small + len(vocabulary.letters)
     factor, inverse = (number - BITS * (number >= BITS // 2) for number in (FACTOR, INVERSE))
     text = keras.Input((), dtype="string", name="text")
-    split = layers.TextVectorization(standardize=None, split="character", vocabulary=vocabulary.characters, name="characters")
+    split = layers.TextVectorization(standardize=None, split="character", vocabulary=vocabulary.characters,
+                                     name="characters")
     grid = ops.pad(ops.cast(split(text), "int64"), ((0, 0), (1, 0)), constant_values=-1)  # (texts, 1 + characters)
     flat = ops.reshape(grid, (-1,))
     flat = ops.take(flat, ops.nonzero((flat < 0) | ops.equal(flat, 1) | (flat >= capital))[0])  # no padding, no joiners
@@ -134,7 +136,8 @@ def text_layers(vocabulary, most):
     lookup = layers.IntegerLookup(vocabulary=known, mask_token=None, oov_token=-1, name="words")
     row = ops.take(row, first)
     column = ops.cumsum(ops.ones_like(row)) - 1 - ops.cast(ops.searchsorted(row, row), "int64")
-    grid = ops.scatter_update(grid * 0, ops.stack([row, column], axis=1), ops.cast(lookup(words), "int64") + 1)[:, :most]
+    places = ops.stack([row, column], axis=1)
+    grid = ops.scatter_update(grid * 0, places, ops.cast(lookup(words), "int64") + 1)[:, :most]
     used = ops.nonzero(ops.any(grid > 0, axis=0))[0]
     return keras.Model(text, ops.take(grid, used, axis=1), name="text_to_words")
 
@@ -142,8 +145,8 @@ def text_layers(vocabulary, most):
 def fingerprint(word, characters):
     """Return the int64 that stands for a word in the saved model: its polynomial in FACTOR, modulo 2**64.
 
-    characters: {character: its number}. Keras's own layers cannot put a word together from characters, but sums and products
-    can (rolling hash; Karp and Rabin 1987).
+    characters: {character: its number}. Keras's own layers cannot put a word together from characters, but sums and
+    products can (rolling hash; Karp and Rabin 1987).
     """
     total = 0
     for character in reversed(word):

@@ -1,24 +1,19 @@
 """Word vectors: the matrix of a vocabulary, from any file, kept for the next run, or from the default download."""
 import contextlib
-import gzip
 import hashlib
 import io
 import json
 import os
 import re
 import tempfile
-import zipfile
-import zlib
 
 import numpy as np
 
-from .files import DownloadError, download, reason, save_all
-from .settings import InputError, one_line, some
+from .files import DownloadError, download, open_bytes, reason, refusal, save_all
+from .settings import InputError, one_line
 
 WITHOUT_VECTORS = "LSTM.py then has a held out accuracy of 0.924, macro F1 of 0.883, in two minutes"
 GLOVE_FILE = "glove.twitter.27B.100d.txt"
-VECTOR_FAULTS = {b"\xba\x16\x4f\x2f": "is a fastText .bin; take the .vec beside it", b"BZh": "is bzip2; unpack it",
-                 b"\xfd7zXZ": "is xz; unpack it", b"7z\xbc\xaf": "is 7z; unpack it"}
 
 
 def embedding_matrix(vocabulary, encoded, settings, cache):
@@ -46,7 +41,7 @@ def embedding_matrix(vocabulary, encoded, settings, cache):
 def known_vectors(words, settings, cache):
     """Return (numbers of the words that the file has: int (rows,), their vectors: float32 (rows, numbers)).
 
-    They are kept in `cache`, for the next run with the same words and file. Raises InputError where there is no such file.
+    They are kept in `cache`, for the next run with the same words and file.
     """
     path, source = settings.GLOVE_PATH, [settings.GLOVE_KAGGLE, settings.GLOVE_URL]
     if path:
@@ -55,7 +50,7 @@ def known_vectors(words, settings, cache):
         source = [os.path.abspath(path), os.path.getsize(path), os.path.getmtime(path), settings.EMBEDDING_SIZE]
     name = hashlib.sha256(json.dumps([source, words]).encode()).hexdigest()[:12]
     cached = os.path.join(cache, f"vectors-{name}.npz")
-    with contextlib.suppress(OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile):  # none, or damaged
+    with contextlib.suppress(Exception):  # there is none, or it is damaged
         with np.load(cached, allow_pickle=False) as file:
             return file["rows"], file["vectors"]
     found = read_vectors(path, words, settings) if path else download_vectors(words, settings, cache)
@@ -71,92 +66,63 @@ def download_vectors(words, settings, cache):
     kaggle, url = settings.GLOVE_KAGGLE, settings.GLOVE_URL
     print(f"vectors: GloVe Twitter is downloaded once, 1.5 GB from {url} where Kaggle does not answer; to see a result "
           f"first, stop this and add --USE_GLOVE False: {WITHOUT_VECTORS}", flush=True)
-    failures = []
     try:
         import kagglehub
-        path = os.path.join(kagglehub.dataset_download(kaggle), GLOVE_FILE)
-    except Exception as error:  # kagglehub raises whatever its transport raises; the next source is tried and named
-        failures.append(f"kagglehub {kaggle}: {reason(error, settings)}")
-    else:
-        return read_vectors(path, words, settings)
+        return read_vectors(os.path.join(kagglehub.dataset_download(kaggle), GLOVE_FILE), words, settings)
+    except InputError:
+        raise
+    except Exception as error:  # kagglehub raises whatever its transport raises; the next source is tried
+        failure = f"kagglehub {kaggle}: {reason(error, settings)}"
     try:
         os.makedirs(cache, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".vectors-") as folder:
             path = download(url, "", os.path.join(folder, "glove.zip"), "GLOVE_PATH", settings)
             return read_vectors(path, words, settings)
     except DownloadError as error:
-        failures.append(str(error).removeprefix("cannot download glove.zip; ").partition(". Set GLOVE_PATH")[0])
-    raise InputError(f"cannot get the GloVe vectors; {'; '.join(failures)}. Set GLOVE_PATH to a file of word vectors, or "
-                     "USE_GLOVE to False")
+        raise InputError(f"cannot get the GloVe vectors; {failure}; {error}, or USE_GLOVE to False") from error
 
 
 def read_vectors(path, words, settings):
     """Read the vectors of `words` from a file of GloVe or word2vec text: a word and its numbers on a line.
 
-    Returns {word: float32 array (numbers,)}. A header (two whole numbers) may come first. Words with blanks are no word of a
-    vocabulary, and are passed over; of a word that comes twice the first row counts. Raises InputError with the row where it
-    has not as many numbers as the first, or one that is none, or where the file cannot be read or has no word in common.
+    Returns {word: float32 array (numbers,)}. A header (two whole numbers) may come first; words with blanks are no word
+    of a vocabulary; of a word that comes twice the first row counts. Raises InputError with the row where it has less
+    numbers than the first, or one that is none, or where the file cannot be read or has no word in common.
     """
-    wanted, found, size, count, row, repeated = {word.encode(): word for word in words}, {}, 0, 0, 0, 0
-    try:
-        with open_vectors(path, settings.EMBEDDING_SIZE) as file:
-            for row, line in enumerate(file, 1):
-                line = line.rstrip().replace(b"\t", b" ")
-                if row == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                    if header := re.fullmatch(rb"([0-9]+) +([0-9]+)", line):
-                        count, size = int(header[1]), int(header[2])
-                        continue
-                if not size:
-                    size = count_numbers(line.split(b" "))
-                blanks = line.count(b" ")
-                if blanks < size or not size:
-                    raise InputError(f"{path}, row {row}: has {blanks + 1} columns where a word and {size or 'its'} numbers "
-                                     "are needed; the file is cut off, damaged, or none of word vectors")
-                word = wanted.get(line[:line.index(b" ")]) if blanks == size else None
-                if word in found:
-                    repeated += 1
-                elif word is not None:
-                    try:
-                        found[word] = np.array(line.split(b" ")[1:], np.float32)
-                        if not np.isfinite(found[word]).all():
-                            raise ValueError("has a value that is no finite number")
-                    except ValueError as error:
-                        raise InputError(f"{path}, row {row}: {one_line(error)}; get the file anew") from error
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: zipfile's own
-        raise InputError(f"{path}, row {row + 1}: cannot be read as word vectors ({one_line(error)}); get the file anew, or "
-                         "unpack it") from error
+    wanted, found, size, count, row = {word.encode(): word for word in words}, {}, 0, 0, 0
+    with open_bytes(path, f"{settings.EMBEDDING_SIZE}d") as file:
+        for row, line in enumerate(file, 1):
+            line = line.rstrip().replace(b"\t", b" ")
+            if row == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+                if line.startswith(b"\xba\x16\x4f\x2f"):
+                    raise refusal(path, "is a fastText .bin; take the .vec beside it")
+                if header := re.fullmatch(rb"([0-9]+) +([0-9]+)", line):
+                    count, size = int(header[1]), int(header[2])
+                    continue
+            size, blanks = size or count_numbers(line.split(b" ")), line.count(b" ")
+            if blanks < size or not size:
+                raise refusal(path, f"has {blanks + 1} columns where a word and {size or 'its'} numbers are needed; it "
+                              "is cut off, damaged, or none of word vectors", row)
+            word = wanted.get(line[:line.index(b" ")]) if blanks == size else None
+            if word is not None and word not in found:
+                found[word] = as_vector(line, path, row)
     if count and row - 1 < count:
-        raise InputError(f"{path}, row {row}: ends after {row - 1:,} of the {count:,} words of its header; get the file anew")
+        raise refusal(path, f"ends after {row - 1:,} of the {count:,} words of its header; get the file anew", row)
     if not found:
-        raise InputError(f"{path} has no word in common with the training texts; take vectors of their language")
-    if repeated:
-        print(f"note: {repeated:,} rows of {path} repeat a word; the first row of each counts")
+        raise refusal(path, "has no word in common with the training texts; take vectors of their language")
     return found
 
 
-@contextlib.contextmanager
-def open_vectors(path, size):
-    """Open a file of word vectors to read bytes: plain, gzip, or the one text (of `size` numbers, if several) in a zip."""
-    with open(path, "rb") as file:
-        start = file.read(4)
-        file.seek(0)
-        for signature, fault in VECTOR_FAULTS.items():
-            if start.startswith(signature):
-                raise InputError(f"{path} {fault}")
-        if start.startswith(b"PK\x03\x04"):
-            with zipfile.ZipFile(file) as archive:
-                names = [name for name in archive.namelist() if name.endswith((".txt", ".vec"))]
-                names = [name for name in names if f"{size}d" in name] if len(names) > 1 else names
-                if len(names) != 1:
-                    raise InputError(f"{path} holds {some(archive.namelist())}; unpack it, and set GLOVE_PATH to one")
-                with archive.open(names[0]) as member:
-                    yield member
-        elif start.startswith(b"\x1f\x8b"):
-            with gzip.open(file) as unpacked:
-                yield unpacked
-        else:
-            yield file
+def as_vector(line, path, row):
+    """Return the numbers of a line as a float32 array."""
+    try:
+        vector = np.array(line.split(b" ")[1:], np.float32)
+    except ValueError as error:
+        raise refusal(path, f"{one_line(error)}; get the file anew", row) from error
+    if not np.isfinite(vector).all():
+        raise refusal(path, "has a value that is no finite number; get the file anew", row)
+    return vector
 
 
 def count_numbers(fields):

@@ -34,7 +34,7 @@ def train(kind, strategy):
     with tempfile.NamedTemporaryFile(suffix=".keras") as file:
         file.write(model_bytes(text_model_of(vocabulary, model, 200), dict.fromkeys("abcdef", "")))
         file.flush()
-        loaded, _ = load_model(file.name, settings)
+        loaded, _ = load_model(file.name)
     policies = [layer.dtype_policy.name for layer in loaded.layers[-1].layers if layer.weights]
     right = (predict_texts(loaded, texts[200:]).argmax(1) == labels[200:]).mean()
     return (strategy.num_replicas_in_sync, [entry["loss"] for entry in history], policies, float(right),
