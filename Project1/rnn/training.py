@@ -88,9 +88,10 @@ def fit(settings, model, data, rate, epochs, name, r_drop=0.0, report=None, chec
 class Stage(keras.callbacks.Callback):
     """One stage: evaluates each epoch with the averaged weights, keeps the best, saves, and stops in time.
 
-    The best epoch is the one of highest validation macro F1. Training stops PATIENCE epochs after it (of 200 steps or
-    more), but not before it is better than one class for all texts. `report(epoch, macro_f1)`, if given, is called
-    after each epoch and may stop the training by raising. checkpoint: where the stage is saved, or None.
+    The best epoch is the one of highest validation macro F1, of several the one of least loss. Training stops PATIENCE
+    epochs after it (of 200 steps or more), but not before it is better than one class for all texts. `report(epoch,
+    macro_f1)`, if given, is called after each epoch and may stop the training by raising. checkpoint: where the stage
+    is saved, or None.
     """
 
     def __init__(self, settings, data, name, epochs, report, checkpoint):
@@ -129,7 +130,8 @@ class Stage(keras.callbacks.Callback):
                              "evaluation_seconds": time.perf_counter() - self.started - seconds})
         print(f"{self.name}, epoch {epoch + 1}: loss {logs['loss']:.4f}, validation loss {error:.4f}, "
               f"accuracy {accuracy:.4f}, macro F1 {macro_f1:.4f}, {seconds:.1f} s", flush=True)
-        if self.best is None or macro_f1 > self.history[self.best]["val_macro_f1"]:
+        best = self.history[epoch if self.best is None else self.best]
+        if best["val_macro_f1"] < macro_f1 or best["val_macro_f1"] == macro_f1 and best["val_loss"] >= error:
             self.best, self.weights = epoch, averages
         self.model.stop_training = self.ended
         if self.report:
