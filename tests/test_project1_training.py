@@ -300,9 +300,8 @@ def test_patience_counts_from_the_first_epoch_that_is_better_than_one_class():
     data = toy_data()
     chance = one_class_macro_f1(data.val_labels)
     assert chance == pytest.approx(2 * (1 / 6) / (1 + 1 / 6) / 6)
-    settings = settings_of(BATCH_SIZE=48, PATIENCE=2)  # an epoch of these texts is a step: 400 epochs of patience
-    for values, epochs in (([chance] * 600 + [0.2] + [0.1] * 999, 1001), ([chance] * 999, 999), ([0.2] + [0.1] * 999, 401)):
-        stage = rnn.training.Stage(settings, data, "test", len(values), None, None)
+    for values, epochs in (([chance] * 5 + [0.2, 0.1, 0.1, 0.3], 8), ([chance] * 9, 9), ([0.2, 0.1, 0.1, 0.3], 3)):
+        stage = rnn.training.Stage(settings_of(PATIENCE=2), data, "test", len(values), None, None)
         for value in values:
             if stage.ended:
                 break
@@ -314,11 +313,11 @@ def test_patience_counts_from_the_first_epoch_that_is_better_than_one_class():
 
 def test_few_texts_have_steps_enough():
     settings = rnn.training.for_few_texts(settings_of(), range(300))
-    assert settings.BATCH_SIZE == 15 and rnn.training.for_few_texts(settings, range(50)).BATCH_SIZE == 8
-    assert rnn.training.most_epochs(range(300), 0, 5, settings) == 50 and rnn.training.at_least(4, range(300), settings) == 40
-    settings = rnn.training.for_few_texts(settings_of(), range(16_000))
-    assert settings.BATCH_SIZE == 64 and rnn.training.most_epochs(range(16_000), 0, 5, settings) == 5
-    assert rnn.training.at_least(4, range(16_000), settings) == 4 and rnn.training.most_epochs(range(9), 3, 5, settings) == 3
+    assert (settings.BATCH_SIZE, settings.PATIENCE) == (15, 40) and rnn.training.most_epochs(range(300), 0, 5, settings) == 50
+    assert rnn.training.for_few_texts(settings_of(), range(50)).BATCH_SIZE == 8
+    settings = rnn.training.for_few_texts(settings_of(), range(1280))
+    assert (settings.BATCH_SIZE, settings.PATIENCE) == (64, 4)
+    assert rnn.training.most_epochs(range(16_000), 0, 5, settings) == 5 and rnn.training.most_epochs(range(9), 3, 5, settings) == 3
 
 
 def test_three_hundred_rows_of_six_classes_are_learned(call, data, tmp_path):

@@ -25,8 +25,14 @@ def set_up_devices(settings):
 
 
 def for_few_texts(settings, texts):
-    """Return the settings with batches so small that an epoch has 20 steps, where the training texts are few."""
-    return settings.model_copy(update={"BATCH_SIZE": min(settings.BATCH_SIZE, max(8, len(texts) // 20))})
+    """Return the settings for few training texts: 20 steps an epoch, by smaller batches, and patience for 200 steps each.
+
+    Where an epoch has 20 steps they stay as they are.
+    """
+    if len(texts) >= 20 * settings.BATCH_SIZE:
+        return settings
+    smaller = settings.model_copy(update={"BATCH_SIZE": min(settings.BATCH_SIZE, max(8, len(texts) // 20))})
+    return smaller.model_copy(update={"PATIENCE": at_least(settings.PATIENCE, texts, smaller)})
 
 
 def most_epochs(texts, given, usual, settings):
@@ -88,16 +94,15 @@ def fit(settings, model, data, rate, epochs, name, r_drop=0.0, report=None, chec
 class Stage(keras.callbacks.Callback):
     """One stage: evaluates each epoch with the averaged weights, keeps the best, saves, and stops in time.
 
-    The best epoch is the one of highest validation macro F1, of several the one of least loss. Training stops PATIENCE
-    epochs after it (of 200 steps or more), but not before it is better than one class for all texts. `report(epoch,
-    macro_f1)`, if given, is called after each epoch and may stop the training by raising. checkpoint: where the stage
-    is saved, or None.
+    The best epoch is the one of highest validation macro F1. Training stops PATIENCE epochs after it, but not before it
+    is better than one class for all texts. `report(epoch, macro_f1)`, if given, is called after each epoch and may stop
+    the training by raising. checkpoint: where the stage is saved, or None.
     """
 
     def __init__(self, settings, data, name, epochs, report, checkpoint):
         super().__init__()
         self.data, self.name, self.epochs, self.report, self.checkpoint = data, name, epochs, report, checkpoint
-        self.patience = at_least(settings.PATIENCE, data.train, settings)
+        self.patience = settings.PATIENCE
         self.history, self.best, self.weights = [], None, None
         self.one_class = one_class_macro_f1(data.val_labels)
 
@@ -130,8 +135,7 @@ class Stage(keras.callbacks.Callback):
                              "evaluation_seconds": time.perf_counter() - self.started - seconds})
         print(f"{self.name}, epoch {epoch + 1}: loss {logs['loss']:.4f}, validation loss {error:.4f}, "
               f"accuracy {accuracy:.4f}, macro F1 {macro_f1:.4f}, {seconds:.1f} s", flush=True)
-        best = self.history[epoch if self.best is None else self.best]
-        if best["val_macro_f1"] < macro_f1 or best["val_macro_f1"] == macro_f1 and best["val_loss"] >= error:
+        if self.best is None or macro_f1 > self.history[self.best]["val_macro_f1"]:
             self.best, self.weights = epoch, averages
         self.model.stop_training = self.ended
         if self.report:
