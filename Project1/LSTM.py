@@ -68,7 +68,6 @@ TRAIN_HASH: Text = "12a94ce15164e92fe25bec9c0e67149e1a2f9e14"  # of that file: s
 VAL_HASH: Text = "3d780e2eca28d198b580e43bb70b352287000211"  # the same of VAL_URL
 TEST_HASH: Text = "9cc17245afd569d06e06f42d14682d7f3b23a692"  # the same of TEST_URL
 DOWNLOAD_TIMEOUT: Seconds = 20.0  # seconds without a byte until a download attempt is given up
-DOWNLOAD_LIMIT: Seconds = 3600.0  # seconds until a whole download attempt is given up
 DOWNLOAD_RETRIES: Whole = 2  # further attempts at an address after the first
 
 # Vectors
