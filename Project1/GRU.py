@@ -21,10 +21,7 @@ Writes   outputs/GRU/: model.keras (raw strings in, probabilities out), results.
     python3 GRU.py
     python3 GRU.py --predict "i feel so lucky to have you"
     python3 GRU.py --TRAIN_PATH my.csv --TEXT_COLUMN tweet --LABEL_COLUMN mood --GLOVE_PATH vectors.vec
-    python3 GRU.py --USE_GLOVE False
-    python3 GRU.py --EXPORT True
     python3 GRU.py --GRID_SEARCH True --GRID_PHASE 1
-    python3 GRU.py --help
 
 Without 2,000 of the training rows, which were its test set, with GloVe 6B vectors (python3 tests/benchmarks/project1.py
 holdout), seed 1, on a core shared with other work, a run ended with
@@ -47,16 +44,13 @@ import keras
 from keras import layers
 from pydantic import Field
 
-from rnn.batches import predict_tokens
-from rnn.checkpoint import Checkpoint, depends_on
 from rnn.data import read_data
 from rnn.evaluation import scores
 from rnn.files import check_writable
-from rnn.prediction import cache_folder, command_line, output_folder, predict
-from rnn.saving import save_results, seconds_of
+from rnn.saving import cache_folder, command_line, output_folder, predict, save_results, seconds_of
 from rnn.settings import Count, Path, Rate, Seconds, Share, Text, Units, Weight, Whole, run
 from rnn.text import encode, make_vocabulary
-from rnn.training import fit, for_few_texts, most_epochs, set_up_devices
+from rnn.training import Checkpoint, depends_on, fit, for_few_texts, most_epochs, predict_tokens, set_up_devices
 from rnn.vectors import embedding_matrix
 
 # Data
@@ -85,7 +79,6 @@ EMBEDDING_SIZE: Units = 100  # numbers a word's vector has where it starts at ra
 
 # Text
 MAX_WORDS: Count = 200  # most words of a text that are read
-LENGTH_SPREAD: Count = 1  # words by which the texts of a batch may differ in length; few, so that little is padding
 
 # Model
 UNITS: Units = 256  # GRU units in each direction, phase 1
@@ -106,7 +99,6 @@ WEIGHT_DECAY: Weight = 0.0  # AdamW weight decay
 LABEL_SMOOTHING: Share = 0.05  # probability that the targets spread over all classes
 R_DROP: Weight = 0.5  # phase 2: weight in the loss of what dropout changes, each text read twice; 0 is once
 EMA_MOMENTUM: Share = 0.99  # momentum of the moving average of the weights, which is what is evaluated and kept
-RESUME: bool = True  # go on where a killed run with the same data and settings was; False starts anew
 SEED: Whole = 1  # of the initial weights, dropout and shuffling
 
 # Grid
@@ -115,7 +107,6 @@ GRID_PHASE: Annotated[int, Field(ge=1, le=2)] = 1  # which grid: 1 frozen; 2 fre
 GRID_EPOCHS: Whole = 0  # most epochs of each setting; 0 is 6, or with few texts as many as make 1,200 steps
 STORAGE: Text = ""  # where the search stands: an SQLite file, or a database's address; "" is grid.db in OUTPUT_DIR
 STALE_SECONDS: Count = 60  # a setting whose process was silent for so long is trained anew
-STORE_PATIENCE: Seconds = 600.0  # seconds that the search waits for a database that does not answer
 
 # Output
 EXPORT: bool = False  # True: also write model.tflite, model.onnx and tokenizer.json
@@ -165,7 +156,7 @@ def build_model(settings, matrix, classes, phase):
 
 def train(settings, strategy, data, vocabulary, encoded, matrix, coverage):
     """Train both phases and save the second."""
-    checkpoint = Checkpoint(settings, output_folder(settings), depends_on(data, matrix, settings))
+    checkpoint = Checkpoint(output_folder(settings), depends_on(data, matrix, settings))
     with strategy.scope():
         baseline = build_model(settings, matrix, len(data.classes), 1)
     epochs = most_epochs(encoded.train, settings.NUM_EPOCHS, 12, settings)
@@ -186,8 +177,7 @@ def train(settings, strategy, data, vocabulary, encoded, matrix, coverage):
 def freeze_thaw(settings, model, encoded, rate, epochs, name, report=None, checkpoint=None):
     """Warm up with the embedding frozen, then train everything at a rate of its own; return the history.
 
-    The new layers learn first, so that their early, random gradients do not spoil the pretrained embedding (gradual
-    unfreezing; Howard and Ruder 2018, arXiv:1801.06146).
+    The new layers learn first: random gradients do not spoil the embedding (Howard and Ruder 2018, arXiv:1801.06146).
     """
     embedding, history = model.get_layer("embedding"), []
     embedding.trainable = not settings.USE_GLOVE
@@ -203,13 +193,10 @@ def search_grid(settings, data, encoded, matrix):
     from rnn.grid import report_search, search
     epochs, phase = most_epochs(encoded.train, settings.GRID_EPOCHS, 6, settings), settings.GRID_PHASE
 
-    def train_setting(setting, report):
-        chosen = settings.model_copy(update=setting)
-        keras.utils.set_random_seed(settings.SEED)
+    def train_setting(chosen, name, report):
         model = build_model(chosen, matrix, len(data.classes), phase)
-        name = ", ".join(f"{key} {value}" for key, value in setting.items())
         if phase == 1:
-            return fit(chosen, model, encoded, settings.LEARNING_RATE, epochs, name, report=report)
+            return fit(chosen, model, encoded, chosen.LEARNING_RATE, epochs, name, report=report)
         history = freeze_thaw(chosen, model, encoded, chosen.FINE_TUNING_RATE, epochs, name, report)
         return history[settings.WARM_UP_EPOCHS:]  # the kept weights are those of a thawed epoch
 

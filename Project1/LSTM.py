@@ -19,10 +19,7 @@ Writes   outputs/LSTM/: model.keras (raw strings in, probabilities out), results
     python3 LSTM.py
     python3 LSTM.py --predict "i feel so lucky to have you"
     python3 LSTM.py --TRAIN_PATH my.csv --TEXT_COLUMN tweet --LABEL_COLUMN mood --GLOVE_PATH vectors.vec
-    python3 LSTM.py --USE_GLOVE False
-    python3 LSTM.py --EXPORT True
     python3 LSTM.py --GRID_SEARCH True
-    python3 LSTM.py --help
 
 Without 2,000 of the training rows, which were its test set, with GloVe 6B vectors (python3 tests/benchmarks/project1.py
 holdout), seed 1, on a core shared with other work, a run ended with
@@ -43,14 +40,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by TensorFlow when it
 import keras
 from keras import layers
 
-from rnn.checkpoint import Checkpoint, depends_on
 from rnn.data import read_data
 from rnn.files import check_writable
-from rnn.prediction import cache_folder, command_line, output_folder, predict
-from rnn.saving import save_results, seconds_of
+from rnn.saving import cache_folder, command_line, output_folder, predict, save_results, seconds_of
 from rnn.settings import Count, Path, Rate, Seconds, Share, Text, Units, Weight, Whole, run
 from rnn.text import encode, make_vocabulary
-from rnn.training import fit, for_few_texts, most_epochs, set_up_devices
+from rnn.training import Checkpoint, depends_on, fit, for_few_texts, most_epochs, set_up_devices
 from rnn.vectors import embedding_matrix
 
 # Data
@@ -79,7 +74,6 @@ EMBEDDING_SIZE: Units = 100  # numbers a word's vector has where it starts at ra
 
 # Text
 MAX_WORDS: Count = 200  # most words of a text that are read
-LENGTH_SPREAD: Count = 1  # words by which the texts of a batch may differ in length; few, so that little is padding
 
 # Model
 UNITS: Units = 128  # LSTM units in each direction
@@ -95,7 +89,6 @@ WEIGHT_DECAY: Weight = 0.0  # AdamW weight decay
 LABEL_SMOOTHING: Share = 0.05  # probability that the targets spread over all classes
 R_DROP: Weight = 0.0  # weight in the loss of what dropout changes: each text is read twice; 0 once, in half the time
 EMA_MOMENTUM: Share = 0.99  # momentum of the moving average of the weights, which is what is evaluated and kept
-RESUME: bool = True  # go on where a killed run with the same data and settings was; False starts anew
 SEED: Whole = 1  # of the initial weights, dropout and shuffling
 
 # Grid
@@ -103,7 +96,6 @@ GRID_SEARCH: bool = False  # True: train every setting of the grid instead, and 
 GRID_EPOCHS: Whole = 0  # most epochs of each setting; 0 is 6, or with few texts as many as make 1,200 steps
 STORAGE: Text = ""  # where the search stands: an SQLite file, or a database's address; "" is grid.db in OUTPUT_DIR
 STALE_SECONDS: Count = 60  # a setting whose process was silent for so long is trained anew
-STORE_PATIENCE: Seconds = 600.0  # seconds that the search waits for a database that does not answer
 
 # Output
 EXPORT: bool = False  # True: also write model.tflite, model.onnx and tokenizer.json
@@ -132,8 +124,7 @@ def build_model(settings, matrix, classes):
 
     matrix: float32 (words, numbers). Input int32 (texts, words), right-padded with 0; output probabilities (texts,
     classes). Beside its frozen vector each word has FURTHER_NUMBERS that are trained: in GloVe "happy" and "sad", which
-    stand between the same words, are neighbours, and words without a vector have none. With USE_GLOVE = False the
-    embedding is trained.
+    stand between the same words, are neighbours. With USE_GLOVE = False the embedding is trained.
     """
     seed = settings.SEED
     tokens = keras.Input((None,), dtype="int32", name="tokens")
@@ -153,12 +144,11 @@ def build_model(settings, matrix, classes):
 
 def train(settings, strategy, data, vocabulary, encoded, matrix, coverage):
     """Train the baseline and save it."""
-    checkpoint = Checkpoint(settings, output_folder(settings), depends_on(data, matrix, settings))
+    checkpoint = Checkpoint(output_folder(settings), depends_on(data, matrix, settings))
     with strategy.scope():
         model = build_model(settings, matrix, len(data.classes))
     epochs = most_epochs(encoded.train, settings.NUM_EPOCHS, 5, settings)
-    history = fit(settings, model, encoded, settings.LEARNING_RATE, epochs, "LSTM", settings.R_DROP,
-                  checkpoint=checkpoint)
+    history = fit(settings, model, encoded, settings.LEARNING_RATE, epochs, "LSTM", settings.R_DROP, None, checkpoint)
     save_results(settings, model, vocabulary, data, encoded, history, seconds_of(history), {"coverage": coverage})
     checkpoint.remove()
 
@@ -168,11 +158,9 @@ def search_grid(settings, data, encoded, matrix):
     from rnn.grid import report_search, search
     epochs = most_epochs(encoded.train, settings.GRID_EPOCHS, 6, settings)
 
-    def train_setting(setting, report):
-        keras.utils.set_random_seed(settings.SEED)
-        model = build_model(settings.model_copy(update=setting), matrix, len(data.classes))
-        name = ", ".join(f"{key} {value}" for key, value in setting.items())
-        return fit(settings, model, encoded, settings.LEARNING_RATE, epochs, name, settings.R_DROP, report)
+    def train_setting(chosen, name, report):
+        model = build_model(chosen, matrix, len(data.classes))
+        return fit(chosen, model, encoded, chosen.LEARNING_RATE, epochs, name, chosen.R_DROP, report)
 
     grid, folder = grid_settings(), output_folder(settings)
     study = search(settings, folder, "LSTM", grid, train_setting, depends_on(data, matrix, settings))

@@ -26,7 +26,6 @@ from conftest import EMOTIONS, REPO, SHARED_DATA, csv_bytes, emotion_rows, load_
 PROJECT1 = REPO / "Project1"
 sys.path.insert(0, str(PROJECT1))  # as in a process that runs one of its scripts
 
-import rnn.pictures
 import rnn.saving
 from rnn.settings import make_settings, run
 
@@ -126,7 +125,7 @@ def be_quick(patch=setattr):
     patch(rnn.saving, "compare_saved", lambda *_: {})
     patch(rnn.saving, "profile", lambda *_: QUICK_PROFILE)
     for name in ("draw_curves", "draw_confusion"):
-        patch(rnn.pictures, name, lambda *_: b"")
+        patch(rnn.saving, name, lambda *_: b"")
 
 
 @pytest.fixture

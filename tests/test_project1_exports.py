@@ -13,7 +13,7 @@ import tensorflow as tf
 from conftest import REPO, readme_block
 from project1 import EXPORTS, TEXTS, both, run_program, small_model
 
-from rnn.batches import predict_tokens
+from rnn.training import predict_tokens
 from rnn.settings import InputError
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is imported

@@ -18,12 +18,10 @@ from conftest import free_port, tree
 from project1 import script, settings_of
 
 import rnn.grid
-import rnn.store
-from rnn.checkpoint import depends_on
 from rnn.data import Data
-from rnn.grid import enqueue_what_is_missing, report_search, search
+from rnn.grid import open_study, report_search, search, url_of
 from rnn.settings import InputError
-from rnn.store import open_study
+from rnn.training import depends_on
 
 pytest_plugins = ["project1"]
 
@@ -120,26 +118,22 @@ def storage(request):
 @pytest.fixture
 def find(tmp_path, monkeypatch):
     """find(grid, train, searched, **constants) searches with a store in tmp_path, and never waits long for it."""
-    monkeypatch.setattr(rnn.store.random, "uniform", lambda *_: 0.01)
+    monkeypatch.setattr(rnn.grid.random, "uniform", lambda *_: 0.01)
     monkeypatch.setattr(rnn.grid.keras.backend, "clear_session", lambda: None)
 
     def find(grid, train, searched, **constants):
-        return search(stale(**constants), str(tmp_path), "test", grid, train, searched)
+        return search(settings_of(STALE_SECONDS=STALE, **constants), str(tmp_path), "test", grid, train, searched)
 
     return find
 
 
-def stale(**constants):
-    return settings_of(STALE_SECONDS=STALE, **constants)
-
-
 def fake_train(log, fail=()):
     """A train function that is done at once: good values, but for the settings in `fail`."""
-    def train(setting, report):
-        log.append(setting)
+    def train(chosen, name, report):
+        log.append({"UNITS": chosen.UNITS, "DROPOUT": chosen.DROPOUT})
         history = []
         for epoch in range(4):
-            score = 0.1 if setting in fail else setting["UNITS"] / 100 + setting["DROPOUT"]
+            score = 0.1 if log[-1] in fail else chosen.UNITS / 100 + chosen.DROPOUT
             history.append({"val_macro_f1": score, "val_accuracy": 0.5})
             report(epoch, score)
         return history
@@ -169,7 +163,7 @@ def assert_complete_once(folder, storage, grid=GRID):
     study = optuna.load_study(study_name="test", storage=storage or f"sqlite:///{folder}/grid.db")
     trials = [trial for trial in study.get_trials() if trial.state.name != "FAIL"]
     assert {trial.state.name for trial in trials} == {"COMPLETE"}
-    assert sorted(trial.user_attrs["setting"] for trial in trials) == texts(grid)
+    assert sorted(trial.user_attrs["place"] for trial in trials) == list(range(len(grid)))
 
 
 def refused(find, *words, grid=GRID, searched=SEARCHED, **constants):
@@ -213,6 +207,7 @@ def test_the_setting_of_a_killed_process_is_taken_over_and_that_of_a_slow_one_is
 def test_a_process_that_was_given_up_for_dead_goes_on(start, tmp_path):
     paused = start(1)
     wait_until(lambda: trained(tmp_path))
+    time.sleep(0.5)  # its first note is written, and it holds no lock
     paused.kill(signal.SIGSTOP)  # as a computer that sleeps
     finish(start(0.1))
     paused.kill(signal.SIGCONT)
@@ -220,48 +215,40 @@ def test_a_process_that_was_given_up_for_dead_goes_on(start, tmp_path):
     assert_complete_once(tmp_path, "")
 
 
-def test_a_stopped_database_is_waited_for(start, server, tmp_path):
-    storage, grid = server.new(), GRID[:2]
-    slow = start(STALE + 1, storage, grid)
+def test_when_the_database_goes_away_a_search_ends_in_one_line_and_the_same_command_goes_on(start, server, tmp_path):
+    storage = server.new()
+    busy = start(STALE, storage, GRID[:2])
     wait_until(lambda: trained(tmp_path))
-    idle = start(0.1, storage, grid)  # has nothing left to do, and asks the store every second
+    idle = start(0.1, storage, GRID[:2])  # has nothing left to do, and asks the store every second
     wait_until(lambda: "1 of 2 settings done" in idle.out)
     server.stop()
-    time.sleep(STALE + 2)  # longer than STALE_SECONDS, and than the setting takes
-    server.start()
-    for worker in (slow, idle):
-        finish(worker, grid)
-        assert worker.out.count("the store does not answer") == 1 and worker.out.count("127.0.0.1") <= 1, worker.out
-    assert trained(tmp_path) == [[slow.pid, grid[0]], [idle.pid, grid[1]]], "neither was given up for dead"
-    assert_complete_once(tmp_path, storage, grid)
-
-
-def test_every_call_waits_for_the_database_and_says_when_it_gives_up(server, monkeypatch, capfd):
-    study = open_study(stale(STORE_PATIENCE=0.1), server.new(), "test", {**SEARCHED, "GRID_EPOCHS": 0, "grid": GRID})
-    enqueue_what_is_missing(study, GRID)
-    trial = study.ask()
-    monkeypatch.setattr(optuna.storages._rdb.storage.random, "random", lambda: 0)  # Optuna's own wait between attempts
-    calls = [study.get_trials, study.ask, lambda: study.enqueue_trial(GRID[0]), lambda: trial.set_user_attr("a", 1),
-             lambda: trial.report(0.5, 0), lambda: trial.suggest_categorical("UNITS", [16, 32]),
-             lambda: study.tell(trial, 0.5),
-             lambda: study.user_attrs]
-    server.stop()
     try:
-        optuna.storages.fail_stale_trials(study)  # gives nobody up for dead while the database is away
-        for call in calls:
-            with pytest.raises(InputError) as caught:
-                call()
-            message = str(caught.value)
-            assert "STORE_PATIENCE" in message and "127.0.0.1" in message and PASSWORD not in message and "\n" not in message
+        for worker in (busy, idle):
+            assert worker.wait() == 2, worker.out
+            error = worker.out.splitlines()[-1]
+            assert error.startswith("error: the store ") and "does not answer" in error and "same command" in error
+            assert "127.0.0.1" in error and PASSWORD not in worker.out and "Traceback" not in worker.out, worker.out
     finally:
         server.start()
-    assert PASSWORD not in "".join(capfd.readouterr())
-    assert len(study.get_trials()) == len(GRID), "the same study answers when the server does"
+    finish(start(0.1, storage, GRID[:2]), GRID[:2])
+    assert [setting for _, setting in trained(tmp_path)] == [*GRID[:2], GRID[0]]
+    assert_complete_once(tmp_path, storage, GRID[:2])
+
+
+def test_a_database_that_is_away_while_a_setting_is_trained_is_not_missed(start, server, tmp_path):
+    storage = server.new()
+    slow = start(STALE + 3, storage, GRID[:1])
+    wait_until(lambda: trained(tmp_path))
+    server.stop()
+    time.sleep(STALE)
+    server.start()
+    finish(slow, GRID[:1])
+    assert_complete_once(tmp_path, storage, GRID[:1])
 
 
 def test_a_process_killed_before_its_first_note_is_not_waited_for(start, tmp_path):
-    study = open_study(stale(), str(tmp_path / "grid.db"), "test", {**SEARCHED, "GRID_EPOCHS": 0, "grid": GRID})
-    enqueue_what_is_missing(study, GRID)
+    searched = {**SEARCHED, "GRID_EPOCHS": 0, "grid": GRID}
+    study = open_study(*url_of(str(tmp_path / "grid.db")), STALE, "test", searched)
     assert study.ask().number == 0  # and no more: no heartbeat, nothing noted
     finish(start(0.1))
     assert [setting for _, setting in trained(tmp_path)] == [*GRID[1:], GRID[0]]

@@ -15,11 +15,11 @@ import tensorflow as tf
 from conftest import EMOTIONS, assert_one_line, csv_bytes, run_script, tree
 from project1 import EXPORTS, NAMES, SCRIPTS, SMALL, TEXTS, both, run_program, script, settings_of
 
-from rnn.batches import predict_tokens
 from rnn.evaluation import calibration_error, scores
 from rnn.saving import compare_saved, model_bytes, text_model_of
 from rnn.settings import InputError
 from rnn.text import make_vocabulary
+from rnn.training import predict_tokens
 
 pytest_plugins = ["project1"]
 
@@ -96,18 +96,18 @@ def test_without_a_test_set_validation_alone_is_reported(call, data, tmp_path):
     assert not (tmp_path / "out" / "confusion_test.png").exists()
 
 
-def test_a_model_that_loads_otherwise_is_not_saved():
-    vocabulary = make_vocabulary(["some words here"])
+def test_a_model_that_loads_otherwise_in_a_fresh_process_is_not_saved():
+    vocabulary, classes, settings = make_vocabulary(["some words here"]), {"a": "a", "b": "b"}, settings_of(UNITS=3)
     matrix = np.random.default_rng(0).normal(0, 1, (5, 9)).astype(np.float32)
-    model = script("LSTM").build_model(settings_of(UNITS=3), matrix, 2)
-    content = model_bytes(text_model_of(vocabulary, model, 9), {"a": "a", "b": "b"})
-    texts = ["some words", "here", "\u2028"]
+    model = script("LSTM").build_model(settings, matrix, 2)
+    content = model_bytes(text_model_of(vocabulary, model, 9), classes)
+    texts = ["some words", "here\r\nsome\r", "\u2028\t"]
     expected = predict_tokens(model, vocabulary.encode(texts, 9))
-    assert compare_saved({"model.keras": content}, texts, expected)["model.keras"]["same_labels"] == 3
+    assert compare_saved(settings, {"model.keras": content}, classes, texts, expected)["model.keras"]["same_labels"] == 3
     with pytest.raises(InputError, match="predicts something else"):
-        compare_saved({"model.keras": content}, texts, expected[::-1])
-    with pytest.raises(InputError, match="damaged"):
-        compare_saved({"model.keras": content[:-100]}, texts, expected)
+        compare_saved(settings, {"model.keras": content}, classes, texts, expected[::-1])
+    with pytest.raises(InputError, match="a fresh process does not load .* damaged"):
+        compare_saved(settings, {"model.keras": content[:-100]}, classes, texts, expected)
 
 
 # The saved model

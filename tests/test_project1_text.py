@@ -9,10 +9,9 @@ from hypothesis import example, given, settings, strategies
 
 from project1 import script, settings_of
 
-from rnn.batches import as_graph, predict_tokens
-from rnn.prediction import load_model, predict_texts
-from rnn.saving import model_bytes, text_model_of
+from rnn.saving import load_model, model_bytes, predict_texts, text_model_of
 from rnn.text import FACTOR, fingerprint, make_vocabulary, text_layers
+from rnn.training import as_graph, predict_tokens
 
 pytest_plugins = ["project1"]
 

@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import time
+from unittest.mock import ANY
 
 import keras
 import numpy as np
@@ -16,13 +17,10 @@ from project1 import NAMES, SMALL, both, script, settings_of, small_model
 
 import rnn.saving
 import rnn.training
-from rnn.batches import batches, pad, predict_tokens, training_batches
-from rnn.checkpoint import Checkpoint, depends_on
 from rnn.data import Data
-from rnn.evaluation import calibrate, calibration_error, one_class_macro_f1, scores
-from rnn.settings import InputError
+from rnn.evaluation import calibrate, calibration_error, scores
 from rnn.text import Encoded, make_vocabulary
-from rnn.training import fit, loss
+from rnn.training import Checkpoint, batches, depends_on, fit, loss, pad, predict_tokens, training_batches
 
 pytest_plugins = ["project1"]
 
@@ -52,16 +50,15 @@ def test_the_toy_example_of_batches_is_as_its_docstring_says():
 
 @example_settings(max_examples=60, deadline=None)
 @given(lengths=strategies.lists(strategies.integers(0, 70), min_size=1, max_size=120), size=strategies.integers(1, 40),
-       spread=strategies.sampled_from([1, 3, 100]), seed=strategies.none() | strategies.integers(0, 9))
-def test_batches_cover_each_row_once_and_group_like_lengths(lengths, size, spread, seed):
+       seed=strategies.none() | strategies.integers(0, 9))
+def test_batches_cover_each_row_once_and_group_like_lengths(lengths, size, seed):
     sequences = [np.ones(length, np.int32) for length in lengths]
-    groups = batches(sequences, size, None if seed is None else np.random.default_rng(seed), spread)
+    groups = batches(sequences, size, None if seed is None else np.random.default_rng(seed))
     assert sorted(np.concatenate(groups).tolist()) == list(range(len(lengths)))
     assert sorted(len(rows) for rows in groups)[1:] == [size] * (len(groups) - 1), "all are full but one"
     groups.sort(key=lambda rows: min(lengths[row] for row in rows))
     for rows, longer in zip(groups, groups[1:]):
-        slack = 0 if seed is None else spread
-        assert max(lengths[row] for row in rows) <= min(lengths[row] for row in longer) + slack
+        assert max(lengths[row] for row in rows) <= min(lengths[row] for row in longer) + (seed is not None)
     for rows in groups:
         tokens = pad(sequences, rows)
         assert tokens.shape[1] == max(1, *(lengths[row] for row in rows), 1)
@@ -210,7 +207,7 @@ def train_in_stages(folder, stop):
     settings, calls = settings_of("GRU", WARM_UP_EPOCHS=2, BATCH_SIZE=16, R_DROP=0.5), []
     keras.utils.set_random_seed(1)
     _, model = small_model("GRU")
-    checkpoint = Checkpoint(settings, str(folder), "this")
+    checkpoint = Checkpoint(str(folder), "this")
     save = checkpoint.save
 
     def counted(stage):
@@ -246,8 +243,8 @@ def test_a_stopped_training_ends_with_the_weights_of_one_that_was_not(whole_trai
 def test_a_killed_run_goes_on_and_removes_its_checkpoint(nursery, data, tmp_path):
     command = [*data.paths, *SMALL["LSTM"], "--NUM_EPOCHS", 3, "--USE_GLOVE", "False", "--OUTPUT_DIR", tmp_path / "out"]
     killed = nursery.run("LSTM", *command, folder=tmp_path)
-    checkpoint, deadline = tmp_path / "out" / "checkpoint.npz", time.monotonic() + 150
-    while not checkpoint.exists():
+    checkpoint, deadline = tmp_path / "out" / "checkpoint", time.monotonic() + 150
+    while not (checkpoint / "LSTM.npz").exists():
         assert time.monotonic() < deadline and os.path.exists(f"/proc/{killed.pid}"), killed.out
         time.sleep(0.01)
     killed.kill(signal.SIGKILL)
@@ -260,18 +257,27 @@ def test_a_killed_run_goes_on_and_removes_its_checkpoint(nursery, data, tmp_path
 
 
 def test_checkpoints_that_do_not_fit_or_are_damaged(tmp_path, capsys):
-    settings, folder = settings_of(BATCH_SIZE=16), str(tmp_path)
-    _, model = small_model("LSTM")
-    fit(settings, model, toy_data(), 0.01, 2, "stage", checkpoint=Checkpoint(settings, folder, "this"))
-    capsys.readouterr()
-    assert set(Checkpoint(settings, folder, "this").stages) == {"stage"} and "after epoch 2" in capsys.readouterr().out
-    assert not Checkpoint(settings, folder, "other").stages and "other data or settings" in capsys.readouterr().out
-    assert not Checkpoint(settings_of(RESUME=False), folder, "this").stages
-    content = (tmp_path / "checkpoint.npz").read_bytes()
+    settings, folder, path = settings_of(BATCH_SIZE=16), str(tmp_path), tmp_path / "checkpoint" / "stage.npz"
+
+    def epochs_of(depends):
+        """Return the epochs that a training starts with, and what it says."""
+        _, model = small_model("LSTM")
+        history = fit(settings, model, toy_data(), 0.01, 2, "stage", checkpoint=Checkpoint(folder, depends))
+        out = capsys.readouterr().out
+        assert len(history) == 2
+        return 2 - out.count("stage, epoch "), out
+
+    assert epochs_of("this") == (0, ANY)
+    content = path.read_bytes()
+    assert epochs_of("this") == (2, "going on with a training that was stopped after epoch 2 of stage\n")
+    begun, out = epochs_of("other")
+    assert begun == 0 and "other data or settings" in out
     for damaged in (content[:-50], b"", b"no zip"):
-        (tmp_path / "checkpoint.npz").write_bytes(damaged)
-        with pytest.raises(InputError, match="is damaged .*RESUME"):
-            Checkpoint(settings, folder, "this")
+        path.write_bytes(damaged)
+        begun, out = epochs_of("this")
+        assert begun == 0 and "is damaged" in out
+    Checkpoint(folder, "this").remove()
+    assert not tree(tmp_path)
 
 
 def identity_of(data, matrix, settings):
@@ -289,7 +295,7 @@ def test_what_a_training_depends_on_is_in_its_identity():
         change()
         identities.append(identity_of(data, matrix, settings))
     assert len(set(identities)) == 9
-    other = settings.model_copy(update={"OUTPUT_DIR": "x", "GRID_EPOCHS": 99, "RESUME": False, "EXPORT": True})
+    other = settings.model_copy(update={"OUTPUT_DIR": "x", "GRID_EPOCHS": 99, "EXPORT": True})
     assert identity_of(data, matrix, other) == identities[-1]
 
 
@@ -298,7 +304,7 @@ def test_what_a_training_depends_on_is_in_its_identity():
 
 def test_patience_counts_from_the_first_epoch_that_is_better_than_one_class():
     data = toy_data()
-    chance = one_class_macro_f1(data.val_labels)
+    chance = rnn.training.Stage(settings_of(), data, "test", 1, None, None).one_class
     assert chance == pytest.approx(2 * (1 / 6) / (1 + 1 / 6) / 6)
     for values, epochs in (([chance] * 5 + [0.2, 0.1, 0.1, 0.3], 8), ([chance] * 9, 9), ([0.2, 0.1, 0.1, 0.3], 3)):
         stage = rnn.training.Stage(settings_of(PATIENCE=2), data, "test", len(values), None, None)

@@ -1,6 +1,6 @@
 """The texts and classes of a training: which files are read, which rows are left out or held out, what classes mean."""
 import os
-from dataclasses import dataclass
+from collections import namedtuple
 
 import numpy as np
 
@@ -12,33 +12,14 @@ from .settings import InputError
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")  # the default data's names for 0 to 5
 
 
-@dataclass
-class Data:
-    """Texts (lists of str) and class numbers (int64 arrays), and what they mean; no test set is two empty ones.
-
-    classes: {what stands in files: its name}, in the order of the numbers; left_out counts the training rows that are
-    not used; name: of the data set; chosen_on: the rows that choose the epoch; note: what the user should know.
-    """
-
-    train_texts: list
-    train_labels: np.ndarray
-    val_texts: list
-    val_labels: np.ndarray
-    test_texts: list
-    test_labels: np.ndarray
-    classes: dict
-    left_out: dict
-    name: str
-    chosen_on: str
-    note: str
+# Texts (lists of str) and class numbers (int64 arrays); no test set is two empty ones. classes: {what stands in files:
+# its name}; left_out: {why: training rows}; name: of the data set; chosen_on: what chooses the epoch; note: to users
+Data = namedtuple("Data", "train_texts train_labels val_texts val_labels test_texts test_labels "
+                          "classes left_out name chosen_on note")
 
 
 def read_data(settings, cache):
-    """Return the Data without the training rows that would mislead, see `rows_to_keep`, and print what they are.
-
-    cache: folder of what is downloaded. With a training file of the user's own the default validation and test files,
-    of other data, are not taken.
-    """
+    """Return the Data without the training rows that would mislead, and print what it is; cache: of downloads."""
     texts, labels, names, path = read_set(settings, "TRAIN_PATH", cache)
     own = bool(settings.TRAIN_HASH) and not has_hash(path, settings.TRAIN_HASH)
     val, notes = read_set(settings, "VAL_PATH", cache, own), []
@@ -57,7 +38,9 @@ def read_data(settings, cache):
     texts, labels = [texts[row] for row in keep], [labels[row] for row in keep]
     values = classes_of(labels, settings)
     if settings.LABEL_NAMES:
-        names, val, test = without_names(names, VAL_PATH=val, TEST_PATH=test)
+        if any(rows and (rows.names or names) != (names or rows.names) for rows in (val, test)):
+            raise InputError("LABEL_NAMES is set, and the names that come with TRAIN_PATH, VAL_PATH, TEST_PATH differ")
+        names, val, test = None, *(rows and rows._replace(names=None) for rows in (val, test))
     if not names and val and set(val.names or ()) == set(values):  # the same numbers, and names for these
         names = val.names
     classes = name_classes(values, names, path, settings)
@@ -80,20 +63,10 @@ def read_data(settings, cache):
 def describe(data):
     """Print the classes, how many rows there are, how many are left out, and the note."""
     shown = (f"{value} {name}" if value != name else name for value, name in data.classes.items())
+    known, several, repeated = data.left_out.values()
     print(f"classes: {', '.join(shown)}\ndata: {len(data.train_texts):,} training, {len(data.val_texts):,} validation, "
-          f"{len(data.test_texts):,} test rows; left out of training: {data.left_out['in_validation']} that stand in "
-          f"another set too, {data.left_out['contradictory']} whose text has several labels, "
-          f"{data.left_out['repeated']} repeats", flush=True)
-    if data.note:
-        print(f"note: {data.note}")
-
-
-def without_names(names, **sets):
-    """Return no names, and the sets without theirs: LABEL_NAMES names the labels; raise InputError if two differ."""
-    for constant, rows in sets.items():
-        if rows and (rows.names or names) != (names or rows.names):
-            raise InputError(f"LABEL_NAMES is set, and the names that come with TRAIN_PATH and {constant} differ")
-    return None, *(rows and rows._replace(names=None) for rows in sets.values())
+          f"{len(data.test_texts):,} test rows; left out of training: {known} that stand in another set too, {several} "
+          f"whose text has several labels, {repeated} repeats" + f"\nnote: {data.note}" * bool(data.note), flush=True)
 
 
 def hold_out(texts, numbers, path, seed):
@@ -108,10 +81,7 @@ def hold_out(texts, numbers, path, seed):
 
 
 def read_set(settings, constant, cache, own=False):
-    """Return the Labelled rows of the file that a constant names, or None for none; see `acquire`.
-
-    own: the training file is the user's, so that the default file of this constant, of other data, is not for it.
-    """
+    """Return the Labelled rows of a constant's file, or None; own: with the user's TRAIN_PATH no default file."""
     path = getattr(settings, constant)
     default = path == settings.default(constant)
     places = path, os.path.join(os.path.dirname(settings.script), path)
@@ -122,8 +92,7 @@ def read_set(settings, constant, cache, own=False):
         if own and default and is_default(settings, path, constant):
             return None
         if constant == "TEST_PATH" and settings.TEST_HASH and has_hash(path, settings.TEST_HASH):
-            # As it was published: lines of text;emotion
-            pairs = [line.rsplit(";", 1) for line in lines_of(path) if ";" in line]
+            pairs = [line.rsplit(";", 1) for line in lines_of(path) if ";" in line]  # text;emotion, as published
             return Labelled([text for text, _ in pairs], [name.strip() for _, name in pairs], None, path)
     rows = read_labelled(path, settings.TEXT_COLUMN, settings.LABEL_COLUMN)
     if is_default(settings, path, "TRAIN_PATH") or is_default(settings, path, "VAL_PATH"):

@@ -10,22 +10,22 @@ from keras import layers
 from .settings import InputError, one_line
 from .text import JOINERS
 
-INSTALL = "--EXPORT takes further packages; run python3 -m pip install onnx onnxruntime tokenizers ai-edge-litert"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is imported; else it reports to its maker
 try:
     import onnx
+    import onnxruntime
     from ai_edge_litert.interpreter import Interpreter
     from onnx import helper, numpy_helper
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 except ImportError as missing:
-    raise InputError(f"{INSTALL} ({one_line(missing)})") from missing
+    raise InputError("--EXPORT takes further packages; run python3 -m pip install onnx onnxruntime tokenizers "
+                     f"ai-edge-litert ({one_line(missing)})") from missing
 
 
 def export(model, vocabulary, classes, length, most):
-    """Return {file name: bytes} of the model for other runtimes: model.onnx, model.tflite and their tokenizer.json.
+    """Return {file name: bytes} of the model, which is in float32, for other runtimes.
 
-    Both take what the tokenizer gives, int32 (texts, words) padded right with 0, and return probabilities float32
-    (texts, classes): ONNX of any number of texts and words, LiteRT of one text of `length` words, with INT8 weights.
-    model: in float32; most: words of a text that the tokenizer gives.
+    From int32 (texts, words), padded right with 0, to float32 (texts, classes); LiteRT of one text of `length` words.
     """
     tokens = tf.TensorSpec((1, length), tf.int32, name="tokens")
 
@@ -62,13 +62,11 @@ def onnx_model(model, classes):
 
     def add(kind, *inputs, outputs=1, **attributes):
         """Add an operator; arrays among its inputs become constants. Return the name of its output, or of several."""
-        names = []
-        for value in inputs:
-            if isinstance(value, np.ndarray):
-                constants.append(numpy_helper.from_array(np.ascontiguousarray(value), f"constant_{len(constants)}"))
-                value = constants[-1].name
-            names.append(value)
-        made = [f"{kind}_{len(nodes)}_{place}" for place in range(outputs)]
+        names = [value if isinstance(value, str) else f"{kind}_{len(nodes)}_{place}"
+                 for place, value in enumerate(inputs)]
+        constants.extend(numpy_helper.from_array(np.ascontiguousarray(value), name)
+                         for name, value in zip(names, inputs) if name is not value)
+        made = [f"{kind}_{len(nodes)}_made_{place}" for place in range(outputs)]
         nodes.append(helper.make_node(kind, names, made, **attributes))
         return made[0] if outputs == 1 else made
 
@@ -102,11 +100,7 @@ def onnx_model(model, classes):
 
 
 def onnx_recurrent(layer):
-    """Return (operator, arrays, attributes) of a bidirectional LSTM or GRU for ONNX.
-
-    The arrays are float32: kernel (2, gates * units, numbers), recurrent kernel (2, gates * units, units), and both
-    biases (2, 2 * gates * units), forward and backward.
-    """
+    """Return (operator, arrays, attributes) of a bidirectional LSTM or GRU for ONNX; arrays: kernels and bias."""
     weights, kind, units = layer.get_weights(), type(layer.forward_layer).__name__, layer.forward_layer.units
     kernel, recurrent, bias = (np.stack(pair) for pair in zip(weights[:3], weights[3:]))  # (directions, ...)
     bias = bias.reshape(2, -1) if kind == "GRU" else np.concatenate([bias, 0 * bias], axis=1)
@@ -114,32 +108,24 @@ def onnx_recurrent(layer):
     order = np.concatenate([np.arange(units) + gate * units for gate in gates])
     bias = bias.reshape(2, 2, -1)[:, :, order].reshape(2, -1)
     more = {"linear_before_reset": 1} if kind == "GRU" else {}
+    # (2, gates * units, numbers), (2, gates * units, units), (2, 2 * gates * units)
     arrays = kernel.transpose(0, 2, 1)[:, order], recurrent.transpose(0, 2, 1)[:, order], bias
     return kind, arrays, {"direction": "bidirectional", "hidden_size": units, **more}
 
 
 def predict_exported(folder, texts):
     """Return {file name: probabilities (texts, classes)} of the exported models in `folder`, by their runtimes."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when it is imported; else it reports to its maker
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise InputError(f"{INSTALL} ({one_line(error)})") from error
     tokenizer = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
     session = onnxruntime.InferenceSession(os.path.join(folder, "model.onnx"), providers=["CPUExecutionProvider"])
-    found = {"model.onnx": []}
-    for begin in range(0, len(texts), 64):
-        tokens = np.array([entry.ids for entry in tokenizer.encode_batch(texts[begin:begin + 64])], np.int32)
-        tokens = np.pad(tokens, ((0, 0), (0, tokens.shape[1] == 0)))
-        found["model.onnx"] += [*session.run(None, {"tokens": tokens})[0]]
     interpreter = Interpreter(os.path.join(folder, "model.tflite"))
     interpreter.allocate_tensors()
     (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
-    tokenizer.enable_truncation(int(source["shape"][1]))
-    tokenizer.enable_padding(length=int(source["shape"][1]))
-    found["model.tflite"] = []
+    length, found = int(source["shape"][1]), {"model.onnx": [], "model.tflite": []}
     for text in texts:
-        interpreter.set_tensor(source["index"], np.array([tokenizer.encode(text).ids], np.int32))
+        words = tokenizer.encode(text).ids or [1]
+        found["model.onnx"].append(session.run(None, {"tokens": np.array([words], np.int32)})[0][0])
+        words = words[:length] + [0] * (length - len(words))
+        interpreter.set_tensor(source["index"], np.array([words], np.int32))
         interpreter.invoke()
         found["model.tflite"].append(interpreter.get_tensor(target["index"])[0])
     return {name: np.array(rows) for name, rows in found.items()}

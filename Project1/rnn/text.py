@@ -3,7 +3,7 @@ import dataclasses
 import functools
 import itertools
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, namedtuple
 from dataclasses import dataclass
 
 import keras
@@ -44,11 +44,6 @@ class Vocabulary:
     def number(self):
         return {word: number for number, word in enumerate(self.words, 2)}
 
-    @property
-    def characters(self):
-        """All that is not a separator, as TextVectorization numbers it from 2 on."""
-        return [*JOINERS, *self.capitals, *self.letters, *self.marks]
-
     def split(self, text):
         """Return the words of a text: small letters and digits, marks; all else separates."""
         return text.translate(self.table).split()
@@ -81,38 +76,29 @@ def is_letter(character):
     return character.isalnum() or unicodedata.category(character)[0] == "M" and not "\u0300" <= character <= "\u036f"
 
 
-@dataclass
-class Encoded:
-    """The sets as word numbers (lists of int32 arrays) and class numbers (int64 arrays)."""
-
-    train: list
-    train_labels: np.ndarray
-    val: list
-    val_labels: np.ndarray
-    test: list
-    test_labels: np.ndarray
+# The sets as word numbers (lists of int32 arrays) and class numbers (int64 arrays)
+Encoded = namedtuple("Encoded", "train train_labels val val_labels test test_labels")
 
 
 def encode(data, vocabulary, settings):
     """Return the Data as Encoded."""
-    train, val, test = (vocabulary.encode(texts, settings.MAX_WORDS)
-                        for texts in (data.train_texts, data.val_texts, data.test_texts))
+    sets = data.train_texts, data.val_texts, data.test_texts
+    train, val, test = (vocabulary.encode(texts, settings.MAX_WORDS) for texts in sets)
     return Encoded(train, data.train_labels, val, data.val_labels, test, data.test_labels)
 
 
 def text_layers(vocabulary, most):
     """Return a Keras model of strings (texts,) to word numbers int64 (texts, words), as `vocabulary.encode` gives them.
 
-    It holds Keras's own layers and operations alone, with all words in its configuration, so that Keras loads it in
-    safe mode without this script. The characters of all texts are one row here, with -1 before each text.
+    It has Keras's own layers and operations alone: Keras loads it in safe mode. All texts are one row, -1 before each.
     """
-    numbers = {character: number for number, character in enumerate(vocabulary.characters, 2)}
+    characters = [*JOINERS, *vocabulary.capitals, *vocabulary.letters, *vocabulary.marks]  # all else separates
+    numbers = {character: number for number, character in enumerate(characters, 2)}
     capital, small = 2 + len(JOINERS), 2 + len(JOINERS) + len(vocabulary.capitals)
     mark = small + len(vocabulary.letters)
     factor, inverse = (number - BITS * (number >= BITS // 2) for number in (FACTOR, INVERSE))
     text = keras.Input((), dtype="string", name="text")
-    split = layers.TextVectorization(standardize=None, split="character", vocabulary=vocabulary.characters,
-                                     name="characters")
+    split = layers.TextVectorization(standardize=None, split="character", vocabulary=characters, name="characters")
     grid = ops.pad(ops.cast(split(text), "int64"), ((0, 0), (1, 0)), constant_values=-1)  # (texts, 1 + characters)
     flat = ops.reshape(grid, (-1,))
     flat = ops.take(flat, ops.nonzero((flat < 0) | ops.equal(flat, 1) | (flat >= capital))[0])  # no padding, no joiners
@@ -143,11 +129,7 @@ def text_layers(vocabulary, most):
 
 
 def fingerprint(word, characters):
-    """Return the int64 that stands for a word in the saved model: its polynomial in FACTOR, modulo 2**64.
-
-    characters: {character: its number}. Keras's own layers cannot put a word together from characters, but sums and
-    products can (rolling hash; Karp and Rabin 1987).
-    """
+    """Return the int64 that stands for a word, {character: its number} given (rolling hash; Karp and Rabin 1987)."""
     total = 0
     for character in reversed(word):
         total = (total + characters[character]) * FACTOR % BITS

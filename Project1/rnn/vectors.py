@@ -10,24 +10,19 @@ import tempfile
 import numpy as np
 
 from .files import DownloadError, download, open_bytes, reason, refusal, save_all
-from .settings import InputError, one_line
+from .settings import InputError
 
-WITHOUT_VECTORS = "LSTM.py then has a held out accuracy of 0.924, macro F1 of 0.883, in two minutes"
 GLOVE_FILE = "glove.twitter.27B.100d.txt"
 
 
 def embedding_matrix(vocabulary, encoded, settings, cache):
-    """Return (matrix: float32 (words, numbers), coverage: shares of the words and of the running words with a vector).
-
-    Words without a vector in the file get small random ones; row 0 pads and is zero. Only the rows that were read are
-    kept in `cache`, a folder.
-    """
+    """Return (matrix: float32 (words, numbers), coverage: shares of words and of running words with a vector)."""
     words, use = ("", "[UNK]", *vocabulary.words), settings.USE_GLOVE
     rows, vectors = np.zeros(0, int), np.zeros((0, settings.EMBEDDING_SIZE), np.float32)
     if use:
         rows, vectors = known_vectors(words, settings, cache)
     matrix = np.random.default_rng(settings.SEED).normal(0, 0.1, (len(words), vectors.shape[1])).astype(np.float32)
-    matrix[0] = 0
+    matrix[0] = 0  # pads; other words without a vector keep their small random ones
     known = np.zeros(len(words), bool)
     matrix[rows], known[rows] = vectors, True
     counts = np.bincount(np.concatenate(encoded.train), minlength=len(matrix))
@@ -39,10 +34,7 @@ def embedding_matrix(vocabulary, encoded, settings, cache):
 
 
 def known_vectors(words, settings, cache):
-    """Return (numbers of the words that the file has: int (rows,), their vectors: float32 (rows, numbers)).
-
-    They are kept in `cache`, for the next run with the same words and file.
-    """
+    """Return (numbers of the words in the file: int (rows,), vectors: float32 (rows, numbers)), kept in `cache`."""
     path, source = settings.GLOVE_PATH, [settings.GLOVE_KAGGLE, settings.GLOVE_URL]
     if path:
         if not os.path.isfile(path):
@@ -63,47 +55,42 @@ def known_vectors(words, settings, cache):
 
 def download_vectors(words, settings, cache):
     """Return {word: vector} of GloVe Twitter, through kagglehub, else from Stanford's archive, which is not kept."""
-    kaggle, url = settings.GLOVE_KAGGLE, settings.GLOVE_URL
-    print(f"vectors: GloVe Twitter is downloaded once, 1.5 GB from {url} where Kaggle does not answer; to see a result "
-          f"first, stop this and add --USE_GLOVE False: {WITHOUT_VECTORS}", flush=True)
+    print(f"vectors: GloVe Twitter is downloaded once, 1.5 GB from {settings.GLOVE_URL} where Kaggle does not answer; "
+          "to see a result in two minutes, stop this and add --USE_GLOVE False", flush=True)
     try:
         import kagglehub
-        return read_vectors(os.path.join(kagglehub.dataset_download(kaggle), GLOVE_FILE), words, settings)
+        folder = kagglehub.dataset_download(settings.GLOVE_KAGGLE)
+        return read_vectors(os.path.join(folder, GLOVE_FILE), words, settings)
     except InputError:
         raise
     except Exception as error:  # kagglehub raises whatever its transport raises; the next source is tried
-        failure = f"kagglehub {kaggle}: {reason(error, settings)}"
-    try:
-        os.makedirs(cache, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".vectors-") as folder:
-            path = download(url, "", os.path.join(folder, "glove.zip"), "GLOVE_PATH", settings)
-            return read_vectors(path, words, settings)
-    except DownloadError as error:
-        raise InputError(f"cannot get the GloVe vectors; {failure}; {error}, or USE_GLOVE to False") from error
+        failure = f"kagglehub {settings.GLOVE_KAGGLE}: {reason(error, settings)}"
+    os.makedirs(cache, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".vectors-") as folder:
+        try:
+            path = download(settings.GLOVE_URL, "", os.path.join(folder, "glove.zip"), "GLOVE_PATH", settings)
+        except DownloadError as error:
+            raise InputError(f"cannot get the GloVe vectors; {failure}; {error}, or USE_GLOVE to False") from error
+        return read_vectors(path, words, settings)
 
 
 def read_vectors(path, words, settings):
-    """Read the vectors of `words` from a file of GloVe or word2vec text: a word and its numbers on a line.
+    """Return {word: float32 array (numbers,)} of `words` from a file of GloVe or word2vec text; raise InputError.
 
-    Returns {word: float32 array (numbers,)}. A header (two whole numbers) may come first; words with blanks are no word
-    of a vocabulary; of a word that comes twice the first row counts. Raises InputError with the row where it has less
-    numbers than the first, or one that is none, or where the file cannot be read or has no word in common.
+    A header (two whole numbers) may come first; of a word that comes twice the first row counts.
     """
     wanted, found, size, count, row = {word.encode(): word for word in words}, {}, 0, 0, 0
     with open_bytes(path, f"{settings.EMBEDDING_SIZE}d") as file:
         for row, line in enumerate(file, 1):
-            line = line.rstrip().replace(b"\t", b" ")
-            if row == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-                if line.startswith(b"\xba\x16\x4f\x2f"):
-                    raise refusal(path, "is a fastText .bin; take the .vec beside it")
-                if header := re.fullmatch(rb"([0-9]+) +([0-9]+)", line):
-                    count, size = int(header[1]), int(header[2])
-                    continue
-            size, blanks = size or count_numbers(line.split(b" ")), line.count(b" ")
+            line = line.removeprefix(b"\xef\xbb\xbf").rstrip().replace(b"\t", b" ")
+            if row == 1 and (header := re.fullmatch(rb"([0-9]+) +([0-9]+)", line)):
+                count, size = int(header[1]), int(header[2])
+                continue
+            blanks = line.count(b" ")
+            size = size or blanks
             if blanks < size or not size:
                 raise refusal(path, f"has {blanks + 1} columns where a word and {size or 'its'} numbers are needed; it "
-                              "is cut off, damaged, or none of word vectors", row)
+                              "is cut off, damaged, or none of word vectors as text (fastText's is the .vec)", row)
             word = wanted.get(line[:line.index(b" ")]) if blanks == size else None
             if word is not None and word not in found:
                 found[word] = as_vector(line, path, row)
@@ -116,20 +103,8 @@ def read_vectors(path, words, settings):
 
 def as_vector(line, path, row):
     """Return the numbers of a line as a float32 array."""
-    try:
+    with contextlib.suppress(ValueError):
         vector = np.array(line.split(b" ")[1:], np.float32)
-    except ValueError as error:
-        raise refusal(path, f"{one_line(error)}; get the file anew", row) from error
-    if not np.isfinite(vector).all():
-        raise refusal(path, "has a value that is no finite number; get the file anew", row)
-    return vector
-
-
-def count_numbers(fields):
-    """Return how many fields at the end of a row are numbers, the first field, which is the word, apart."""
-    for count, field in enumerate(reversed(fields[1:])):
-        try:
-            float(field)
-        except ValueError:
-            return count
-    return len(fields) - 1
+        if np.isfinite(vector).all():
+            return vector
+    raise refusal(path, "has a value that is no finite number; get the file anew", row)

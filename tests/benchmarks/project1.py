@@ -36,16 +36,15 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "Project1"))
 
-from rnn.batches import predict_tokens
 from rnn.data import read_data
 from rnn.evaluation import calibration_error, scores
-from rnn.prediction import load_model, predict_texts
+from rnn.saving import load_model, predict_texts
 from rnn.settings import make_settings
 from rnn.text import encode, make_vocabulary
-from rnn.training import fit, most_epochs, set_up_devices
+from rnn.training import fit, most_epochs, predict_tokens, set_up_devices
 from rnn.vectors import embedding_matrix
 
-TRAINED_WITH = ("rows", "labels", "data", "text", "vectors", "batches", "training")  # modules that decide what is learned
+TRAINED_WITH = ("rows", "labels", "data", "text", "vectors", "training")  # modules that decide what is learned
 KEPT = os.path.join(ROOT, "outputs", "benchmark", "project1")
 TASKS = ("emotion", "irony", "offensive", "sentiment")
 PUBLISHED = {"SVM": (64.7, 61.7, 52.3, 62.9), "fastText": (65.2, 63.1, 73.4, 62.9), "LSTM": (66.0, 62.8, 71.7, 58.3),

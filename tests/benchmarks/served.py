@@ -45,7 +45,7 @@ def tiny(path):
 
 def keras(path):
     sys.path.insert(0, os.path.join(ROOT, "Project1"))
-    from rnn.prediction import load_model, predict_texts
+    from rnn.saving import load_model, predict_texts
     model, classes = load_model(path)
     return lambda texts: predict_texts(model, [text.encode() for text in texts]), list(classes), os.path.getsize(path)
 

@@ -12,8 +12,7 @@ import tensorflow as tf
 
 from project1 import script, settings_of
 
-from rnn.prediction import load_model, predict_texts
-from rnn.saving import model_bytes, text_model_of
+from rnn.saving import load_model, model_bytes, predict_texts, text_model_of
 from rnn.text import Encoded, make_vocabulary
 from rnn.training import fit
 

@@ -21,15 +21,15 @@ import rnn.grid
 
 def search_grid(folder, seconds, grid, searched, constants, together):
     """Search a grid with a training that sleeps; all processes of the test begin before one goes on."""
-    def train(setting, report):
+    def train(chosen, name, report):
         with open(os.path.join(folder, "log"), "a") as log:
-            log.write(json.dumps([os.getpid(), setting]) + "\n")
+            log.write(json.dumps([os.getpid(), {"UNITS": chosen.UNITS, "DROPOUT": chosen.DROPOUT}]) + "\n")
         for _ in range(200):
             if len({json.loads(line)[0] for line in open(log.name)}) >= together:
                 break
             time.sleep(0.1)
         time.sleep(seconds)
-        score = setting["UNITS"] / 100 + setting["DROPOUT"]
+        score = chosen.UNITS / 100 + chosen.DROPOUT
         report(0, score)
         return [{"val_macro_f1": score, "val_accuracy": 0.5}]
 
