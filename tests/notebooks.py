@@ -12,7 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 from conftest import REPO, tree
-from write_notebooks import MAGIC, carried, written
+from write_notebooks import MAGIC, carried, files_of, written
 
 
 def output_text(cell):
@@ -20,10 +20,10 @@ def output_text(cell):
 
 
 class Notebook:
-    """A notebook of the repository, with the files that it carries (`code_files`)."""
+    """A notebook of the repository, with the files that it carries (`code_files`), named from its own folder."""
 
-    def __init__(self, path, code_files):
-        self.path, self.code_files = REPO / path, code_files
+    def __init__(self, name):
+        self.name, self.path, self.code_files = name, REPO / name, files_of(name)
         self.project = self.path.parent.name
 
     def read(self):
@@ -37,7 +37,8 @@ class Notebook:
     def copy_code(self, folder):
         """Put the notebook's code files into a folder."""
         for name in self.code_files:
-            shutil.copy(self.path.parent / name, folder)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self.path.parent / name, folder / name)
 
     def set_environment(self, patch, home, options):
         """Give the notebook its options and nothing to be had from elsewhere; what is Jupyter's own goes to `home`."""
@@ -70,7 +71,7 @@ class Notebook:
             assert text == (self.path.parent / name).read_text(encoding="utf-8"), (
                 f"{name} has changed since it was put into {self.path.name}; run python3 tests/write_notebooks.py")
             assert cell["metadata"]["jupyter"]["source_hidden"] and cell["metadata"]["cellView"] == "form"
-        assert written(self.path) == self.path.read_text(encoding="utf-8")
+        assert written(self.name) == self.path.read_text(encoding="utf-8")
 
     def assert_writes_its_files(self, folder):
         """In an empty folder the files are written as they are, and written again where a cell was edited."""

@@ -1,12 +1,17 @@
-"""What the tests of Project1 share: the two scripts, small real data, whole runs, and command lines in this process."""
+"""What the tests of Project1 share: the scripts and their settings, small data, whole runs, command lines in this process."""
+import functools
 import gzip
 import io
 import json
 import os
 import random
+import select
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +23,14 @@ import numpy as np
 
 from conftest import EMOTIONS, REPO, SHARED_DATA, csv_bytes, emotion_rows, load_script, program
 
-SCRIPTS = {name: REPO / "Project1" / f"{name}.py" for name in ("LSTM", "GRU")}
+PROJECT1 = REPO / "Project1"
+sys.path.insert(0, str(PROJECT1))  # as in a process that runs one of its scripts
+
+import rnn.saving
+from rnn.settings import make_settings, run
+
+SCRIPTS = {name: PROJECT1 / f"{name}.py" for name in ("LSTM", "GRU")}
+MODULES = sorted(f"rnn/{path.name}" for path in (PROJECT1 / "rnn").glob("*.py"))
 NAMES = ["--LABEL_NAMES", ",".join(EMOTIONS)]  # only the files of the default data have these names by themselves
 SMALL = {"LSTM": ["--UNITS", 8, "--NUM_EPOCHS", 2],
          "GRU": ["--UNITS", 8, "--FINAL_UNITS", 8, "--DENSE_UNITS", 8, "--NUM_EPOCHS", 1, "--WARM_UP_EPOCHS", 1,
@@ -28,6 +40,30 @@ TEXTS = ["i feel so lucky to have you", "im furious", "i was terrified of the da
 EXPORTS = {"model.tflite", "model.onnx", "tokenizer.json"}
 
 both = pytest.mark.parametrize("name", SCRIPTS)
+
+
+# The scripts
+
+
+@functools.cache
+def script(name):
+    """Return a script as a module; for tests that change nothing of it."""
+    return load_script(SCRIPTS[name])
+
+
+def settings_of(name="LSTM", **constants):
+    """Return the Settings of a script, some constants others."""
+    return make_settings(script(name), **constants)
+
+
+def small_model(name, words=60, classes=6, **constants):
+    """Return (embedding matrix, a model of random weights): the baseline, or phase 2 of GRU.py."""
+    matrix = np.random.default_rng(0).normal(0, 0.5, (words, 100)).astype(np.float32)
+    settings = settings_of(name, UNITS=8, **({"FINAL_UNITS": 8, "DENSE_UNITS": 4} if name == "GRU" else {}), **constants)
+    return matrix, script(name).build_model(settings, matrix, classes, *([2] if name == "GRU" else []))
+
+
+# Data
 
 
 def vector_bytes(words, size=100):
@@ -56,6 +92,9 @@ def data(tmp_path_factory):
     return SimpleNamespace(folder=folder, vectors=vectors, paths=paths, train=train, val=val, test=test)
 
 
+# Whole runs
+
+
 @pytest.fixture(scope="session")
 def runs(data, tmp_path_factory):
     """{script name: its finished run with exports}, both run at once, as users do, from an empty folder."""
@@ -77,41 +116,42 @@ def runs(data, tmp_path_factory):
     return runs
 
 
-@pytest.fixture(scope="session")
-def scripts():
-    """{name: the script as a module}; for tests that change none of its constants."""
-    return {name: load_script(path) for name, path in SCRIPTS.items()}
+QUICK_PROFILE = dict.fromkeys(("epoch_seconds", "training_texts_per_second", "parameters", "latency_seconds_batch_1",
+                               "latency_seconds_batch_256"), 1.0) | {"peak_memory_bytes": None}
+
+
+def be_quick(patch=setattr):
+    """What was saved is not loaded again, nor timed or drawn, which takes seconds; the `runs` do this."""
+    patch(rnn.saving, "compare_saved", lambda *_: {})
+    patch(rnn.saving, "profile", lambda *_: QUICK_PROFILE)
+    for name in ("draw_curves", "draw_confusion"):
+        patch(rnn.saving, name, lambda *_: b"")
 
 
 @pytest.fixture
 def call(monkeypatch, capfd, tmp_path):
     """Run a fresh module's command line: call(name, *arguments) gives code, out and err; outputs go to tmp_path/out.
 
-    The working folder is empty, and the script a copy in a folder of its own, where no data lie. What was saved is not loaded
-    by a process of its own here, nor timed or drawn, which takes seconds; the `runs` do all this.
+    The working folder is empty, and the script a copy in a folder of its own, where no data lie; see `be_quick`.
     """
-    timed = dict.fromkeys(("epoch_seconds", "training_texts_per_second", "parameters", "latency_seconds_batch_1",
-                           "latency_seconds_batch_256"), 1.0) | {"peak_memory_bytes": None}
     for folder in ("cwd", "script"):
         (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
+    be_quick(monkeypatch.setattr)
 
-    def run(name, *arguments, stdin=b"", change=lambda module: None):
-        script = shutil.copy(SCRIPTS[name], tmp_path / "script")
-        module = load_script(script)
-        module.compare_in_fresh_process = lambda files, texts, expected: {}
-        module.profile = lambda *_: timed
-        module.draw_curves = module.draw_confusion = lambda *_: b""
+    def call(name, *arguments, stdin=b"", change=lambda module: None):
+        path = shutil.copy(SCRIPTS[name], tmp_path / "script")
+        module = load_script(path)
         change(module)
         options = ["--OUTPUT_DIR", tmp_path / "out", *arguments]
-        monkeypatch.setattr(sys, "argv", [str(script), *map(str, options)])
+        monkeypatch.setattr(sys, "argv", [str(path), *map(str, options)])
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(stdin)))
         capfd.readouterr()
-        code = module.run_main()
+        code = run(module.main, "BATCH_SIZE")
         out, err = capfd.readouterr()
         return SimpleNamespace(code=code, out=out, err=own_lines(err))
 
-    return run
+    return call
 
 
 def own_lines(err):
@@ -120,14 +160,69 @@ def own_lines(err):
                    if not line.startswith(("WARNING: All log", "E0000", "W0000", "I0000")))
 
 
-def small_model(module, units=8, words=60, classes=6):
-    """(embedding matrix, a model of random weights)."""
-    matrix = np.random.default_rng(0).normal(0, 0.5, (words, 100)).astype(np.float32)
-    arguments = (4,) if module.SCRIPT == "GRU.py" else ()
-    return matrix, module.build_model(matrix, classes, units, 0.3, *arguments)
-
-
 def run_program(name, *arguments, **options):
     """Run a program of tests/programs; returns the CompletedProcess, output as text."""
     command = program(name, *arguments, env={**os.environ, "PYTHONUTF8": "1"})
     return subprocess.run(**command, capture_output=True, encoding="utf-8", timeout=200, **options)
+
+
+# Processes
+
+
+class Nursery:
+    """A process that has imported the scripts; its forks run jobs, see tests/programs/nursery.py."""
+
+    def __init__(self):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        self.process = subprocess.Popen(**program("nursery.py"), **pipes)
+        assert select.select([self.process.stdout], [], [], 120)[0] and self.process.stdout.readline() == "ready\n"
+
+    def tell(self, **job):
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def start(self, **job):
+        return Worker(self, Path(job["folder"]), int(self.tell(**job)))
+
+    def run(self, name, *arguments, folder):
+        """Start a script's command line; its output goes to a file in `folder`."""
+        return self.start(name=name, arguments=[*map(str, arguments)], folder=str(folder))
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+class Worker:
+    """A job of the Nursery: a process with its output."""
+
+    def __init__(self, nursery, folder, pid):
+        self.nursery, self.folder, self.pid = nursery, folder, pid
+
+    @property
+    def out(self):
+        path = self.folder / f"{self.pid}.out"
+        return path.read_text() if path.exists() else ""
+
+    def kill(self, number):
+        os.kill(self.pid, number)
+
+    def wait(self, seconds=40):
+        """Return the exit status; a process that takes longer is one that waits for ever."""
+        deadline = time.monotonic() + seconds
+        while not (status := self.nursery.tell(poll=self.pid)):
+            if time.monotonic() > deadline:
+                self.kill(signal.SIGKILL)
+                pytest.fail(f"still running after {seconds} s:\n{self.out[-3000:]}")
+            time.sleep(0.05)
+        return int(status)
+
+
+@pytest.fixture(scope="session")
+def nursery():
+    nursery = Nursery()
+    yield nursery
+    nursery.end()

@@ -3,7 +3,6 @@ import csv
 import glob
 import json
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -15,8 +14,16 @@ import pytest
 import numpy as np
 import optuna
 
-from conftest import free_port, load_script, program, tree
-from project1 import SCRIPTS
+from conftest import free_port, tree
+from project1 import script, settings_of
+
+import rnn.grid
+from rnn.data import Data
+from rnn.grid import open_study, report_search, search, url_of
+from rnn.settings import InputError
+from rnn.training import depends_on
+
+pytest_plugins = ["project1"]
 
 GRID = [{"UNITS": units, "DROPOUT": dropout} for units in (16, 32) for dropout in (0.1, 0.2)]
 SEARCHED = {"the data or the vectors": "abc", "SEED": 1}
@@ -27,71 +34,28 @@ PASSWORD = "geheim-42"
 # Helpers
 
 
-class Worker:
-    """A process that searches GRID."""
-
-    def __init__(self, nursery, folder, seconds, storage="", grid=GRID, together=1):
-        self.nursery, self.folder, self.grid = nursery, folder, grid
-        constants = {"STORAGE": storage, "STALE_SECONDS": 60 if together > 1 else STALE}
-        self.pid = int(self.tell(folder=str(folder), seconds=seconds, grid=grid, searched=SEARCHED, constants=constants,
-                                 together=together))
-
-    def tell(self, **job):
-        self.nursery.stdin.write(json.dumps(job) + "\n")
-        self.nursery.stdin.flush()
-        return self.nursery.stdout.readline().strip()
-
-    @property
-    def out(self):
-        path = self.folder / f"{self.pid}.out"
-        return path.read_text() if path.exists() else ""
-
-    def kill(self, number):
-        os.kill(self.pid, number)
-
-    def wait(self, seconds=40):
-        """Return the exit status; a process that takes longer is one that waits for ever."""
-        deadline = time.monotonic() + seconds
-        while not (status := self.tell(poll=self.pid)):
-            if time.monotonic() > deadline:
-                self.kill(signal.SIGKILL)
-                pytest.fail(f"still searching after {seconds} s:\n{self.out[-3000:]}")
-            time.sleep(0.05)
-        return int(status)
-
-    def finish(self):
-        """Wait for the end of the search, which names the best setting and shows nothing of Python."""
-        assert self.wait() == 0, self.out[-3000:]
-        best = self.grid[-1]
-        assert f"best setting: UNITS = {best['UNITS']}, DROPOUT = {best['DROPOUT']}\n" in self.out
-        assert "Traceback" not in self.out and PASSWORD not in self.out, self.out[-3000:]
-
-
-@pytest.fixture(scope="module")
-def nursery():
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    process = subprocess.Popen(**program("grid_nursery.py", SCRIPTS["LSTM"]), **pipes)
-    assert select.select([process.stdout], [], [], 120)[0] and process.stdout.readline() == "ready\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdin.close()
-    process.stdout.close()
-
-
 @pytest.fixture
 def start(nursery, tmp_path):
     """start(seconds a setting, ...) starts a process on the grid in tmp_path."""
     workers = []
 
-    def begin(*arguments, **options):
-        workers.append(Worker(nursery, tmp_path, *arguments, **options))
+    def begin(seconds, storage="", grid=GRID, together=1):
+        constants = {"STORAGE": storage, "STALE_SECONDS": 60 if together > 1 else STALE}
+        workers.append(nursery.start(folder=str(tmp_path), seconds=seconds, grid=grid, searched=SEARCHED,
+                                     constants=constants, together=together))
         return workers[-1]
 
     yield begin
     for worker in workers:
         if os.path.exists(f"/proc/{worker.pid}"):
             worker.kill(signal.SIGKILL)
+
+
+def finish(worker, grid=GRID):
+    """Wait for the end of a search, which names the best setting and shows nothing of Python."""
+    assert worker.wait() == 0, worker.out[-3000:]
+    assert f"best setting: UNITS = {grid[-1]['UNITS']}, DROPOUT = {grid[-1]['DROPOUT']}\n" in worker.out
+    assert "Traceback" not in worker.out and PASSWORD not in worker.out, worker.out[-3000:]
 
 
 class Server:
@@ -152,26 +116,24 @@ def storage(request):
 
 
 @pytest.fixture
-def script(tmp_path, monkeypatch):
-    """script(name) imports a script whose store and files are in tmp_path, and which never waits long for a store."""
-    def load(name="LSTM", **constants):
-        module = load_script(SCRIPTS[name])
-        monkeypatch.setattr(module.random, "uniform", lambda *_: 0.01)
-        monkeypatch.setattr(module.keras.backend, "clear_session", lambda: None)
-        for key, value in {"OUTPUT_DIR": str(tmp_path), "STALE_SECONDS": STALE, **constants}.items():
-            setattr(module, key, value)
-        return module
+def find(tmp_path, monkeypatch):
+    """find(grid, train, searched, **constants) searches with a store in tmp_path, and never waits long for it."""
+    monkeypatch.setattr(rnn.grid.random, "uniform", lambda *_: 0.01)
+    monkeypatch.setattr(rnn.grid.keras.backend, "clear_session", lambda: None)
 
-    return load
+    def find(grid, train, searched, **constants):
+        return search(settings_of(STALE_SECONDS=STALE, **constants), str(tmp_path), "test", grid, train, searched)
+
+    return find
 
 
 def fake_train(log, fail=()):
     """A train function that is done at once: good values, but for the settings in `fail`."""
-    def train(setting, report):
-        log.append(setting)
+    def train(chosen, name, report):
+        log.append({"UNITS": chosen.UNITS, "DROPOUT": chosen.DROPOUT})
         history = []
         for epoch in range(4):
-            score = 0.1 if setting in fail else setting["UNITS"] / 100 + setting["DROPOUT"]
+            score = 0.1 if log[-1] in fail else chosen.UNITS / 100 + chosen.DROPOUT
             history.append({"val_macro_f1": score, "val_accuracy": 0.5})
             report(epoch, score)
         return history
@@ -201,14 +163,14 @@ def assert_complete_once(folder, storage, grid=GRID):
     study = optuna.load_study(study_name="test", storage=storage or f"sqlite:///{folder}/grid.db")
     trials = [trial for trial in study.get_trials() if trial.state.name != "FAIL"]
     assert {trial.state.name for trial in trials} == {"COMPLETE"}
-    assert sorted(trial.user_attrs["setting"] for trial in trials) == texts(grid)
+    assert sorted(trial.user_attrs["place"] for trial in trials) == list(range(len(grid)))
 
 
-def refused(module, *words, grid=GRID, searched=SEARCHED):
+def refused(find, *words, grid=GRID, searched=SEARCHED, **constants):
     """Assert that a search ends before it trains, in one line with these words and without the password."""
     log = []
-    with pytest.raises(module.InputError) as caught:
-        module.search("test", grid, fake_train(log), searched)
+    with pytest.raises(InputError) as caught:
+        find(grid, fake_train(log), searched, **constants)
     message = str(caught.value)
     assert not log and "\n" not in message and PASSWORD not in message, message
     for word in ("STORAGE", *words):
@@ -222,7 +184,7 @@ def refused(module, *words, grid=GRID, searched=SEARCHED):
 def test_two_processes_share_one_grid(start, storage, tmp_path):
     workers = [start(0.2, storage, together=2) for _ in range(2)]
     for worker in workers:
-        worker.finish()
+        finish(worker)
     assert texts(setting for _, setting in trained(tmp_path)) == texts(GRID), "none is trained twice"
     assert {pid for pid, _ in trained(tmp_path)} == {worker.pid for worker in workers}
     assert_complete_once(tmp_path, storage)
@@ -235,8 +197,8 @@ def test_the_setting_of_a_killed_process_is_taken_over_and_that_of_a_slow_one_is
     wait_until(lambda: len(trained(tmp_path)) == 2)
     killed.kill(signal.SIGKILL)
     other = start(0.1, storage)
-    other.finish()
-    slow.finish()
+    finish(other)
+    finish(slow)
     assert trained(tmp_path) == [[killed.pid, GRID[0]], [slow.pid, GRID[1]], [other.pid, GRID[2]], [other.pid, GRID[3]],
                                  [other.pid, GRID[0]]]
     assert_complete_once(tmp_path, storage)
@@ -245,60 +207,50 @@ def test_the_setting_of_a_killed_process_is_taken_over_and_that_of_a_slow_one_is
 def test_a_process_that_was_given_up_for_dead_goes_on(start, tmp_path):
     paused = start(1)
     wait_until(lambda: trained(tmp_path))
+    time.sleep(0.5)  # its first note is written, and it holds no lock
     paused.kill(signal.SIGSTOP)  # as a computer that sleeps
-    start(0.1).finish()
+    finish(start(0.1))
     paused.kill(signal.SIGCONT)
-    paused.finish()
+    finish(paused)
     assert_complete_once(tmp_path, "")
 
 
-def test_a_stopped_database_is_waited_for(start, server, tmp_path):
-    storage, grid = server.new(), GRID[:2]
-    slow = start(STALE + 1, storage, grid)
+def test_when_the_database_goes_away_a_search_ends_in_one_line_and_the_same_command_goes_on(start, server, tmp_path):
+    storage = server.new()
+    busy = start(STALE, storage, GRID[:2])
     wait_until(lambda: trained(tmp_path))
-    idle = start(0.1, storage, grid)  # has nothing left to do, and asks the store every second
+    idle = start(0.1, storage, GRID[:2])  # has nothing left to do, and asks the store every second
     wait_until(lambda: "1 of 2 settings done" in idle.out)
     server.stop()
-    time.sleep(STALE + 2)  # longer than STALE_SECONDS, and than the setting takes
-    server.start()
-    for worker in (slow, idle):
-        worker.finish()
-        assert worker.out.count("the store does not answer") == 1 and worker.out.count("127.0.0.1") <= 1, worker.out
-    assert trained(tmp_path) == [[slow.pid, grid[0]], [idle.pid, grid[1]]], "neither was given up for dead"
-    assert_complete_once(tmp_path, storage, grid)
-
-
-def test_every_call_waits_for_the_database_and_says_when_it_gives_up(script, server, monkeypatch, capfd):
-    module = script(STORAGE=server.new())
-    study = module.open_study("test", GRID, SEARCHED)
-    module.enqueue_what_is_missing(study, GRID)
-    trial = study.ask()
-    monkeypatch.setattr(optuna.storages._rdb.storage.random, "random", lambda: 0)  # Optuna's own wait between attempts
-    module.STORE_PATIENCE = 0.1
-    calls = [study.get_trials, study.ask, lambda: study.enqueue_trial(GRID[0]), lambda: trial.set_user_attr("a", 1),
-             lambda: trial.report(0.5, 0), lambda: trial.suggest_categorical("UNITS", [16, 32]),
-             lambda: study.tell(trial, 0.5),
-             lambda: study.user_attrs]
-    server.stop()
     try:
-        optuna.storages.fail_stale_trials(study)  # gives nobody up for dead while the database is away
-        for call in calls:
-            with pytest.raises(module.InputError) as caught:
-                call()
-            message = str(caught.value)
-            assert "STORE_PATIENCE" in message and "127.0.0.1" in message and PASSWORD not in message and "\n" not in message
+        for worker in (busy, idle):
+            assert worker.wait() == 2, worker.out
+            error = worker.out.splitlines()[-1]
+            assert error.startswith("error: the store ") and "does not answer" in error and "same command" in error
+            assert "127.0.0.1" in error and PASSWORD not in worker.out and "Traceback" not in worker.out, worker.out
     finally:
         server.start()
-    assert PASSWORD not in "".join(capfd.readouterr())
-    assert len(study.get_trials()) == len(GRID), "the same study answers when the server does"
+    finish(start(0.1, storage, GRID[:2]), GRID[:2])
+    assert [setting for _, setting in trained(tmp_path)] == [*GRID[:2], GRID[0]]
+    assert_complete_once(tmp_path, storage, GRID[:2])
 
 
-def test_a_process_killed_before_its_first_note_is_not_waited_for(start, script, tmp_path):
-    module = script()
-    study = module.open_study("test", GRID, SEARCHED)
-    module.enqueue_what_is_missing(study, GRID)
+def test_a_database_that_is_away_while_a_setting_is_trained_is_not_missed(start, server, tmp_path):
+    storage = server.new()
+    slow = start(STALE + 3, storage, GRID[:1])
+    wait_until(lambda: trained(tmp_path))
+    server.stop()
+    time.sleep(STALE)
+    server.start()
+    finish(slow, GRID[:1])
+    assert_complete_once(tmp_path, storage, GRID[:1])
+
+
+def test_a_process_killed_before_its_first_note_is_not_waited_for(start, tmp_path):
+    searched = {**SEARCHED, "GRID_EPOCHS": 0, "grid": GRID}
+    study = open_study(*url_of(str(tmp_path / "grid.db")), STALE, "test", searched)
     assert study.ask().number == 0  # and no more: no heartbeat, nothing noted
-    start(0.1).finish()
+    finish(start(0.1))
     assert [setting for _, setting in trained(tmp_path)] == [*GRID[1:], GRID[0]]
     assert_complete_once(tmp_path, "")
 
@@ -309,61 +261,53 @@ def test_after_ctrl_c_the_same_command_trains_that_setting_again(start, tmp_path
     stopped.kill(signal.SIGINT)
     assert stopped.wait() == 130 and "Traceback" not in stopped.out
     again = start(0.1)
-    again.finish()
+    finish(again)
     assert trained(tmp_path)[2:] == [[again.pid, setting] for setting in (*GRID[2:], GRID[1])]
     assert_complete_once(tmp_path, "")
-    start(0.1).finish()
+    finish(start(0.1))
     assert len(trained(tmp_path)) == 5, "a search that is complete trains nothing"
 
 
 # Stores that are refused
 
 
-def test_a_store_of_another_search_is_refused(script, tmp_path):
-    module, log = script(), []
-    module.search("test", GRID, fake_train(log), SEARCHED)
+def test_a_store_of_another_search_is_refused(find, tmp_path):
+    log = []
+    find(GRID, fake_train(log), SEARCHED)
     assert log == GRID
     before = tree(tmp_path)
     assert set(before) == {"grid.db"}
-    others = [({"searched": {**SEARCHED, "the data or the vectors": "other"}}, "the data or the vectors"),
+    others = [({"GRID_EPOCHS": 9}, "GRID_EPOCHS"), ({"searched": {**SEARCHED, "the data or the vectors": "other"}}, "the data or the vectors"),
               ({"searched": {**SEARCHED, "SEED": 2}}, "SEED"), ({"searched": {**SEARCHED, "NEW": 2}}, "NEW"),
               ({"grid": GRID[:2]}, "grid"), ({"grid": GRID[::-1]}, "grid")]
     for options, word in others:
-        message = refused(module, f"differs in {word};", str(tmp_path / "grid.db"), **options)
+        message = refused(find, f"differs in {word};", str(tmp_path / "grid.db"), **options)
         assert "another search" in message
     assert tree(tmp_path) == before
-    module.search("test", GRID, fake_train(log), SEARCHED)
+    find(GRID, fake_train(log), SEARCHED)
     assert len(log) == len(GRID)
 
 
-def test_what_a_search_depends_on(script, tmp_path):
-    def data():
-        return module.Data(["a", "b"], np.array([0, 1]), ["c"], np.array([1]), ["d"], np.array([0]), {"0": "no", "1": "yes"},
-                           {}, "made", "", "")
-
-    module, matrix = script(), np.ones((3, 4), np.float32)
-    before, label, vector = module.searched(data(), matrix), data(), matrix.copy()
-    label.train_labels[0], vector[2, 3] = 1, 2
-    searches = [("the data or the vectors", module.searched(label, matrix)),
-                ("the data or the vectors", module.searched(data(), vector))]
-    for name, value in (("SEED", 2), ("LEARNING_RATE", 0.5), ("GRID_EPOCHS", 99)):
-        old = getattr(module, name)
-        setattr(module, name, value)
-        searches.append((name, module.searched(data(), matrix)))
-        setattr(module, name, old)
-    module.OUTPUT_DIR = str(tmp_path / "elsewhere")
-    assert module.searched(data(), matrix) == before, "nothing else counts"
-    module.search("test", GRID, fake_train([]), before)
-    for name, searched in searches:
-        refused(module, f"differs in {name};", searched=searched)
-    assert len(module.open_study("test", GRID, before).trials) == len(GRID)
+def test_what_a_search_depends_on():
+    data = Data(["a", "b"], np.array([0, 1]), ["c"], np.array([1]), ["d"], np.array([0]), {"0": "no", "1": "yes"}, {},
+                "made", "", "")
+    matrix, settings = np.ones((3, 4), np.float32), settings_of()
+    before = depends_on(data, matrix, settings)
+    assert depends_on(data, matrix, settings.model_copy(update={"OUTPUT_DIR": "elsewhere"})) == before, "nothing else counts"
+    for name, value in (("SEED", 2), ("LEARNING_RATE", 0.5)):
+        changed = depends_on(data, matrix, settings.model_copy(update={name: value}))
+        assert {key for key in before if before[key] != changed[key]} == {name}
+    matrix[2, 3] = 2
+    vector = depends_on(data, matrix, settings)
+    data.train_labels[0] = 1
+    label = depends_on(data, matrix, settings)
+    assert len({found["the data or the vectors"] for found in (before, vector, label)}) == 3
 
 
 @pytest.mark.parametrize("content", [b"not a database\n" * 40, b"\x00\xff" * 500], ids=["text", "bytes"])
-def test_an_unreadable_store_is_one_line(script, tmp_path, content):
-    module = script(STORAGE=str(tmp_path / "store"))
+def test_an_unreadable_store_is_one_line(find, tmp_path, content):
     (tmp_path / "store").write_bytes(content)
-    refused(module, str(tmp_path / "store"))
+    refused(find, str(tmp_path / "store"), STORAGE=str(tmp_path / "store"))
     assert tree(tmp_path) == {"store": content}
 
 
@@ -371,27 +315,24 @@ def test_an_unreadable_store_is_one_line(script, tmp_path, content):
     "postgresql+psycopg://someone:{}@127.0.0.1:1/none", "postgresql+psycopg://127.0.0.1:1/none?user=someone&password={}",
     "postgresql+psycopg://someone:{}@127.0.0.1:port/none", "postgresql+psycopg://someone:{}", "://someone:{}@127.0.0.1",
     "postgresql+psycopg://someone:at@{}@127.0.0.1:1/none", "mysql+nodriver://someone:{}@127.0.0.1/none"])
-def test_a_wrong_address_is_one_line_without_the_password(script, address):
-    refused(script(STORAGE=address.format(PASSWORD)))
+def test_a_wrong_address_is_one_line_without_the_password(find, address):
+    refused(find, STORAGE=address.format(PASSWORD))
 
 
-def test_a_wrong_password_or_database_is_one_line(script, server):
-    module = script(STORAGE=server.address("postgres", PASSWORD + "no"))
-    refused(module, "cannot open the store", "grid:***@127.0.0.1")
-    module.STORAGE = server.address("missing")
-    refused(module, "cannot open the store", "missing")
+def test_a_wrong_password_or_database_is_one_line(find, server):
+    refused(find, "cannot open the store", "grid:***@127.0.0.1", STORAGE=server.address("postgres", PASSWORD + "no"))
+    refused(find, "cannot open the store", "missing", STORAGE=server.address("missing"))
 
 
 # The settings and the table
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_hopeless_settings_are_reported_as_pruned(script, tmp_path, capfd, name):
-    module, log = script(name), []
+def test_hopeless_settings_are_reported_as_pruned(find, tmp_path, capfd):
+    log = []
     grid = [{"UNITS": units, "DROPOUT": dropout} for units in (16, 32, 64) for dropout in (0.1, 0.2)]
-    study = module.search("test", grid, fake_train(log, fail=grid[4:]), SEARCHED)
+    study = find(grid, fake_train(log, fail=grid[4:]), SEARCHED)
     capfd.readouterr()
-    best = module.report_search(study, grid, str(tmp_path))
+    best = report_search(study, grid, str(tmp_path))
     out = capfd.readouterr().out
     assert log == grid and best == grid[3] and "best setting: UNITS = 32, DROPOUT = 0.2" in out
     assert out.count("pruned") == 2 and out.count("complete") == 4
@@ -405,11 +346,8 @@ def test_hopeless_settings_are_reported_as_pruned(script, tmp_path, capfd, name)
     assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
-def test_every_setting_of_the_grids_differs(script):
-    lstm, gru = map(script, SCRIPTS)
-    grids = [lstm.grid_settings(), gru.grid_settings()]
-    gru.GRID_PHASE = 2
-    grids.append(gru.grid_settings())
+def test_every_setting_of_the_grids_differs():
+    grids = [script("LSTM").grid_settings(), script("GRU").grid_settings(1), script("GRU").grid_settings(2)]
     assert [len(grid) for grid in grids] == [50, 50, 16]
     for grid in grids:
         assert len({tuple(setting.items()) for setting in grid}) == len(grid)
@@ -417,3 +355,30 @@ def test_every_setting_of_the_grids_differs(script):
     assert {setting["UNITS"] for setting in grids[0]} == {16, 32, 64, 128, 256}
     assert {setting["DROPOUT"] for setting in grids[0]} == {round(0.05 * step, 2) for step in range(1, 11)}
     assert {setting["FINE_TUNING_RATE"] for setting in grids[2]} == {1e-3, 5e-4, 1e-4, 5e-5}
+
+
+@pytest.mark.parametrize("name, phase", [("LSTM", 1), ("GRU", 1), ("GRU", 2)])
+def test_the_constants_of_a_setting_reach_the_model_and_the_training(call, data, name, phase):
+    """A search of two settings by the command line, with a training that only looks."""
+    seen = []
+
+    def fit(settings, model, encoded, rate, epochs, name, r_drop=0, report=None, checkpoint=None):
+        recurrent = model.get_layer("rnn").forward_layer
+        dropout = next(layer for layer in model.layers if type(layer).__name__ == "SpatialDropout1D")
+        seen.append((recurrent.units, dropout.rate, rate, epochs, model.get_layer("embedding").trainable))
+        if report:
+            report(0, 0.5)
+        return [{"val_macro_f1": 0.5, "val_accuracy": 0.5}] * epochs
+
+    def change(loaded):
+        whole = loaded.grid_settings
+        loaded.fit, loaded.grid_settings = fit, lambda *phase: [{**setting, next(iter(setting)): 8}
+                                                                for setting in whole(*phase)[:2]]
+
+    result = call(name, *data.paths, "--GRID_SEARCH", "--GRID_EPOCHS", 3, *(["--GRID_PHASE", 2] if phase == 2 else []),
+                  change=change)
+    assert result.code == 0 and "best setting: " in result.out, result.err
+    if phase == 1:
+        assert seen == [(8, 0.05, 0.004, 3, False), (8, 0.1, 0.004, 3, False)]
+    else:
+        assert seen == [(8, 0.2, 0.004, 2, False), (8, 0.2, 1e-3, 3, True), (8, 0.2, 0.004, 2, False), (8, 0.2, 5e-4, 3, True)]

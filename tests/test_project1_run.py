@@ -13,7 +13,13 @@ import pytest
 import tensorflow as tf
 
 from conftest import EMOTIONS, assert_one_line, csv_bytes, run_script, tree
-from project1 import EXPORTS, NAMES, SCRIPTS, SMALL, TEXTS, both, run_program
+from project1 import EXPORTS, NAMES, SCRIPTS, SMALL, TEXTS, both, run_program, script, settings_of
+
+from rnn.evaluation import calibration_error, scores
+from rnn.saving import compare_saved, model_bytes, text_model_of
+from rnn.settings import InputError
+from rnn.text import make_vocabulary
+from rnn.training import predict_tokens
 
 pytest_plugins = ["project1"]
 
@@ -58,17 +64,17 @@ def test_run_saves_everything_below_output_dir(runs, name):
 
 
 @both
-def test_saved_accuracy_is_that_of_the_saved_model_and_of_the_best_epoch(runs, data, scripts, name):
+def test_saved_accuracy_is_that_of_the_saved_model_and_of_the_best_epoch(runs, data, name):
     results = runs[name].results
     model = keras.models.load_model(runs[name].out / "model.keras")
     for key, rows in (("validation", data.val), ("test", data.test)):
         labels = np.array([int(label) for _, label in rows])
         probabilities = model.predict(tf.constant([text for text, _ in rows]), verbose=0)
-        _, accuracy, macro_f1 = scripts[name].scores(labels, probabilities)
+        _, accuracy, macro_f1 = scores(labels, probabilities)
         assert accuracy == pytest.approx(results[f"{key}_accuracy"], abs=1e-9)
         assert macro_f1 == pytest.approx(results[f"{key}_macro_f1"], abs=1e-9)
         assert np.trace(np.array(results[key]["confusion_matrix"])) == round(accuracy * len(rows))
-        error = scripts[name].calibration_error(labels, probabilities)
+        error = calibration_error(labels, probabilities)
         assert results[key]["expected_calibration_error"] == pytest.approx(error, abs=1e-4)
     history = results["history"][name == "GRU":]  # the best epoch is one of the thawed ones
     best = max(history, key=lambda epoch: epoch["val_macro_f1"])
@@ -90,19 +96,18 @@ def test_without_a_test_set_validation_alone_is_reported(call, data, tmp_path):
     assert not (tmp_path / "out" / "confusion_test.png").exists()
 
 
-def test_a_model_that_a_fresh_process_loads_otherwise_is_not_saved(data, tmp_path):
-    """The comparison itself, with a model that is wrong in each way; one that is right is in each of the `runs`."""
-    from conftest import load_script
-    module = load_script(SCRIPTS["LSTM"])
-    vocabulary = module.make_vocabulary(["some words here"])
-    model = module.build_model(np.random.default_rng(0).normal(0, 1, (5, 9)).astype(np.float32), 2, 3, 0.0)
-    content = module.model_bytes(module.text_model_of(vocabulary, model), {"a": "a", "b": "b"})
-    texts = ["some words", "here", "\u2028"]
-    expected = module.predict_tokens(model, vocabulary.encode(texts))
-    with pytest.raises(module.InputError, match="predicts something else"):
-        module.compare_in_fresh_process({"model.keras": content}, texts, expected[::-1])
-    with pytest.raises(module.InputError, match="does not load.*damaged"):
-        module.compare_in_fresh_process({"model.keras": content[:-100]}, texts, expected)
+def test_a_model_that_loads_otherwise_in_a_fresh_process_is_not_saved():
+    vocabulary, classes, settings = make_vocabulary(["some words here"]), {"a": "a", "b": "b"}, settings_of(UNITS=3)
+    matrix = np.random.default_rng(0).normal(0, 1, (5, 9)).astype(np.float32)
+    model = script("LSTM").build_model(settings, matrix, 2)
+    content = model_bytes(text_model_of(vocabulary, model, 9), classes)
+    texts = ["some words", "here\r\nsome\r", "\u2028\t"]
+    expected = predict_tokens(model, vocabulary.encode(texts, 9))
+    assert compare_saved(settings, {"model.keras": content}, classes, texts, expected)["model.keras"]["same_labels"] == 3
+    with pytest.raises(InputError, match="predicts something else"):
+        compare_saved(settings, {"model.keras": content}, classes, texts, expected[::-1])
+    with pytest.raises(InputError, match="a fresh process does not load .* damaged"):
+        compare_saved(settings, {"model.keras": content[:-100]}, classes, texts, expected)
 
 
 # The saved model
@@ -177,29 +182,16 @@ def test_lstm_embedding_is_frozen_and_gru_embedding_is_thawed(runs):
 @both
 def test_a_damaged_or_missing_model_is_one_line(call, runs, tmp_path, name):
     path = tmp_path / "out" / "model.keras"
-    assert_one_line(call(name, "--predict", "a"), path, f"{name}.py")
+    assert_one_line(call(name, "--predict", "a"), path, "--predict")
     path.parent.mkdir(exist_ok=True)
     whole = (runs[name].out / "model.keras").read_bytes()
     for content in (b"", b"no zip", whole[:len(whole) // 2], whole[:5000] + bytes(3000) + whole[8000:]):
         path.write_bytes(content)
-        assert_one_line(call(name, "--predict", "a"), path, f"{name}.py")
+        assert_one_line(call(name, "--predict", "a"), path, "--predict")
         assert path.read_bytes() == content
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(6)])
     other.save(path)
-    assert_one_line(call(name, "--predict", "a"), path, f"{name}.py")
-
-
-def test_a_model_saved_before_classes_were_has_the_six_emotions(call, tmp_path):
-    """As earlier versions saved it: TextVectorization in front, its words in a file, no classes in it."""
-    vectorizer = keras.layers.TextVectorization()
-    vectorizer.adapt(["some words here"])
-    text = keras.Input((), dtype="string", name="text")
-    hidden = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(9, 4)(vectorizer(text)))
-    (tmp_path / "out").mkdir()
-    keras.Model(text, keras.layers.Dense(6, activation="softmax")(hidden)).save(tmp_path / "out" / "model.keras")
-    result = call("LSTM", "--predict", "some words")
-    label, emotion, _, text = result.out.rstrip("\n").split("\t")
-    assert EMOTIONS[int(label)] == emotion and text == "some words"
+    assert_one_line(call(name, "--predict", "a"), path, "--predict")
 
 
 # Other people's machines
@@ -228,21 +220,16 @@ def test_a_closed_output_ends_quietly(runs):
     command = ["bash", "-o", "pipefail", "-c", command.replace("< /dev/zero", "")]
     process = subprocess.run(command, input=texts, capture_output=True, timeout=200)
     assert process.returncode == 141 and b"Traceback" not in process.stderr
-    command = ["bash", "-c", f"{sys.executable} {SCRIPTS['LSTM']} --predict a >&-"]
-    process = subprocess.run(command, capture_output=True, timeout=200)
-    assert process.returncode == 2 and b"standard output is closed" in process.stderr and b"Traceback" not in process.stderr
 
 
 # Several devices and mixed precision; for want of GPUs on two logical CPUs, and float16 on the CPU
 
 
-def test_two_devices_and_mixed_precision_train_like_one_device_in_float32(tmp_path):
-    found = {}
-    for kind in ("single", "mirrored", "mixed"):
-        result = run_program("devices.py", SCRIPTS["GRU"], kind, tmp_path / f"{kind}.keras")
-        assert not result.returncode, result.stderr[-2000:]
-        found[kind] = json.loads(result.stdout.splitlines()[-1])
-    assert [found[kind][0] for kind in found] == [1, 2, 1]
+def test_two_devices_and_mixed_precision_train_like_one_device_in_float32():
+    result = run_program("devices.py")
+    assert not result.returncode, result.stderr[-2000:]
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert [devices for devices, *_ in found.values()] == [1, 2, 1]
     for kind in ("mirrored", "mixed"):
         assert np.allclose(found[kind][1], found["single"][1], rtol=0.1), "the losses of the epochs are alike"
     for _, losses, policies, loaded, best in found.values():

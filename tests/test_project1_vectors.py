@@ -7,9 +7,14 @@ import zipfile
 
 import numpy as np
 import pytest
+import requests
 
-from conftest import assert_one_line, csv_bytes, load_script, made_rows, serving
-from project1 import SCRIPTS, both, vector_bytes
+from conftest import assert_one_line, serving
+from project1 import settings_of, vector_bytes
+
+import rnn.vectors
+from rnn.settings import InputError
+from rnn.text import Encoded, Vocabulary
 
 pytest_plugins = ["project1"]
 
@@ -26,6 +31,10 @@ def zipped(**members):
     return buffer.getvalue()
 
 
+def read(path, words):
+    return rnn.vectors.read_vectors(str(path), words, settings_of())
+
+
 GOOD = {
     "GloVe": ROWS, "gzip": gzip.compress(ROWS), "zip": zipped(vectors_txt=ROWS), "word2vec's header": b"4 100\n" + ROWS,
     "fastText": b"4 100\n" + b"".join(line.rstrip() + b" \n" for line in LINES), "CRLF": ROWS.replace(b"\n", b"\r\n"),
@@ -36,10 +45,10 @@ GOOD = {
 
 
 @pytest.mark.parametrize("case", GOOD)
-def test_vectors_of_every_kind_are_the_same(scripts, tmp_path, case):
+def test_vectors_of_every_kind_are_the_same(tmp_path, case):
     path = tmp_path / "vectors"
     path.write_bytes(GOOD[case])
-    found = scripts["LSTM"].read_vectors(str(path), ["the", "i", "cat", "absent", "", "[UNK]", "."])
+    found = read(path, ["the", "i", "cat", "absent", "", "[UNK]", "."])
     assert set(found) - {"."} == {"the", "i", "cat"}
     for word, line in zip(WORDS, LINES):
         if word in found:
@@ -48,26 +57,24 @@ def test_vectors_of_every_kind_are_the_same(scripts, tmp_path, case):
 
 @pytest.mark.parametrize("size", [2, 50, 300])
 @pytest.mark.parametrize("header", [b"", b"3 %d\n"])
-def test_vectors_of_any_dimension(scripts, tmp_path, size, header):
+def test_vectors_of_any_dimension(tmp_path, size, header):
     path = tmp_path / "vectors"
     path.write_bytes((header % size if header else b"") + vector_bytes(["5", "7", "cat"], size))
-    found = scripts["LSTM"].read_vectors(str(path), ["7", "cat"])
+    found = read(path, ["7", "cat"])
     assert set(found) == {"7", "cat"} and found["7"].shape == (size,)
 
 
-def test_separators_of_other_systems_stay_in_their_word(scripts, tmp_path):
+def test_separators_of_other_systems_stay_in_their_word(tmp_path):
     path, rest = tmp_path / "vectors", LINES[0].split(b" ", 1)[1]
     words = ["a\u0085b", "a\u00a0b", "a\u2028b", "a\x1cb", "caf\u00e9"]
     path.write_bytes(ROWS + b"".join(word.encode() + b" " + rest for word in words))
-    assert set(scripts["LSTM"].read_vectors(str(path), [*words, "cat", "b"])) == {*words, "cat"}
+    assert set(read(path, [*words, "cat", "b"])) == {*words, "cat"}
 
 
-def test_of_a_word_that_comes_twice_the_first_row_counts_and_it_is_said(scripts, tmp_path, capsys):
+def test_of_a_word_that_comes_twice_the_first_row_counts(tmp_path):
     path = tmp_path / "vectors"
     path.write_bytes(ROWS + b"cat " + LINES[0].split(b" ", 1)[1])
-    found = scripts["LSTM"].read_vectors(str(path), ["cat"])
-    assert found["cat"].tolist() == np.array(LINES[3].split()[1:], np.float32).tolist()
-    assert "1 rows" in (out := capsys.readouterr().out) and "the first row of each counts" in out
+    assert read(path, ["cat"])["cat"].tolist() == np.array(LINES[3].split()[1:], np.float32).tolist()
 
 
 BAD = {
@@ -79,93 +86,87 @@ BAD = {
     "other dimensions than the header's": (b"4 300\n" + ROWS, ["row 2", "300 numbers"]),
     "no word in common": (vector_bytes(["zzz", "yyy"]), ["no word in common"]),
     "empty": (b"", ["no word in common"]), "no vectors": (b"some,text\nand more\n", ["row 1", "columns"]),
-    "fastText's binary": (b"\xba\x16\x4f\x2f" + bytes(50), [".vec"]), "bzip2": (b"BZh91AY", ["bzip2"]),
-    "several texts in a zip": (zipped(a_txt=ROWS, b_txt=ROWS), ["a.txt", "unpack"]),
-    "no text in a zip": (zipped(a_bin=ROWS), ["a.bin", "unpack"]),
-    "a damaged gzip": (gzip.compress(ROWS)[:300], ["get the file anew"]),
-    "a damaged zip": (zipped(a_txt=ROWS)[:300], ["get the file anew"]),
+    "fastText's binary": (b"\xba\x16\x4f\x2f" + bytes(50), [".vec"]), "bzip2": (b"BZh91AY", ["row 1"]),
+    "several texts in a zip": (zipped(a_txt=ROWS, b_txt=ROWS), ["several files"]),
+    "a damaged gzip": (gzip.compress(ROWS)[:300], ["cannot be read"]),
+    "a damaged zip": (zipped(a_txt=ROWS)[:300], ["cannot be read"]),
     "word2vec's binary": (b"4 100\nthe " + bytes(range(14, 250)) * 9, ["row 2"]),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_wrong_file_of_vectors_is_one_line(scripts, tmp_path, case):
+def test_a_wrong_file_of_vectors_is_one_line(tmp_path, case):
     content, words = BAD[case]
     path = tmp_path / "vectors"
     path.write_bytes(content)
-    with pytest.raises(scripts["LSTM"].InputError) as caught:
-        scripts["LSTM"].read_vectors(str(path), ["i", "you", "cat"])
+    with pytest.raises(InputError) as caught:
+        read(path, ["i", "you", "cat"])
     text = str(caught.value)
     assert "\n" not in text
     for word in (str(path), *words):
         assert word in text, text
 
 
-def vocabulary_of(module, *words):
-    return module.Vocabulary("", "abcdefghijklmnopqrstuvwxyz", "", words)
+def matrix_of(words, path, cache, **constants):
+    """Return the embedding matrix and the coverage of a text that has each word once."""
+    encoded = Encoded([np.arange(2, 2 + len(words))], None, [], None, [], None)
+    vocabulary = Vocabulary("", "abcdefghijklmnopqrstuvwxyz", "", tuple(words))
+    return rnn.vectors.embedding_matrix(vocabulary, encoded, settings_of(GLOVE_PATH=str(path), **constants), str(cache))
 
 
 def test_embedding_matrix_caches_the_rows_of_one_file_and_vocabulary(tmp_path, monkeypatch):
-    module = load_script(SCRIPTS["LSTM"])
-    path = tmp_path / "a.txt"
+    path, cache = tmp_path / "a.txt", tmp_path / "cache"
     path.write_bytes(ROWS)
-    module.GLOVE_PATH = str(path)
-    reads, read = [], module.read_vectors
-    monkeypatch.setattr(module, "read_vectors", lambda *arguments: reads.append(1) or read(*arguments))
-    matrix, known = module.embedding_matrix(vocabulary_of(module, "i", "absent", "cat"), str(tmp_path / "cache"))
-    assert known.tolist() == [False, False, True, False, True] and (matrix[0] == 0).all() and matrix[3].any()
-    again, known_again = module.embedding_matrix(vocabulary_of(module, "i", "absent", "cat"), str(tmp_path / "cache"))
-    assert (again == matrix).all() and (known_again == known).all() and len(reads) == 1
-    other, _ = module.embedding_matrix(vocabulary_of(module, "cat", "i"), str(tmp_path / "cache"))
+    reads, read_vectors = [], rnn.vectors.read_vectors
+    monkeypatch.setattr(rnn.vectors, "read_vectors", lambda *arguments: reads.append(1) or read_vectors(*arguments))
+    matrix, coverage = matrix_of(["i", "absent", "cat"], path, cache)
+    assert coverage == {"words": 2 / 3, "running_words": 2 / 3} and (matrix[0] == 0).all() and matrix[3].any()
+    again, coverage_again = matrix_of(["i", "absent", "cat"], path, cache)
+    assert (again == matrix).all() and coverage_again == coverage and len(reads) == 1
+    other, _ = matrix_of(["cat", "i"], path, cache)
     assert (other[2] == matrix[4]).all() and len(reads) == 2
-    path.write_bytes(vector_bytes(["cat", "i"], 9) + b"")
-    changed, _ = module.embedding_matrix(vocabulary_of(module, "i", "absent", "cat"), str(tmp_path / "cache"))
+    path.write_bytes(vector_bytes(["cat", "i"], 9))
+    changed, _ = matrix_of(["i", "absent", "cat"], path, cache)
     assert len(reads) == 3 and changed.shape == (5, 9)
 
 
-@both
-def test_bad_glove_path_is_one_line(call, data, tmp_path, name):
-    assert_one_line(call(name, *data.paths, "--GLOVE_PATH", tmp_path / "none.txt"), "GLOVE_PATH", "none.txt")
+def test_bad_glove_path_is_one_line(call, data, tmp_path):
+    assert_one_line(call("LSTM", *data.paths, "--GLOVE_PATH", tmp_path / "none.txt"), "GLOVE_PATH", "none.txt")
     (tmp_path / "a.txt").write_bytes(BAD["cut-off last line"][0])
-    assert_one_line(call(name, *data.paths, "--GLOVE_PATH", tmp_path / "a.txt"), "a.txt", "row 4")
+    assert_one_line(call("GRU", *data.paths, "--GLOVE_PATH", tmp_path / "a.txt"), "a.txt", "row 4")
 
 
-def test_default_vectors_come_from_the_archive_once_and_only_their_rows_are_kept(call, tmp_path, direct_network):
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        self.server.asked.append(self.path)
+
+
+def test_default_vectors_come_from_the_archive_once_and_only_their_rows_are_kept(tmp_path, direct_network, monkeypatch, capsys):
     """Kaggle is not asked here: nothing answers at its address. The archive is that of a local server."""
-    folder = tmp_path / "served"
+    import kagglehub
+
+    def refuse(*_):
+        raise requests.ConnectionError("[Errno 111] Connection refused")
+
+    monkeypatch.setattr(kagglehub, "dataset_download", refuse)
+    folder, cache = tmp_path / "served", tmp_path / "data"
     folder.mkdir()
-    words = "sad happy love angry afraid shocked i you".split()
+    words = ["sad", "happy", "love"]
     (folder / "glove.zip").write_bytes(zipped(**{"glove_twitter_27B_25d_txt": vector_bytes(words, 25),
                                                  "glove_twitter_27B_100d_txt": vector_bytes(words)}))
-    for name, seed in (("train", 0), ("val", 1)):
-        (tmp_path / f"{name}.csv").write_bytes(csv_bytes(made_rows(60, seed)))
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            self.server.asked.append(self.path)
-
-    def no_kaggle(module):
-        import kagglehub
-        import requests
-
-        def refuse(*_):
-            raise requests.ConnectionError("[Errno 111] Connection refused")
-        kagglehub.dataset_download = refuse
-
     with serving(functools.partial(Handler, directory=str(folder))) as served:
-        options = ["--TRAIN_PATH", tmp_path / "train.csv", "--VAL_PATH", tmp_path / "val.csv", "--UNITS", 4, "--NUM_EPOCHS", 1,
-                   "--DOWNLOAD_RETRIES", 0]
-        address = f"{served.address}/glove.zip"
-        result = call("LSTM", *options, "--GLOVE_URL", address, change=no_kaggle)
-        assert result.code == 0 and len(served.asked) == 1, result.err
-        before = result.out.index("vectors: GloVe Twitter is downloaded once, 1.5 GB")
-        assert "--USE_GLOVE False" in result.out[before:] and before < result.out.index("embeddings: ")
-        kept = [path.name for path in (tmp_path / "out" / "data").iterdir()]
+        constants = {"GLOVE_URL": f"{served.address}/glove.zip", "DOWNLOAD_RETRIES": 0}
+        matrix, coverage = matrix_of([*words, "zqx"], "", cache, **constants)
+        assert len(served.asked) == 1 and matrix.shape == (6, 100) and coverage["words"] == 0.75
+        out = capsys.readouterr().out
+        before = out.index("vectors: GloVe Twitter is downloaded once, 1.5 GB")
+        assert "--USE_GLOVE False" in out[before:] and before < out.index("embeddings: ")
+        kept = [path.name for path in cache.iterdir()]
         assert len(kept) == 1 and kept[0].startswith("vectors-"), "neither the archive nor the whole file"
-        result = call("LSTM", *options, "--GLOVE_URL", address, "--SEED", 2, change=no_kaggle)
-        assert result.code == 0 and len(served.asked) == 1 and "downloaded once" not in result.out, "the next run asks nobody"
-    result = call("LSTM", *options, "--GLOVE_URL", "http://127.0.0.1:9/glove.zip", "--OUTPUT_DIR", tmp_path / "new",
-                  change=no_kaggle)
-    assert_one_line(result, "cannot get the GloVe vectors", "kagglehub", "the connection was refused", "GLOVE_PATH",
-                    "USE_GLOVE")
-    assert not list((tmp_path / "new" / "data").iterdir())
+        matrix_of([*words, "zqx"], "", cache, **constants, SEED=2)
+        assert len(served.asked) == 1 and "downloaded once" not in capsys.readouterr().out, "the next run asks nobody"
+    with pytest.raises(InputError) as caught:
+        matrix_of(words, "", tmp_path / "new", **{**constants, "GLOVE_URL": "http://127.0.0.1:9/glove.zip"})
+    for said in ("cannot get the GloVe vectors", "kagglehub", "the connection was refused", "GLOVE_PATH", "USE_GLOVE"):
+        assert said in str(caught.value)
+    assert not list((tmp_path / "new").iterdir())

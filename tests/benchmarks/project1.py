@@ -15,14 +15,14 @@ start      a newcomer's first result: LSTM.py --USE_GLOVE False.
 typing     what typographic characters do: a model of `holdout` on the validation rows, changed in eight ways.
 
 Each run is the script's own command line, in a process of its own; what it wrote is kept under outputs/benchmark/project1, and
-is not trained again while what the script has before its evaluation and the options are the same. Data: ../shared/data
+is not trained again while the script, what it trains with and the options are the same. Data: ../shared/data
 (--data), its GloVe 6B subset.
 """
 import argparse
 import ast
 import csv
 import hashlib
-import importlib.util
+import importlib
 import json
 import os
 import re
@@ -34,30 +34,38 @@ import time
 import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "Project1"))
+
+from rnn.data import read_data
+from rnn.evaluation import calibration_error, scores
+from rnn.saving import load_model, predict_texts
+from rnn.settings import make_settings
+from rnn.text import encode, make_vocabulary
+from rnn.training import fit, most_epochs, predict_tokens, set_up_devices
+from rnn.vectors import embedding_matrix
+
+TRAINED_WITH = ("rows", "labels", "data", "text", "vectors", "training")  # modules that decide what is learned
 KEPT = os.path.join(ROOT, "outputs", "benchmark", "project1")
 TASKS = ("emotion", "irony", "offensive", "sentiment")
 PUBLISHED = {"SVM": (64.7, 61.7, 52.3, 62.9), "fastText": (65.2, 63.1, 73.4, 62.9), "LSTM": (66.0, 62.8, 71.7, 58.3),
              "RoBERTa-base": (76.1, 59.7, 79.5, 71.3)}
 
 
-def load_script(name):
-    """Import Project1/<name>.py as a module."""
-    spec = importlib.util.spec_from_file_location(name, os.path.join(ROOT, "Project1", f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+def story(path):
+    """Return the code of a file, without docstrings and comments, as text."""
+    with open(path, encoding="utf-8") as file:
+        tree = ast.parse(file.read())
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)
 
 
 def run(name, label, *options):
     """Run a script with these options, or take what the same run wrote before; return (results, seconds of the whole run)."""
     path = os.path.join(ROOT, "Project1", f"{name}.py")
-    with open(path, encoding="utf-8") as file:
-        story = ast.parse(file.read().split("\n# Evaluation\n")[0])  # the constants, the text, the model, the training
-    for node in ast.walk(story):
-        if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    key = hashlib.sha256(f"{ast.dump(story)} {options}".encode()).hexdigest()[:12]
+    modules = (os.path.join(ROOT, "Project1", "rnn", f"{module}.py") for module in TRAINED_WITH)
+    key = hashlib.sha256(f"{[story(file) for file in (path, *modules)]} {options}".encode()).hexdigest()[:12]
     folder = os.path.join(KEPT, f"{label}_{key}")
     kept = os.path.join(folder, "seconds.json")
     if not os.path.exists(kept):
@@ -169,7 +177,7 @@ def holdout(options):
             rows[-1][5] = f"{results[0]['training_seconds']:.0f}, both phases"
             rows.append([f"`GRU.py`, phase 1 (frozen), seed {options.seeds[0]}", "", "", f"{first['validation_accuracy']:.4f}",
                          f"{first['validation_macro_f1']:.4f}", f"{first['training_seconds']:.0f}", ""])
-        held_out = calibration(name, found, read_rows(os.path.join(folder, "held.csv")))
+        held_out = calibration(found, read_rows(os.path.join(folder, "held.csv")))
         print(f"{name}: expected calibration error, held out, {held_out}; "
               f"validation, which chose the temperature {shown(get('temperature'), 2)}: "
               f"{shown(get('validation', 'expected_calibration_error_before'))} and "
@@ -187,15 +195,15 @@ def holdout(options):
     table(["", "held out accuracy", "macro F1", "validation accuracy", "macro F1", "training, s", "model, bytes"], rows)
 
 
-def calibration(name, found, rows):
+def calibration(found, rows):
     """Return the calibration error of saved models on rows, before and after the temperature, as text."""
-    script, errors = load_script(name), []
+    errors = []
     for result, _, folder in found:
-        model, classes = script.load_model(os.path.join(folder, "model.keras"))
-        after = script.predict_texts(model, [text.encode() for text, _ in rows]).astype(float)
+        model, classes = load_model(os.path.join(folder, "model.keras"))
+        after = predict_texts(model, [text.encode() for text, _ in rows]).astype(float)
         before = after ** result["temperature"]  # the logits times the temperature
         labels = np.array([list(classes).index(label) for _, label in rows])
-        errors.append([script.calibration_error(labels, probabilities)
+        errors.append([calibration_error(labels, probabilities)
                        for probabilities in (before / before.sum(1, keepdims=True), after)])
     before, after = zip(*errors)
     return f"{shown(before)} before, {shown(after)} after the temperature"
@@ -257,14 +265,15 @@ def tweeteval(options):
 
 
 def prepared(script, options, seed):
-    """Set the script's constants as `holdout` does; return (data, encoded data, embedding matrix)."""
-    folder = emotion_rows(options)
-    values = emotion_options(options, folder, seed)
-    for name, value in zip(values[::2], values[1::2]):
-        script.set_constant(name.removeprefix("--"), value)
-    script.set_up_devices()
-    data, _, encoded, matrix, _ = script.prepare(os.path.join(KEPT, "data"))
-    return data, encoded, matrix
+    """Return (settings as `holdout` has them, data, encoded data, embedding matrix)."""
+    values = emotion_options(options, emotion_rows(options), seed)
+    given = {name.removeprefix("--"): value for name, value in zip(values[::2], values[1::2])}
+    settings, cache = make_settings(script, **given), os.path.join(KEPT, "data")
+    set_up_devices(settings)
+    data = read_data(settings, cache)
+    vocabulary = make_vocabulary(data.train_texts)
+    encoded = encode(data, vocabulary, settings)
+    return settings, data, encoded, embedding_matrix(vocabulary, encoded, settings, cache)[0]
 
 
 def speed(options):
@@ -272,46 +281,48 @@ def speed(options):
     import tensorflow as tf
 
     for name in options.scripts:
-        script = load_script(name)
-        data, encoded, matrix = prepared(script, options, 1)
-        arguments = matrix, len(data.classes), script.UNITS, script.DROPOUT
-        ours = script.fit(script.build_model(*arguments), encoded, script.LEARNING_RATE, 4, name)
+        script = importlib.import_module(name)
+        settings, data, encoded, matrix = prepared(script, options, 1)
+        arguments = settings, matrix, len(data.classes), *((1,) if name == "GRU" else ())  # phase 1
+        ours = fit(settings, script.build_model(*arguments), encoded, settings.LEARNING_RATE, 4, name)
         bucketed = np.median([entry["seconds"] for entry in ours[1:]])
         padded = np.zeros((len(encoded.train), 100), np.int32)
         for row, sequence in enumerate(encoded.train):
             padded[row, :len(sequence)] = sequence[:100]
         model = script.build_model(*arguments)
-        model.compile(keras.optimizers.AdamW(script.LEARNING_RATE, clipnorm=1.0), "categorical_crossentropy")
+        model.compile(keras.optimizers.AdamW(settings.LEARNING_RATE, clipnorm=1.0), "categorical_crossentropy")
         seconds, last = [], [0.0]
         times = keras.callbacks.LambdaCallback(
             on_train_batch_begin=lambda batch, logs: seconds.append(-time.perf_counter()) if batch == 0 else None,
             on_train_batch_end=lambda batch, logs: last.__setitem__(0, time.perf_counter()),
             on_epoch_end=lambda epoch, logs: seconds.append(seconds.pop() + last[0]))  # without what tf.data waits for
-        model.fit(padded, tf.one_hot(encoded.train_labels, len(data.classes)), batch_size=script.BATCH_SIZE,
+        model.fit(padded, tf.one_hot(encoded.train_labels, len(data.classes)), batch_size=settings.BATCH_SIZE,
                   epochs=4, verbose=0, callbacks=[times])
         plain = np.median(seconds[1:])
-        print(f"{name}, {script.UNITS} units, batches of {script.BATCH_SIZE}: {bucketed:.1f} s an epoch; padded to 100 with "
+        print(f"{name}, {settings.UNITS} units, batches of {settings.BATCH_SIZE}: {bucketed:.1f} s an epoch; padded to 100 with "
               f"model.fit {plain:.1f} s; {plain / bucketed:.1f} times as fast", flush=True)
 
 
 def schedules(options):
-    script, found = load_script("GRU"), {}
+    import keras
+
+    script, found = importlib.import_module("GRU"), {}
     for seed in options.seeds[:3]:
-        data, encoded, matrix = prepared(script, options, seed)
+        settings, data, encoded, matrix = prepared(script, options, seed)
+        thawed = most_epochs(encoded.train, settings.FINAL_EPOCHS, 6, settings)
+        epochs = settings.WARM_UP_EPOCHS + thawed
         for name in ("frozen throughout", "thawed from the start", "freeze-thaw"):
-            script.keras.utils.set_random_seed(seed)
-            model = script.build_model(matrix, len(data.classes), script.FINAL_UNITS, script.FINAL_DROPOUT, script.DENSE_UNITS)
-            thawed = script.most_epochs(encoded.train, script.FINAL_EPOCHS, 6)
-            epochs = script.WARM_UP_EPOCHS + thawed
+            keras.utils.set_random_seed(seed)
+            model = script.build_model(settings, matrix, len(data.classes), 2)
             if name == "frozen throughout":
-                script.fit(model, encoded, script.LEARNING_RATE, epochs, name, r_drop=script.R_DROP)
+                fit(settings, model, encoded, settings.LEARNING_RATE, epochs, name, settings.R_DROP)
             elif name == "freeze-thaw":
-                script.freeze_thaw(model, encoded, script.FINE_TUNING_RATE, thawed, name)
+                script.freeze_thaw(settings, model, encoded, settings.FINE_TUNING_RATE, thawed, name)
             else:
                 model.get_layer("embedding").trainable = True
-                script.fit(model, encoded, script.FINE_TUNING_RATE, epochs, name, r_drop=script.R_DROP)
-            probabilities = script.predict_tokens(model, encoded.test)
-            found.setdefault(name, []).append(script.scores(encoded.test_labels, probabilities)[1:])
+                fit(settings, model, encoded, settings.FINE_TUNING_RATE, epochs, name, settings.R_DROP)
+            probabilities = predict_tokens(model, encoded.test)
+            found.setdefault(name, []).append(scores(encoded.test_labels, probabilities)[1:])
     table(["", "held out accuracy", "macro F1"],
           [[name, *(shown(values) for values in zip(*scores))] for name, scores in found.items()])
 
@@ -343,13 +354,12 @@ def typing(options):
     rows = read_rows(os.path.join(options.data, "emotion", "validation.csv"))
     for name in options.scripts:
         _, _, trained = run(name, f"holdout_{name}_{options.seeds[0]}", *emotion_options(options, folder, options.seeds[0]))
-        script = load_script(name)
-        model, classes = script.load_model(os.path.join(trained, "model.keras"))
+        model, classes = load_model(os.path.join(trained, "model.keras"))
         labels = np.array([list(classes).index(label) for _, label in rows])
         found = []
         for change, make in CHANGES.items():
-            probabilities = script.predict_texts(model, [make(text).encode() for text, _ in rows])
-            found.append([change, f"{script.scores(labels, probabilities)[1]:.4f}"])
+            probabilities = predict_texts(model, [make(text).encode() for text, _ in rows])
+            found.append([change, f"{scores(labels, probabilities)[1]:.4f}"])
         print(f"{name}, validation rows")
         table(["texts", "accuracy"], found)
 

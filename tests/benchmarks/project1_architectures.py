@@ -8,7 +8,6 @@ and the vocabulary of the training texts in FOLDER (../shared/data/emotion: trai
 stands in validation.csv); names, sizes, output shapes and parameters are read from their layers.
 """
 import argparse
-import importlib.util
 import os
 import sys
 
@@ -25,26 +24,22 @@ AXES = ("texts", "words")  # what the dimensions of no fixed size count
 COLUMN, BOX, GAP, HEIGHT = 3.0, 2.82, 0.17, 0.6  # inches
 
 
-def load_script(name):
-    """Import Project1/<name>.py as a module."""
-    spec = importlib.util.spec_from_file_location(name, os.path.join(ROOT, "Project1", f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def models(folder):
     """Return [(title, model, whether its embedding is thawed)] of the three models."""
-    lstm, gru = load_script("LSTM"), load_script("GRU")
-    lstm.TRAIN_PATH, lstm.VAL_PATH = (os.path.join(folder, name) for name in ("train.csv", "validation.csv"))
-    lstm.TEST_PATH = ""
-    data = lstm.read_data("")
-    matrix = np.zeros((len(lstm.make_vocabulary(data.train_texts).words) + 2, 100), np.float32)
-    classes = len(data.classes)
-    return [("LSTM.py", lstm.build_model(matrix, classes, lstm.UNITS, lstm.DROPOUT), False),
-            ("GRU.py, phase 1", gru.build_model(matrix, classes, gru.UNITS, gru.DROPOUT), False),
-            ("GRU.py, phase 2", gru.build_model(matrix, classes, gru.FINAL_UNITS, gru.FINAL_DROPOUT, gru.DENSE_UNITS), True)]
+    sys.path.insert(0, os.path.join(ROOT, "Project1"))
+    import GRU
+    import LSTM
+    from rnn.data import read_data
+    from rnn.settings import make_settings
+    from rnn.text import make_vocabulary
+    train, validation = (os.path.join(folder, name) for name in ("train.csv", "validation.csv"))
+    settings = make_settings(LSTM, TRAIN_PATH=train, VAL_PATH=validation, TEST_PATH="")
+    data = read_data(settings, "")
+    matrix = np.zeros((len(make_vocabulary(data.train_texts).words) + 2, 100), np.float32)
+    classes, of_gru = len(data.classes), make_settings(GRU)
+    return [("LSTM.py", LSTM.build_model(settings, matrix, classes), False),
+            ("GRU.py, phase 1", GRU.build_model(of_gru, matrix, classes, 1), False),
+            ("GRU.py, phase 2", GRU.build_model(of_gru, matrix, classes, 2), True)]
 
 
 def describe(layer, thawed):

@@ -44,9 +44,10 @@ def tiny(path):
 
 
 def keras(path):
-    script = load_script("Project1/LSTM.py")
-    model, classes = script.load_model(path)
-    return lambda texts: script.predict_texts(model, [text.encode() for text in texts]), list(classes), os.path.getsize(path)
+    sys.path.insert(0, os.path.join(ROOT, "Project1"))
+    from rnn.saving import load_model, predict_texts
+    model, classes = load_model(path)
+    return lambda texts: predict_texts(model, [text.encode() for text in texts]), list(classes), os.path.getsize(path)
 
 
 def transformer(path):

@@ -1,42 +1,50 @@
-"""Trains a script on random rows, as on one device, on two or in mixed precision: python3 devices.py SCRIPT KIND MODEL.
+"""Trains GRU.py's phase 2 on random rows on one device, on two logical CPUs, and in float16: python3 devices.py.
 
-KIND is single, mirrored (two logical CPUs) or mixed (float16). Prints as JSON the number of devices, the losses of the
-epochs, the dtypes of the saved model, its accuracy, and the best accuracy of the training.
+Prints as JSON for each the number of devices, the losses of the epochs, the dtypes of the saved model, its accuracy, and the
+best accuracy of the training.
 """
 import json
-import sys
+import tempfile
 
+import keras
 import numpy as np
+import tensorflow as tf
 
-from conftest import load_script
+from project1 import script, settings_of
 
-if __name__ == "__main__":
-    path, kind, saved = sys.argv[1:]
-    script = load_script(path)
-    tf, keras = script.tf, script.keras
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    strategy = tf.distribute.get_strategy()
-    if kind == "mirrored":
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    if kind == "mixed":
-        keras.mixed_precision.set_global_policy("mixed_float16")
+from rnn.saving import load_model, model_bytes, predict_texts, text_model_of
+from rnn.text import Encoded, make_vocabulary
+from rnn.training import fit
+
+
+def train(kind, strategy):
+    """Train, save and load a model; return what is to be printed."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 6, 300)
     texts = [" ".join(rng.permutation([f"e{label}", *map(str, rng.integers(10, 60, rng.integers(1, 9)))])) for label in labels]
-    vocabulary = script.make_vocabulary(texts)
-    tokens = vocabulary.encode(texts)
-    data = script.Encoded(tokens[:200], labels[:200], tokens[200:], labels[200:], [], [])
+    vocabulary = make_vocabulary(texts)
+    tokens = vocabulary.encode(texts, 200)
+    data = Encoded(tokens[:200], labels[:200], tokens[200:], labels[200:], [], [])
+    settings = settings_of("GRU", FINAL_UNITS=16, FINAL_DROPOUT=0.0, DENSE_UNITS=16)
     keras.utils.set_random_seed(1)
     with strategy.scope():
-        model = script.build_model(rng.normal(0, 0.5, (70, 100)).astype(np.float32), 6, 16, 0.0)
-    history = script.fit(model, data, 0.01, 5, kind)
-    content = script.model_bytes(script.text_model_of(vocabulary, model), dict.fromkeys("abcdef", ""))
-    with open(saved, "wb") as file:
-        file.write(content)
-    loaded, _ = script.load_model(saved)
+        model = script("GRU").build_model(settings, rng.normal(0, 0.5, (70, 100)).astype(np.float32), 6, 2)
+    history = fit(settings, model, data, 0.01, 5, kind)
+    with tempfile.NamedTemporaryFile(suffix=".keras") as file:
+        file.write(model_bytes(text_model_of(vocabulary, model, 200), dict.fromkeys("abcdef", "")))
+        file.flush()
+        loaded, _ = load_model(file.name)
     policies = [layer.dtype_policy.name for layer in loaded.layers[-1].layers if layer.weights]
-    probabilities = script.predict_texts(loaded, texts[200:])
-    print(json.dumps([strategy.num_replicas_in_sync, [entry["loss"] for entry in history], policies,
-                      float((probabilities.argmax(1) == labels[200:]).mean()),
-                      max(entry["val_accuracy"] for entry in history)]))
+    right = (predict_texts(loaded, texts[200:]).argmax(1) == labels[200:]).mean()
+    return (strategy.num_replicas_in_sync, [entry["loss"] for entry in history], policies, float(right),
+            max(entry["val_accuracy"] for entry in history))
+
+
+if __name__ == "__main__":
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    found = {"single": train("single", tf.distribute.get_strategy()),
+             "mirrored": train("mirrored", tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))}
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    found["mixed"] = train("mixed", tf.distribute.get_strategy())
+    print(json.dumps(found))

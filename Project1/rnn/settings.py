@@ -1,0 +1,177 @@
+"""The constants of a script as one frozen object, checked and set from the command line; how a script runs and ends."""
+import argparse
+import os
+import re
+import sys
+import typing
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+Text = Annotated[str, Field(max_length=4096)]
+Path = Annotated[str, Field(min_length=1, max_length=4096)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Whole = Annotated[int, Field(ge=0, le=10**9)]
+Units = Annotated[int, Field(ge=1, le=4096)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=1e7)]
+
+
+class InputError(Exception):
+    """Something that the user can fix; its text is one line that says what and how."""
+
+
+class Settings(BaseModel):
+    """The constants of a script, by their names, and the script's own path; none of them can be changed.
+
+    A copy with other values is `settings.model_copy(update={"UNITS": 8})`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    script: str
+
+    @classmethod
+    def default(cls, name):
+        """Return the value of a constant as it stands in the script, whatever the command line says."""
+        return cls.model_fields[name].default
+
+    def constants(self, *groups):
+        """Return {name: value} of all constants, or of those of some groups (the comment above them, as "Training")."""
+        named = self.groups()
+        return {name: getattr(self, name) for name in named if named[name] in groups or not groups}
+
+    @classmethod
+    def groups(cls):
+        """Return {name: group} of all constants, in the script's order."""
+        return {name: field.json_schema_extra["group"] for name, field in cls.model_fields.items() if name != "script"}
+
+
+# From a script and its command line
+
+
+def parse_arguments(script, parser, aliases={}):
+    """Return (Settings, argparse's options) of a script's command line; raise InputError for what a type does not take.
+
+    script: the module. parser: with the options that are no constants; each constant becomes --NAME and --name, and
+    --aliases[NAME], with its value and comment in --help.
+    """
+    kind, sections = read_constants(script), {}
+    for name, group in kind.groups().items():
+        field = kind.model_fields[name]
+        section = sections[group] = sections.get(group) or parser.add_argument_group(group.lower())
+        flags = dict.fromkeys((f"--{aliases.get(name, name.lower())}", f"--{name.lower()}", f"--{name}"))
+        switch = {"nargs": "?", "const": "True"} if field.annotation is bool else {}
+        section.add_argument(*flags, dest=name, metavar=type(field.default).__name__, **switch,
+                             help=f"{field.description} (now {field.default!r})".replace("%", "%%"))
+    options = parser.parse_args()
+    given = {name: getattr(options, name) for name in kind.groups() if getattr(options, name) is not None}
+    for name in given:
+        if not name.endswith(("_PATH", "_DIR")):  # a locale that is not UTF-8 has it in other letters
+            given[name] = os.fsencode(given[name]).decode(errors="replace")
+    return make_settings(script, **given), options
+
+
+def make_settings(script, **given):
+    """Return a script's Settings with these constants in place of its own; raise InputError for what a type refuses."""
+    try:
+        return read_constants(script)(script=os.path.abspath(script.__file__), **given)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise InputError(f"{fault['loc'][0]} is {shown(fault['input'])}; {fault['msg'].lower()}") from error
+
+
+def read_constants(script):
+    """Return the class of a script's Settings: a field a constant, with its type, value, comment and group.
+
+    A constant is a line `NAME: type = value  # comment` of the script; a line `# Word` begins a group.
+    """
+    kinds, fields, group = typing.get_type_hints(script, include_extras=True), {}, ""
+    with open(script.__file__, encoding="utf-8") as file:
+        for line in file:
+            if match := re.match(r"([A-Z][A-Z0-9_]*): .*? = .*?  # (.*)$", line):
+                field = Field(default=getattr(script, match[1]), validate_default=True, description=match[2],
+                              json_schema_extra={"group": group})
+                fields[match[1]] = kinds[match[1]], field
+            elif match := re.match(r"# (\w+)$", line):
+                group = match[1]
+    return create_model("Settings", __base__=Settings, **fields)
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Shows the script's docstring as it is, and reports a wrong command line in one line."""
+
+    def __init__(self, description):
+        style = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=description, formatter_class=style, allow_abbrev=False)
+
+    def error(self, message):
+        raise InputError(f"{message}; see python3 {self.prog} --help")
+
+
+# Running, and what is said to the user
+
+
+def run(main, smaller):
+    """Run a script's main, report what goes wrong in one line on standard error, and return the exit status.
+
+    smaller: the constants to make smaller where memory does not suffice, for the message.
+    """
+    try:
+        sys.stderr = sys.stderr or open(os.devnull, "w")
+        if sys.stdout is None:
+            raise InputError("standard output is closed; nowhere to print to")
+        sys.stdout.reconfigure(errors="backslashreplace")
+        main()
+    except InputError as error:
+        return fail(f"error: {error}")
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
+        if isinstance(error, BrokenPipeError):
+            return 141
+        return fail(f"error: {error.filename or 'cannot write the output'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        return fail("stopped; what was saved is kept, and the same command goes on from the last checkpoint", 130)
+    except Exception as error:
+        if type(error).__name__ not in ("MemoryError", "OutOfMemoryError", "ResourceExhaustedError"):  # torch, Keras
+            raise
+        return fail(f"error: not enough memory; set a smaller {smaller}")
+    return 0
+
+
+def fail(text, status=2):
+    """Print an error line of at most 300 characters, once for all processes of a run, and return the exit status."""
+    if os.environ.get("RANK", "0") == "0":
+        text = " ".join(text.split("\n"))
+        print(text if len(text) <= 300 else f"{text[:150]}...{text[-147:]}", file=sys.stderr)
+    return status
+
+
+def shown(value):
+    """Return a user's value for a message: its repr, cut to 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def one_line(error):
+    """Return an error's text on one line, or its kind where it has none."""
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+def some(names, most=3):
+    """Return the first of many names, and how many more there are."""
+    names = sorted(map(str, names))
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def peak_memory():
+    """Return the most memory that this process has held, in bytes, or None where the system does not say (but Linux).
+
+    Not getrusage's figure, which is that of the process that started this one, where that was more.
+    """
+    try:
+        with open("/proc/self/status", encoding="utf-8") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return None
