@@ -21,7 +21,7 @@ for needed in ("tensorflow", "optuna", "pandas", "sklearn", "matplotlib", "pooch
 
 import numpy as np
 
-from conftest import EMOTIONS, REPO, SHARED_DATA, csv_bytes, emotion_rows, load_script, program
+from conftest import EMOTIONS, REPO, csv_bytes, emotion_rows, load_script, program
 
 PROJECT1 = REPO / "Project1"
 sys.path.insert(0, str(PROJECT1))  # as in a process that runs one of its scripts
@@ -74,19 +74,16 @@ def vector_bytes(words, size=100):
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
-    """Small files of real rows: 600 training, 200 validation, 200 test; and GloVe Twitter's first words."""
+    """Small files of made rows: 600 training, 200 validation, 200 test; and vectors of their words."""
     folder = tmp_path_factory.mktemp("data")
     rows, val = emotion_rows("train", 800), emotion_rows("validation", 200)
     train, test = rows[:600], rows[600:800]
     assert {label for _, label in train} == set("012345")
     for name, part in (("train", train), ("val", val), ("test", test)):
         (folder / f"{name}.csv").write_bytes(csv_bytes(part))
-    source, vectors = SHARED_DATA / "glove" / "glove.twitter.27B.100d.top2720.txt.gz", folder / "glove.txt.gz"
-    if source.is_file():  # its whole rows; the file ends in the middle of one
-        content = b"".join(gzip.decompress(source.read_bytes()).splitlines(keepends=True)[:2720])
-    else:
-        content = vector_bytes(sorted({word for text, _ in train for word in text.split() if not word.startswith("word")}))
-    vectors.write_bytes(gzip.compress(content, 1))
+    vectors = folder / "glove.txt.gz"
+    words = sorted({word for text, _ in train for word in text.split() if not word.startswith("word")})
+    vectors.write_bytes(gzip.compress(vector_bytes(words), 1))
     paths = ["--TRAIN_PATH", folder / "train.csv", "--VAL_PATH", folder / "val.csv", "--TEST_PATH", folder / "test.csv",
              "--GLOVE_PATH", vectors, *NAMES]
     return SimpleNamespace(folder=folder, vectors=vectors, paths=paths, train=train, val=val, test=test)
