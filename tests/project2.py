@@ -29,6 +29,7 @@ from conftest import PROJECT2 as SCRIPT
 sys.path.insert(0, str(SCRIPT.parent))
 from classifier import evaluation, saving
 from classifier.compression import comparison
+from classifier.compression import variants as variants_made
 from classifier.loading import load_checkpoint
 from classifier.prediction import predict_logits
 from classifier.settings import make_settings, run
@@ -249,6 +250,15 @@ def varied_rows(number, seed):
         words += ["".join(rng.choices(syllables, k=rng.randrange(2, 4))) for _ in range(4)]
         rows.append((" ".join(rng.sample(words, len(words))), label))
     return rows
+
+
+@pytest.fixture(autouse=True)
+def techniques():
+    """The dict of variants is put back as it was, in its order, after a test that takes some out."""
+    kept = dict(variants_made.VARIANTS)
+    yield
+    variants_made.VARIANTS.clear()
+    variants_made.VARIANTS.update(kept)
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ import pytest
 from project2 import ADDED, EXACT, NAMES, assert_good, quick, quick_compression, run_main
 
 import pandas as pd
+import pooch
 
 from conftest import EMOTIONS, assert_one_line, csv_bytes, made_rows, read_csv, write_pair
 
-from classifier.folders import sha256_of
 from classifier.settings import Settings
 
 pytest_plugins = ["project2"]
@@ -111,7 +111,7 @@ def test_the_default_file_is_known_by_its_bytes(call, short, bases, tmp_path, mo
     hashes, default = {}, Settings.default
     for name, rows in (("train", made_rows(60, 1)), ("validation", made_rows(24, 2))):
         (tmp_path / f"my_{name}.csv").write_bytes(csv_bytes(rows))
-        hashes[f"{'TRAIN' if name == 'train' else 'VAL'}_HASH"] = sha256_of(tmp_path / f"my_{name}.csv")
+        hashes[f"{'TRAIN' if name == 'train' else 'VAL'}_HASH"] = pooch.file_hash(tmp_path / f"my_{name}.csv")
     monkeypatch.setattr(Settings, "default", classmethod(lambda cls, name: hashes.get(name) or default.__func__(cls, name)))
     paths = ["--train", tmp_path / "my_train.csv", "--val", tmp_path / "my_validation.csv"]
     options = [*paths, "--model", "MiniLM", "--model_id", bases["MiniLM"], "--epochs", 1, "--max_length", 4]

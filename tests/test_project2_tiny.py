@@ -141,7 +141,7 @@ def test_students_learn_from_no_text_of_the_validation_set(call, families, data,
 
 def test_a_student_comes_to_say_what_its_teacher_says(call, short, tmp_path):
     rows, val = made_rows(240, 1), made_rows(120, 2)
-    assert_good(call(*short(rows, val), "--LEARNING_RATE", 0.005, "--epochs", 4, *EXACT, change=quick))
+    assert_good(call(*short(rows, val), "--LEARNING_RATE", 0.005, "--HEAD_RATE", 1, "--epochs", 10, *EXACT, change=quick))
     best = tmp_path / "out" / "best_MiniLM"
     assert_good(call("--mode", "compress", "--technique", "tiny", "--weights", best, *short(rows, val), *EXACT,
                      "--tiny_layers", 1, "--learning_rate", 0.002, "--tiny_epochs", 8, change=quick_compression))

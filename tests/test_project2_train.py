@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from conftest import EMOTIONS, assert_one_line, csv_bytes, free_port, made_rows, read_csv, run_script, tree
 
-from classifier import checkpoints, evaluation, hub, training
+from classifier import evaluation, hub, training
 from classifier.evaluation import as_trained
 from classifier.text import batches, pad
 from classifier.training import class_weights, one_class_macro_f1, parameter_groups, schedule
@@ -320,7 +320,7 @@ def test_other_settings_or_data_start_a_killed_training_anew(call, data, bases, 
     checkpoint = tmp_path / "out" / "CardiffRoBERTa" / "checkpoint.pt"
 
     def stop(patch):
-        save = checkpoints.save_checkpoint
+        save = training.save_checkpoint
 
         def stopping(path, state):
             save(path, state)

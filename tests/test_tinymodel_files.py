@@ -289,7 +289,8 @@ def test_forms_of_files(use, form, tmp_path):
         assert data.train_texts == [text.encode() for text, _ in ROWS]
 
 
-@pytest.mark.parametrize("content", [packed("sheet", b"a", b"b"), packed("rows", b"a")[:40], gzip.compress(b"a,b")[:-9]])
+@pytest.mark.parametrize("content", [packed("sheet", b"a", b"b"), packed("rows", b"a")[:40], gzip.compress(b"a,b")[:-9]],
+                         ids=["several files", "half a zip", "half a gzip"])
 def test_an_archive_of_another_kind_is_refused(error, content):
     error(content, "", words=["neither a whole gzip nor a zip of one file"])
 
