@@ -22,9 +22,13 @@ QUICK = ["--USE_GLOVE", "False", "--UNITS", 4, "--NUM_EPOCHS", 1]
 # Labels of every kind, in files of every kind
 
 
+def word_of(label):
+    return f"{label}word".replace("-", "minus")
+
+
 def rows_of(labels, number=60):
     """Training and validation rows whose first word tells the label."""
-    rows = [(f"{label}word and n{row}", label) for row in range(number) for label in labels]
+    rows = [(f"{word_of(label)} and n{row}", label) for row in range(number) for label in labels]
     return rows[:-5 * len(labels)], rows[-5 * len(labels):]
 
 
@@ -60,7 +64,7 @@ def test_any_labels_in_any_file_are_trained_stored_and_printed(call, tmp_path, k
     assert results["validation_accuracy"] > 0.6, "each label stayed with its text"
     (tmp_path / "elsewhere").mkdir()
     shutil.move(tmp_path / "out" / "model.keras", tmp_path / "elsewhere")
-    texts = [f"{label}word" for label in labels]
+    texts = [word_of(label) for label in labels]
     options = [part for text in texts for part in ("--predict", text)]
     shown = call("LSTM", *options, "--OUTPUT_DIR", tmp_path / "elsewhere")
     found = [line.split("\t") for line in shown.out.splitlines()]

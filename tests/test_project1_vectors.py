@@ -40,7 +40,7 @@ GOOD = {
     "fastText": b"4 100\n" + b"".join(line.rstrip() + b" \n" for line in LINES), "CRLF": ROWS.replace(b"\n", b"\r\n"),
     "byte-order mark": b"\xef\xbb\xbf" + ROWS, "tabs": ROWS.replace(b" ", b"\t"), "no end of line": ROWS.rstrip(),
     "the 100-d of Stanford's four": zipped(glove_25d_txt=vector_bytes(WORDS, 25), glove_100d_txt=ROWS),
-    "words with blanks": b". . " + LINES[0] + LINES[0] + b"at name@domain.com " + LINES[1] + b"".join(LINES[1:]),
+    "words with blanks": LINES[0] + b". . " + LINES[0] + b"at name@domain.com " + LINES[1] + b"".join(LINES[1:]),
 }
 
 

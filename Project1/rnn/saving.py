@@ -52,6 +52,7 @@ def save_results(settings, model, vocabulary, data, encoded, history, seconds, e
     if len(encoded.test):
         test = evaluate(predict_tokens(model, encoded.test), encoded.test_labels, names, "test")
     text_model = text_model_of(vocabulary, model, settings.MAX_WORDS)
+    figures = profile(text_model, data.val_texts, history, len(encoded.train))  # before memory goes into exports
     files = {"model.keras": model_bytes(text_model, data.classes)}
     if settings.EXPORT:
         from .exporting import export
@@ -67,7 +68,7 @@ def save_results(settings, model, vocabulary, data, encoded, history, seconds, e
         "note": data.note, "epoch_chosen_on": data.chosen_on, "temperature": temperature, "left_out": data.left_out,
         "train_rows": len(encoded.train), "validation_rows": len(encoded.val), "test_rows": len(encoded.test),
         "seed": settings.SEED, "history": history, "validation": validation, "test": test, "exports": exports, **extra,
-        "profile": profile(text_model, data.val_texts, history, len(encoded.train)),
+        "profile": figures,
         "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
         "constants": {name: value for name, value in settings.constants().items() if name != "STORAGE"},
     }

@@ -12,8 +12,6 @@ import numpy as np
 from .files import DownloadError, download, open_bytes, reason, refusal, save_all
 from .settings import InputError
 
-GLOVE_FILE = "glove.twitter.27B.100d.txt"
-
 
 def embedding_matrix(vocabulary, encoded, settings, cache):
     """Return (matrix: float32 (words, numbers), coverage: shares of words and of running words with a vector)."""
@@ -60,7 +58,7 @@ def download_vectors(words, settings, cache):
     try:
         import kagglehub
         folder = kagglehub.dataset_download(settings.GLOVE_KAGGLE)
-        return read_vectors(os.path.join(folder, GLOVE_FILE), words, settings)
+        return read_vectors(os.path.join(folder, "glove.twitter.27B.100d.txt"), words, settings)
     except InputError:
         raise
     except Exception as error:  # kagglehub raises whatever its transport raises; the next source is tried
