@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 
+import numpy as np
 import pooch
 import torch
 
@@ -18,7 +19,7 @@ from ..labels import rows_to_keep
 from ..libraries import versions
 from ..loading import load_checkpoint, weights_folder
 from ..prediction import predict_logits
-from ..saving import model_name, save_manifest
+from ..saving import check_in_fresh_process, model_name, save_manifest
 from ..settings import InputError, one_line
 from ..text import save_tokenizer
 from ..training import training_settings
@@ -155,6 +156,7 @@ def write_weights(settings, model, variant, folder):
 
 def export(settings, options):
     """Write a model as others load it: pruned as safetensors, small and tiny as plain ONNX, the original as ONNX."""
+    settings = settings.model_copy(update={"PRECISION": "float32"})  # of both processes: weights are compared
     check_writable(settings.OUTPUT_DIR)
     source = weights_folder(settings, options)
     model, tokenizer, manifest = load_checkpoint(settings, source)
@@ -173,7 +175,9 @@ def export(settings, options):
             save_manifest(folder, manifest, variant)
             card = model_card({**manifest, "variant": variant})
             pathlib.Path(folder, "README.md").write_text(card, encoding="utf-8")
-            load_checkpoint(settings, folder)
+            pieces = np.random.default_rng(0).choice(sorted(tokenizer.get_vocab().values()), (64, 12)).tolist()
+            texts = filter(str.isprintable, tokenizer.batch_decode(pieces, skip_special_tokens=True))
+            check_in_fresh_process(settings, folder, model, tokenizer, manifest, [*filter(str.strip, texts)])
     except InputError:
         raise
     except Exception as error:  # a package that is missing, an operator that cannot be exported
