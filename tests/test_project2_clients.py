@@ -235,14 +235,10 @@ def test_an_export_with_other_predictions_is_refused(call, sources, tmp_path):
 @pytest.mark.parametrize("variant", EXPORTED)
 def test_a_refused_export_leaves_what_was_there(call, sources, tmp_path, variant):
     def change(patch):
-        load = making.load_checkpoint
-
-        def refuse(settings, folder):
-            if "partial" not in str(folder):
-                return load(settings, folder)
+        def refuse(settings, folder, *_):
             assert (Path(folder) / EXPORTED[variant]).is_file() and (Path(folder) / "README.md").is_file()
             raise InputError("other predictions")
-        patch.setattr(making, "load_checkpoint", refuse)
+        patch.setattr(making, "check_in_fresh_process", refuse)
 
     export = ["--mode", "export", "--weights", sources["MiniLM", variant]]
     assert_one_line(call(*export, change=change), "other predictions")

@@ -53,7 +53,8 @@ class Original:
         paths = [getattr(self.settings, name) for name in ("TRAIN_PATH", "VAL_PATH", "TEST_PATH")]
         read = sorted(files_in(self.folder)) + [path for path in paths if os.path.isfile(path)]
         constants = training_settings(self.settings) | self.settings.constants("Compression")
-        known = [[(path, pooch.file_hash(path)) for path in read], paths, constants, versions(), torch.get_num_threads()]
+        hashes, threads = [(path, pooch.file_hash(path)) for path in read], torch.get_num_threads()
+        known = [hashes, paths, constants, versions(), threads]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]
 
     @functools.cached_property
