@@ -1,10 +1,7 @@
 """A pretrained encoder with a new head, the precision that it computes in, and its faster last layer."""
 import functools
-import math
-import time
 
 import torch
-import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification
 
 from .settings import InputError, shown, some
@@ -115,24 +112,10 @@ def precision_of(settings, device, family):
 
 
 def device_has_bfloat16(device):
-    """Return whether the device computes faster in bfloat16 than in float32."""
+    """Return whether the device computes faster in bfloat16 than in float32; of CPUs those with AMX or AVX-512 BF16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    abilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return any(abilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16")) and bfloat16_is_faster()
-
-
-@functools.cache
-def bfloat16_is_faster():
-    """Return whether this CPU multiplies matrices in bfloat16 in less time than in float32: it is tried."""
-    made = {dtype: (torch.ones(256, 384, dtype=dtype), torch.ones(1536, 384, dtype=dtype))
-            for dtype in (torch.float32, torch.bfloat16)}
-    seconds = dict.fromkeys(made, math.inf)
-    for dtype in [*made] * 30:  # by turns, and the least of many: what else runs does not decide
-        started = time.perf_counter()
-        F.linear(*made[dtype])
-        seconds[dtype] = min(seconds[dtype], time.perf_counter() - started)
-    return seconds[torch.bfloat16] < 0.75 * seconds[torch.float32]
+    return device.type == "cpu" and any(map(torch.cpu.get_capabilities().get, ("amx_bf16", "avx512_bf16")))
 
 
 def load_network(view, config, dtype=torch.float32, **options):
