@@ -151,7 +151,7 @@ def evaluate(settings, options):
     """Measure a saved model on VAL_PATH; print and save the figures and pictures."""
     check_writable(settings.OUTPUT_DIR)
     folder = weights_folder(settings, options)
-    model, tokenizer, manifest = load_to_serve(settings, folder)
+    model, tokenizer, manifest = load_to_serve(settings, folder, options.model_id)
     texts, labels = read_for(settings, manifest, "VAL_PATH")
     logits = predict_logits(model, tokenizer, texts, manifest)
     figures = measure(model, tokenizer, texts, labels, manifest, folder, logits)
@@ -168,7 +168,7 @@ def infer(settings, options):
         raise InputError("--mode inference needs --test_csv FILE or --text TEXT")
     source = open_source(settings, options) if options.test_csv else None
     folder = weights_folder(settings, options)
-    model, tokenizer, manifest = load_to_serve(settings, folder)
+    model, tokenizer, manifest = load_to_serve(settings, folder, options.model_id)
     print_predictions(model, tokenizer, texts, manifest)
     if source:
         classify_file(settings, model, tokenizer, manifest, source, folder)
@@ -181,7 +181,7 @@ def compress(settings, options):
         return
     check_writable(settings.OUTPUT_DIR)
     logging.disable(logging.WARNING)  # the libraries' notes on their own quantisation
-    original = Original(settings, weights_folder(settings, options))
+    original = Original(settings, weights_folder(settings, options), options.model_id)
     rows = measure_originals(settings, original)
     for variant, technique in VARIANTS.items():
         if options.technique in (technique, "all"):
@@ -247,7 +247,7 @@ def command_line():
                         help="what to do (now train)")
     parser.add_argument("--model", choices=MODELS, help="what to train; without it all four are, one after another")
     parser.add_argument("--model_id", metavar="ID", help="train another encoder: its name on the hub, or a local "
-                        "folder; with --model, it stands in for that model")
+                        "folder; with --model, it stands in for that model; or what an older .pt file was trained from")
     parser.add_argument("--weights", metavar="FOLDER", help="the saved model to use: a folder that training or "
                         "compress wrote, or an older .pt file; without it the best of the last training")
     parser.add_argument("--test_csv", metavar="FILE", help="inference: a file with a column of texts, of any size")

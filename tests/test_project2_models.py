@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import EMOTIONS, assert_one_line, made_rows, tree
 
-from classifier import encoder
+from classifier import encoder, loading
 from classifier.encoder import precision_of
 from classifier.loading import load_checkpoint
 from classifier.prediction import predict_logits
@@ -175,7 +175,7 @@ def test_an_older_checkpoint_still_loads(call, families, bases, tmp_path, name):
     path = tmp_path / "model.pt"
     torch.save(older(families, bases, name), path)
     texts = [part for text in TEXTS for part in ("--text", text)]
-    old, new = (call("--weights", weights, *EXACT, *texts) for weights in (path, families[name].best))
+    old, new = (call("--weights", weights, "--model_id", bases[name], *EXACT, *texts) for weights in (path, families[name].best))
     assert_good(old)
     assert old.out == new.out and old.out.count("\n") == len(TEXTS)
 
@@ -284,13 +284,29 @@ def test_an_older_checkpoint_that_does_not_fit_is_one_line(call, families, bases
                 "other": {"model_id": str(bases["CardiffRoBERTa"])}, "none": {"model_id": str(tmp_path / "none")}}
     for how, changes in contents.items():
         torch.save(older(families, bases, "MiniLM", **changes), tmp_path / f"{how}.pt")
-        result = call("--weights", tmp_path / f"{how}.pt", "--text", "a")
+        base = changes.get("model_id", bases["MiniLM"])
+        result = call("--weights", tmp_path / f"{how}.pt", "--model_id", base, "--text", "a")
         assert_one_line(result, tmp_path / ("none" if how == "none" else f"{how}.pt"))
     for name, content in (("keys", {"a": 1}), ("list", [1])):
         torch.save(content, tmp_path / f"{name}.pt")
         assert_one_line(call("--weights", tmp_path / f"{name}.pt", "--text", "a"), f"{name}.pt", "model_state_dict")
     (tmp_path / "text.pt").write_text("no checkpoint")
     assert_one_line(call("--weights", tmp_path / "text.pt", "--text", "a"), "text.pt")
+
+
+def test_an_older_checkpoint_names_no_base_but_one_of_models(call, families, bases, tmp_path, monkeypatch):
+    """A stranger's file does not decide which folder is read, or what is fetched."""
+    asked = []
+    monkeypatch.setattr(loading, "locate_model", lambda _, model_id: asked.append(model_id) or str(bases["MiniLM"]))
+    for number, base in enumerate((str(bases["MiniLM"]), "org/name", "", 3, "sentence-transformers/all-MiniLM-L6-v2")):
+        path = tmp_path / f"{number}.pt"
+        torch.save(older(families, bases, "MiniLM", model_id=base), path)
+        result = call("--weights", path, "--text", "a")
+        if number < 4:
+            assert_one_line(result, path, "none of BERTweet", "--model_id")
+            assert not asked
+    assert_good(result)
+    assert asked == [base]
 
 
 def test_a_head_of_no_such_model_is_not_kept(call, bases, short, tmp_path):

@@ -297,16 +297,16 @@ def test_links_of_a_hub_cache_are_followed(trained, environment, tmp_path):
     {"_attn_implementation": "org/name"},  # [from_config: GET /api/organizations/org/overview]
     {"attn_implementation": "kernels-community/flash-attn2", "quantization_config": {"quant_method": "eetq"}},  # [the same]
     {"auto_map": {"AutoModelForSequenceClassification": "org/name--own.Model"}, "return_dict": False, "dtype": "hub"}])
-def test_an_older_file_decides_nothing_but_sizes(victim, trained, environment, hub, tmp_path, entries):
+def test_an_older_file_decides_nothing_but_its_length(victim, trained, environment, hub, tmp_path, entries):
     folder, _ = victim
     config = json.loads((folder / "config.json").read_text())
     content = {"model_state_dict": load_file(folder / "model.safetensors"), "model_id": str(folder)}
     for name, more in (("clean.pt", {}), ("planted.pt", entries)):
         torch.save({**content, "config": {**config, **more}}, tmp_path / name)
-    clean = run(environment, "--text", "i feel sad", "--weights", tmp_path / "clean.pt")
+    clean = run(environment, "--text", "i feel sad", "--weights", tmp_path / "clean.pt", "--model_id", folder)
     assert clean.returncode == 0, clean.stderr
     hub[1].clear()
-    result = run(environment, "--text", "i feel sad", "--weights", tmp_path / "planted.pt")
+    result = run(environment, "--text", "i feel sad", "--weights", tmp_path / "planted.pt", "--model_id", folder)
     assert (result.returncode, result.stdout) == (0, clean.stdout), result.stderr
     assert hub[1] == []
 
@@ -316,7 +316,8 @@ def test_an_older_file_of_another_architecture_is_refused(victim, environment, h
     config = {"model_type": "vit", "auto_map": {"AutoModelForSequenceClassification": "org/name--own.Model"}}
     torch.save({"model_state_dict": {}, "model_id": str(victim[0]), "config": config}, tmp_path / "old.pt")
     hub[1].clear()
-    assert_refused(run(environment, "--text", "i feel sad", "--weights", tmp_path / "old.pt"))
+    more = "--weights", tmp_path / "old.pt", "--model_id", victim[0]
+    assert_refused(run(environment, "--text", "i feel sad", *more))
     assert hub[1] == []
 
 

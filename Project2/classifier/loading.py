@@ -7,16 +7,15 @@ from typing import Annotated, Literal
 import torch
 from accelerate import PartialState
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
-from transformers import AutoModelForSequenceClassification
 
 from .compression.graphs import load_onnx, load_openvino
 from .compression.weights import load_pruned, load_quantized
 from .data import EMOTIONS
-from .encoder import describe_family, load_network, most_tokens, new_head, precision_of, read_first_token
+from .encoder import load_base, load_network, precision_of
 from .files import read_file
-from .hub import locate_model
+from .hub import MODELS, locate_model
 from .settings import InputError, one_line, shown, some
-from .strangers import ONNX_FILES, harmless_config, open_model_folder, read_json
+from .strangers import ONNX_FILES, open_model_folder, read_json
 from .text import load_tokenizer
 
 
@@ -57,9 +56,9 @@ def weights_folder(settings, options):
     return json.loads(read_file(path))["weights"]
 
 
-def load_to_serve(settings, folder):
+def load_to_serve(settings, folder, model_id=None):
     """Return what `load_checkpoint` does, the original in the arithmetic of PRECISION, its head in float32."""
-    model, tokenizer, manifest = load_checkpoint(settings, folder)
+    model, tokenizer, manifest = load_checkpoint(settings, folder, model_id)
     if manifest["variant"] == "original":
         model.to(precision_of(settings, model.device, manifest["family"]))
         for name, part in model.named_children():
@@ -68,10 +67,11 @@ def load_to_serve(settings, folder):
     return model, tokenizer, manifest
 
 
-def load_checkpoint(settings, folder):
-    """Return (model, tokenizer, manifest) of a folder or an older .pt file, in float32; nothing in it is run."""
+def load_checkpoint(settings, folder, model_id=None):
+    """Return (model, tokenizer, manifest) of a folder or an older .pt file, in float32; nothing in it is run.
+    model_id: the encoder that an older file was trained from, where that is none of MODELS."""
     if os.path.isfile(folder):
-        return load_older(settings, folder)
+        return load_older(settings, folder, model_id)
     if not os.path.isdir(folder):
         raise InputError(f"there is no checkpoint {folder}; --weights takes a folder that training wrote")
     if not os.path.isfile(os.path.join(folder, "emotion_classifier.json")):
@@ -129,37 +129,29 @@ def load_variant(folder, view, config, variant):
     raise InputError(f"{folder} has the variant {shown(variant)}, which is none of --mode compress")
 
 
-def load_older(settings, path):
-    """Return (model, tokenizer, manifest) of an older .pt file; its tokenizer is beside it, or where model_id is."""
+def load_older(settings, path, model_id):
+    """Return (model, tokenizer, manifest) of an older .pt file: weights of one of MODELS, or of the user's model_id."""
     if path.endswith(".safetensors"):
         raise InputError(f"{path} is a part of a model; give --weights its folder, {os.path.dirname(path) or '.'}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        weights, model_id, given = content["model_state_dict"], content["model_id"], content["config"]
+        weights, base = content["model_state_dict"], model_id or content["model_id"]
+        longest = min(settings.MAX_LENGTH, max(4, int(content["config"].get("max_length", settings.MAX_LENGTH))))
         heads = "classifier.bias", "classifier.out_proj.bias", "logits_proj.bias"
         classes = next(len(weights[name]) for name in heads if name in weights)
     except Exception as error:  # no zip, a pickle that would run something, other keys
         raise InputError(f"{path} is no checkpoint, or not safe to load; it must be a dict with model_state_dict, "
                          "model_id and config, of tensors and plain values alone") from error
-    beside = os.path.dirname(os.path.abspath(path))
-    has_tokenizer = os.path.isfile(os.path.join(beside, "tokenizer_config.json"))
-    source = beside if has_tokenizer else locate_model(settings, model_id)
+    if not model_id and base not in MODELS.values():
+        raise InputError(f"{path} is of {shown(base)}, none of {', '.join(MODELS)}; set --model_id to that encoder")
     labels = [str(number) for number in range(classes)]
-    names = list(EMOTIONS) if classes == len(EMOTIONS) else labels
-    with open_model_folder(source, f"it does not fit {path}") as (view, network):
-        if "model_type" in given:
-            network = harmless_config(given)
-        new_head(network, dict(zip(labels, names)))
-        tokenizer = load_tokenizer(view, network)
-        model = AutoModelForSequenceClassification.from_config(network, dtype=torch.float32)
+    names = dict(zip(labels, EMOTIONS if classes == len(EMOTIONS) else labels))
+    settings = settings.model_copy(update={"MAX_LENGTH": longest})
+    name = next((name for name in MODELS if MODELS[name] == base), base)
+    model, tokenizer, manifest = load_base(settings, name, base, locate_model(settings, base), names)
     try:
-        weights = {name: value for name, value in weights.items() if not name.endswith("position_ids")}  # no weights
-        model.load_state_dict(weights, strict=True)
+        model.load_state_dict({name: value for name, value in weights.items() if not name.endswith("position_ids")})
     except Exception as error:  # of the wrong names or sizes, or no tensors
-        raise InputError(f"{path} does not fit {model_id} ({one_line(error)})") from error
-    family, normalisation = describe_family(network, tokenizer)
-    longest = min(given.get("max_length", settings.MAX_LENGTH), most_tokens(model, settings.MAX_LENGTH))
-    manifest = {"model": content.get("model_name", model_id), "model_id": model_id, "family": family, "labels": labels,
-                "names": names, "normalisation": normalisation, "max_length": longest, "variant": "original",
-                "temperature": 1.0, "biases": [0.0] * classes}
-    return read_first_token(model).to(PartialState().device).eval(), tokenizer, manifest
+        raise InputError(f"{path} does not fit {base} ({one_line(error)})") from error
+    return model.to(PartialState().device).eval(), tokenizer, {**manifest, "names": [*names.values()],
+                                                               "biases": [0.0] * classes}

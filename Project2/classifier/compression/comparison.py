@@ -31,7 +31,8 @@ def measure_originals(settings, original):
     rows = []
     for precision in dict.fromkeys(("float32", served)):
         try:
-            measured = measure_in_fresh_process(settings, original.folder, precision)
+            base = original.manifest["model_id"]  # an older .pt file's must be one of MODELS or named again
+            measured = measure_in_fresh_process(settings, original.folder, precision, base)
         except RuntimeError as error:
             raise InputError(f"{original.folder} cannot be measured: {error}") from error
         if not rows:
@@ -40,13 +41,13 @@ def measure_originals(settings, original):
     return rows
 
 
-def measure_in_fresh_process(settings, folder, precision="float32"):
+def measure_in_fresh_process(settings, folder, precision="float32", model_id=""):
     """Return what `measure_alone` saves of a model, from a process of its own; raise RuntimeError with what it said."""
     with tempfile.TemporaryDirectory() as temporary:
         path = os.path.join(temporary, "measured.npz")
         constants = settings.constants() | {"PRECISION": precision}
         command = [sys.executable, settings.script, "--mode", "compress", "--weights", folder, "--measured", path,
-                   *(f"--{name}={value}" for name, value in constants.items())]
+                   f"--model_id={model_id}", *(f"--{name}={value}" for name, value in constants.items())]
         process = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if process.returncode:
             said = process.stderr.strip().splitlines() or [f"the process ended with status {process.returncode}"]
@@ -58,7 +59,7 @@ def measure_in_fresh_process(settings, folder, precision="float32"):
 def measure_alone(settings, options):
     """Measure a model; save its figures (JSON) and its logits, float32 (texts, classes), to --measured: an .npz."""
     folder = weights_folder(settings, options)
-    model, tokenizer, manifest = load_to_serve(settings, folder)
+    model, tokenizer, manifest = load_to_serve(settings, folder, options.model_id)
     texts, labels = read_for(settings, manifest, "VAL_PATH")
     test_texts = read_for(settings, manifest, "TEST_PATH")[0] if settings.TEST_PATH else []
     started = time.perf_counter()

@@ -37,9 +37,9 @@ EXPORTS = {"pruned": "original", "small": "onnx_int8", "tiny": "onnx_int8", "ori
 class Original:
     """The model that is compressed, what its variants learn from, and what they are measured on."""
 
-    def __init__(self, settings, folder):
+    def __init__(self, settings, folder, model_id):
         self.settings, self.folder, self.work = settings, folder, os.path.join(settings.OUTPUT_DIR, "compression")
-        self.model, self.tokenizer, self.manifest = load_checkpoint(settings, folder)
+        self.model, self.tokenizer, self.manifest = load_checkpoint(settings, folder, model_id)
         if (variant := self.manifest["variant"]) != "original":
             raise InputError(f"{folder} is compressed already ({variant}); set --weights to the original")
         self.texts, self.labels = read_for(settings, self.manifest, "VAL_PATH")
@@ -160,7 +160,7 @@ def export(settings, options):
     settings = settings.model_copy(update={"PRECISION": "float32"})  # of both processes: weights are compared
     check_writable(settings.OUTPUT_DIR)
     source = weights_folder(settings, options)
-    model, tokenizer, manifest = load_checkpoint(settings, source)
+    model, tokenizer, manifest = load_checkpoint(settings, source, options.model_id)
     if manifest["variant"] not in EXPORTS:
         raise InputError(f"{source} ({manifest['variant']}) is in a form that other programs load already; nothing to "
                          "export")
