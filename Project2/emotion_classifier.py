@@ -59,7 +59,7 @@ from classifier.rows import as_text
 from classifier.saving import report, save_model
 from classifier.settings import (Count, InputError, OneLineParser, Path, Seconds, Share, Text, Weight, make_settings,
                                  parse_arguments, run)
-from classifier.text import encode, padding_of
+from classifier.text import encode
 from classifier.training import (Encoded, Training, checkpoint_path, identity_of, read_checkpoint, remove_checkpoint,
                                  save_checkpoint, start_processes)
 
@@ -201,7 +201,7 @@ def train_model(settings, accelerator, name, model_id, folder, data):
     torch.manual_seed(settings.SEED)  # of the new head
     model, tokenizer, manifest = load_base(settings, name, model_id, folder, data.classes)
     encoded = Encoded(encode(tokenizer, data.train_texts, manifest), data.train_labels,
-                      encode(tokenizer, data.val_texts, manifest), data.val_labels, padding_of(tokenizer))
+                      encode(tokenizer, data.val_texts, manifest), data.val_labels, tokenizer)
     training = Training(settings, accelerator, model, encoded, manifest, path, identity)
     if state:
         training.restore(state)

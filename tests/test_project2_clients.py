@@ -31,7 +31,6 @@ from classifier.compression import variants as making
 from classifier.loading import load_checkpoint
 from classifier.prediction import logits_of, predict_logits, softmax
 from classifier.settings import InputError
-from classifier.text import padding_of
 
 pytest_plugins = ["project2"]
 CLIENT = "@huggingface/transformers@4.3.1"
@@ -135,7 +134,7 @@ def test_transformers_js_gives_the_probabilities(sources, exports, node, name, v
     found = np.array([[row[emotion] for emotion in EMOTIONS] for row in found])
     model, tokenizer, manifest = load_checkpoint(SETTINGS, str(folder))
     cut = tokenizer(LONG, truncation=False)["input_ids"][:manifest["max_length"]]
-    long = logits_of(model, [cut], padding_of(tokenizer), 1)
+    long = logits_of(model, [cut], tokenizer, 1)
     assert_close(found, softmax(np.concatenate([predict_logits(model, tokenizer, TEXTS, manifest), long])), 1e-3)
 
 

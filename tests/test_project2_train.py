@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -408,11 +409,11 @@ def test_batches_cover_each_row_once_and_group_like_lengths(lengths, size, epoch
         (low, high), (least, most) = (np.quantile(np.array(lengths)[rows], (0, 1)) for rows in pair)
         assert high <= least + 2 or most <= low + 2
     for rows in groups:
-        inputs = pad(sequences, rows, (7, "right"), "cpu")
+        inputs = pad(sequences, rows, SimpleNamespace(pad_token_id=7, padding_side="right"), "cpu")
         assert inputs["input_ids"].shape[1] == max(lengths[row] for row in rows)
         assert inputs["attention_mask"].sum(1).tolist() == [lengths[row] for row in rows]
         assert ((inputs["input_ids"] == 7) == (inputs["attention_mask"] == 0)).all()
-        left = pad(sequences, rows, (7, "left"), "cpu")
+        left = pad(sequences, rows, SimpleNamespace(pad_token_id=7, padding_side="left"), "cpu")
         assert all(torch.equal(left[name], inputs[name].flip(1)) for name in inputs)
 
 

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import platform
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import tensorflow as tf
 from keras import ops
 
 from .evaluation import calibrate, calibration_error, draw_confusion, draw_curves, evaluate
-from .files import read_file, save_all
+from .files import save_all
 from .settings import InputError, OneLineParser, parse_arguments, peak_memory
 from .text import text_layers
 from .training import as_graph, predict_tokens
@@ -106,7 +107,7 @@ def model_bytes(model, classes):
         model.save(path)
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr("classes.json", json.dumps(classes))
-        return read_file(path)
+        return pathlib.Path(path).read_bytes()
 
 
 def compare_saved(settings, files, classes, texts, expected):

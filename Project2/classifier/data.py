@@ -46,7 +46,9 @@ def read_data(settings, processes):
 
 
 def read_for(settings, manifest, constant):
-    """Return (texts, class numbers) of the labelled file that a constant names, for a saved model."""
+    """Return (texts, class numbers) of the labelled file that a constant names, for a saved model; of "" none."""
+    if not getattr(settings, constant):
+        return [], []
     read = acquire_labelled(settings, constant)
     classes = dict(zip(manifest["labels"], manifest["names"]))
     numbers = number_labels(read.labels, read.names, classes, read.path)

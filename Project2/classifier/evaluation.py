@@ -98,8 +98,6 @@ def calibrate(model, tokenizer, texts, labels, manifest):
             if not name.startswith(inside) and module.out_features == model.config.num_labels][-1]
     with torch.no_grad():
         head.weight.div_(temperature)
-        if head.bias is None:
-            head.bias = torch.nn.Parameter(torch.zeros_like(head.weight[:, 0]))
         head.bias.div_(temperature).add_(torch.from_numpy(biases).to(head.bias.device))
     after = predict_logits(model, tokenizer, texts[:8], manifest)
     if not np.allclose(after, logits[:8] / temperature + biases, rtol=0.02, atol=0.02):

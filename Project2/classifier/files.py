@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import os
+import pathlib
 import secrets
 import stat
 import sys
@@ -86,22 +87,13 @@ def save_all(contents):
 # Reading
 
 
-def read_file(path):
-    """Return the bytes of `path`; raise InputError where it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-
-
 def has_hash(path, expected):
     """Return whether a file has these bytes: by sha256 (64 digits) or git's id (40); "" takes all but an empty one.
 
     git's id is the SHA-1 of `blob`, a blank, the length, a NUL and the bytes.
     """
     if len(expected) == 40:
-        data = read_file(path)
+        data = pathlib.Path(path).read_bytes()
         return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == expected
     return pooch.file_hash(path) == expected if expected else os.path.getsize(path) > 0
 

@@ -24,14 +24,9 @@ def quiet_libraries():
         huggingface_hub.utils.disable_progress_bars()
 
 
-def import_onnxruntime():
-    """Return the package onnxruntime without its telemetry: it reports to a host, and numbers this device."""
+def import_quietly(package):
+    """Return onnxruntime, openvino or nncf without telemetry: all report to hosts, and one numbers this device."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read once, at the import
-    return importlib.import_module("onnxruntime")
-
-
-def import_openvino(package="openvino"):
-    """Return the package openvino, or nncf, without the usage statistics that they send; raise ImportError."""
     sys.modules.setdefault("openvino_telemetry", None)
     return importlib.import_module(package)
 

@@ -2,31 +2,25 @@
 import json
 import lzma
 import os
+import pathlib
 from typing import Annotated, Literal
 
 import torch
 from accelerate import PartialState
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from annotated_types import Predicate
+from pydantic import BaseModel, Field, ValidationError
 
 from .compression.graphs import load_onnx, load_openvino
 from .compression.weights import load_pruned, load_quantized
 from .data import EMOTIONS
 from .encoder import load_base, load_network, precision_of
-from .files import read_file
 from .hub import MODELS, locate_model
 from .settings import InputError, one_line, shown, some
 from .strangers import ONNX_FILES, open_model_folder, read_json
 from .text import load_tokenizer
 
 
-def printable(text):
-    """Return a text that can be shown on a screen; raise ValueError for another."""
-    if not text.isprintable():
-        raise ValueError("it cannot be printed")
-    return text
-
-
-Printable = Annotated[str, AfterValidator(printable)]
+Printable = Annotated[str, Predicate(str.isprintable)]
 
 
 class Manifest(BaseModel, extra="allow", strict=True):
@@ -53,7 +47,7 @@ def weights_folder(settings, options):
     if not os.path.isfile(path):
         raise InputError(f"there is no model in {settings.OUTPUT_DIR} yet; train one (python3 emotion_classifier.py "
                          "--model MiniLM), or give --weights a folder that training wrote")
-    return json.loads(read_file(path))["weights"]
+    return json.loads(pathlib.Path(path).read_bytes())["weights"]
 
 
 def load_to_serve(settings, folder, model_id=None):

@@ -2,10 +2,10 @@
 import numpy as np
 import torch
 
-from .text import encode, pad, padding_of
+from .text import encode, pad
 
 
-def logits_of(model, sequences, padding, batch_size):
+def logits_of(model, sequences, tokenizer, batch_size):
     """Return the logits of each text: float32 (texts, classes); computed in batches of like length."""
     device = getattr(model, "device", torch.device("cpu"))
     order = np.argsort([len(sequence) for sequence in sequences], kind="stable")
@@ -15,13 +15,13 @@ def logits_of(model, sequences, padding, batch_size):
     with torch.inference_mode():
         for begin in range(0, len(order), batch_size):
             rows = order[begin:begin + batch_size]
-            logits[rows] = model(**pad(sequences, rows, padding, device)).logits.float().cpu().numpy()
+            logits[rows] = model(**pad(sequences, rows, tokenizer, device)).logits.float().cpu().numpy()
     return logits
 
 
 def predict_logits(model, tokenizer, texts, manifest, batch_size=32):
     """Return the logits of each text: float32 (texts, classes), in the order of `texts`."""
-    return logits_of(model, encode(tokenizer, texts, manifest), padding_of(tokenizer), batch_size)
+    return logits_of(model, encode(tokenizer, texts, manifest), tokenizer, batch_size)
 
 
 def softmax(logits):

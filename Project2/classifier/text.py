@@ -48,17 +48,14 @@ def cut(text, max_length):
     return text[:1000 + 32 * max_length]
 
 
-def pad(sequences, rows, padding, device):
-    """Return the model's inputs for these rows, padded to one length: int64 tensors (rows, length) by name."""
-    pad_id, side = padding
-    tokens = pad_sequence([torch.tensor(sequences[row], dtype=torch.int64) for row in rows], True, -1, side)
+def pad(sequences, rows, tokenizer, device):
+    """Return the model's inputs for these rows, padded to one length: int64 tensors (rows, length) by name.
+    The tokenizer says with what, and on which side: XLNet and others that read the last token pad left."""
+    rows = [torch.tensor(sequences[row], dtype=torch.int64) for row in rows]
+    tokens = pad_sequence(rows, True, -1, tokenizer.padding_side)
     mask = tokens >= 0
-    return {"input_ids": tokens.where(mask, pad_id).to(device), "attention_mask": mask.long().to(device)}
-
-
-def padding_of(tokenizer):
-    """Return the (token number, side) of a tokenizer's padding: XLNet and others that read the last token pad left."""
-    return tokenizer.pad_token_id, tokenizer.padding_side
+    tokens = tokens.where(mask, tokenizer.pad_token_id)
+    return {"input_ids": tokens.to(device), "attention_mask": mask.long().to(device)}
 
 
 def batches(settings, sequences, epoch, processes=1):

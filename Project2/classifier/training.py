@@ -26,8 +26,8 @@ RATES = {"BERTweet": 2e-5, "CardiffRoBERTa": 2e-5, "ModernBERT": 5e-5, "MiniLM":
 STATE = ("epoch", "position", "history", "seconds", "best")  # of a Training, in a checkpoint
 SHORT_EPOCH = 100  # steps; PATIENCE counts an epoch of fewer as a part of one
 
-# The sets as token numbers (lists of lists of int) and class numbers (int64 arrays), and what fills up a batch
-Encoded = namedtuple("Encoded", "train train_labels val val_labels padding")
+# The sets as token numbers (lists of lists of int) and class numbers (int64 arrays), and the tokenizer, which pads them
+Encoded = namedtuple("Encoded", "train train_labels val val_labels tokenizer")
 
 
 class Training:
@@ -96,7 +96,7 @@ class Training:
         whole = self.weights[labels].sum() / processes  # the processes' gradients are averaged
         share = len(rows) / processes
         labels, rows = labels[process::processes], rows[process::processes]
-        inputs = pad(self.data.train, rows, self.data.padding, self.accelerator.device)
+        inputs = pad(self.data.train, rows, self.data.tokenizer, self.accelerator.device)
         inputs = {name: value.repeat(self.copies, 1) for name, value in inputs.items()}
         with self.autocast():
             logits = self.network(**inputs).logits.float()  # (copies x texts, classes)
@@ -158,7 +158,7 @@ class Training:
         mine = range(self.accelerator.process_index, len(sequences), self.accelerator.num_processes)
         logits = np.zeros((len(sequences), self.model.config.num_labels), np.float32)
         with self.autocast():
-            logits[mine] = logits_of(self.model, [sequences[row] for row in mine], self.data.padding, 32)
+            logits[mine] = logits_of(self.model, [sequences[row] for row in mine], self.data.tokenizer, 32)
         return self.accelerator.reduce(torch.from_numpy(logits).to(self.accelerator.device), "sum").cpu().numpy()
 
     def save(self):

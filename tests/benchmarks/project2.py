@@ -89,7 +89,7 @@ from classifier.loading import load_checkpoint, load_to_serve
 from classifier.prediction import predict, predict_logits
 from classifier.saving import save_manifest
 from classifier.settings import parse_arguments
-from classifier.text import batches, encode, padding_of
+from classifier.text import batches, encode
 from classifier.training import RATES, Encoded, Training
 
 
@@ -172,7 +172,7 @@ def measure_training(settings, options, name):
     model, tokenizer, manifest = load_base(settings, "MiniLM", model_id, folder, data.classes)
     plain = load_base(settings, "MiniLM", model_id, folder, data.classes)[0]
     encoded = Encoded(encode(tokenizer, data.train_texts, manifest), data.train_labels, [], data.val_labels,
-                             padding_of(tokenizer))
+                      tokenizer)
     accelerator = Accelerator(mixed_precision="no")
     training = Training(settings, accelerator, model, encoded, manifest, os.path.join(OUTPUT, "none.pt"), "")
     model.train()

@@ -61,7 +61,7 @@ def measure_alone(settings, options):
     folder = weights_folder(settings, options)
     model, tokenizer, manifest = load_to_serve(settings, folder, options.model_id)
     texts, labels = read_for(settings, manifest, "VAL_PATH")
-    test_texts = read_for(settings, manifest, "TEST_PATH")[0] if settings.TEST_PATH else []
+    test_texts, _ = read_for(settings, manifest, "TEST_PATH")
     started = time.perf_counter()
     logits = predict_logits(model, tokenizer, texts, manifest)
     seconds = time.perf_counter() - started

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import transformers
 
-from ..libraries import import_onnxruntime, import_openvino
+from ..libraries import import_quietly
 from ..strangers import ONNX_FILES
 
 EMBEDDING_BITS = 1.5  # bits of entropy that SMALL_BITS and TINY_BITS leave a weight of the word embeddings less
@@ -44,7 +44,7 @@ def unpack_onnx(source, folder):
 def quantize_onnx(model, bits):
     """Return a network as the bytes of an ONNX graph with INT8 weights; bits: as `quantize_in_rows` takes it."""
     import onnx
-    import_onnxruntime()
+    import_quietly("onnxruntime")
     from onnxruntime.quantization.shape_inference import quant_pre_process
     with tempfile.TemporaryDirectory() as folder:
         whole, plain = (os.path.join(folder, f"{name}.onnx") for name in ("whole", "plain"))
@@ -57,7 +57,7 @@ def quantize_onnx(model, bits):
 
 def write_openvino(model, variant, folder):
     """Write a network as OpenVINO with weights of INT8 a channel or INT4 a group of 32 (NNCF, "Weight Compression")."""
-    openvino, nncf = import_openvino(), import_openvino("nncf")
+    openvino, nncf = import_quietly("openvino"), import_quietly("nncf")
     recipe = {"openvino_int8": {"mode": nncf.CompressWeightsMode.INT8_ASYM},
               "openvino_int4": {"mode": nncf.CompressWeightsMode.INT4_ASYM, "group_size": 32, "all_layers": True,
                                 "advanced_parameters": nncf.AdvancedCompressionParameters(
@@ -201,7 +201,7 @@ class GraphClassifier:
 
 def load_onnx(graph, config):
     """Return the classifier of an ONNX graph (a path, or its bytes) in ONNX Runtime."""
-    onnxruntime = import_onnxruntime()
+    onnxruntime = import_quietly("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # what goes wrong is raised too
@@ -212,7 +212,7 @@ def load_onnx(graph, config):
 
 def load_openvino(folder, config):
     """Return the classifier of a folder's graph in OpenVINO, which reads nothing but the graph and its weights."""
-    core = import_openvino().Core()
+    core = import_quietly("openvino").Core()
     graph = core.read_model(os.path.join(folder, "openvino_model.xml"))
     names, classes = [given.any_name for given in graph.inputs], graph.outputs[0].partial_shape[-1].get_max_length()
     compiled = core.compile_model(graph, "CPU", {

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from ..encoder import linear_layers
 from ..evaluation import calibrate
-from ..text import encode, padding_of
+from ..text import encode
 from ..training import Encoded, Training, learning_rate, read_checkpoint
 from .vocabulary import cut_vocabulary
 
@@ -43,7 +43,7 @@ def distil(settings, original, student, tokenizer, name, epochs, faster, mixed=0
         said = original.say(more)
         texts, labels, logits = texts + more, np.concatenate([labels, said.argmax(1)]), np.concatenate([logits, said])
     data = Encoded(encode(tokenizer, texts, manifest), labels, encode(tokenizer, original.texts, manifest),
-                   original.labels, padding_of(tokenizer))
+                   original.labels, tokenizer)
     path, identity = os.path.join(original.work, f"{name}.pt"), f"{original.identity} {name}"
     rate = learning_rate(settings, manifest["model"], student.config) * faster
     training = Distillation(settings, student, data, {**manifest, "model": name}, path, identity, epochs, rate, logits)

@@ -13,7 +13,7 @@ import torch
 from ..cards import model_card
 from ..data import acquire_data, read_for
 from ..encoder import precision_of
-from ..files import check_writable, has_hash, read_file, save_all
+from ..files import check_writable, has_hash, save_all
 from ..folders import files_in, folder_bytes, whole_folder
 from ..labels import rows_to_keep
 from ..libraries import versions
@@ -43,9 +43,7 @@ class Original:
         if (variant := self.manifest["variant"]) != "original":
             raise InputError(f"{folder} is compressed already ({variant}); set --weights to the original")
         self.texts, self.labels = read_for(settings, self.manifest, "VAL_PATH")
-        self.test_texts, self.test_labels = [], []
-        if settings.TEST_PATH:
-            self.test_texts, self.test_labels = read_for(settings, self.manifest, "TEST_PATH")
+        self.test_texts, self.test_labels = read_for(settings, self.manifest, "TEST_PATH")
 
     @functools.cached_property
     def identity(self):
@@ -110,7 +108,7 @@ def try_variant(settings, original, variant, first_row):
     folder = os.path.join(settings.OUTPUT_DIR, f"{model_name(original.folder)}_{variant}")
     journal = os.path.join(original.work, f"{variant}.json")
     if os.path.isfile(journal) and os.path.isdir(folder) and settings.RESUME:
-        row = json.loads(read_file(journal))
+        row = json.loads(pathlib.Path(journal).read_bytes())
         if row.pop("identity") == original.identity:
             return row
     try:
