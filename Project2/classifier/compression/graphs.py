@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-import transformers
 
 from ..libraries import import_quietly
 from ..strangers import ONNX_FILES
@@ -78,12 +77,9 @@ def export_onnx(model, path):
     axes = {0: "texts", 1: "tokens"}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer's, one for each branch it cannot follow
-        try:
-            torch.onnx.export(graph, tuple(example(network, 2, 7).values()), path, dynamo=False, opset_version=18,
-                              input_names=["input_ids", "attention_mask"], output_names=["logits"],
-                              dynamic_axes={"input_ids": axes, "attention_mask": axes, "logits": {0: "texts"}})
-        except IndexError as error:  # the masks of 5.4 to 5.8 cannot be recorded
-            raise ImportError(f"ONNX needs transformers 5.9 or newer (here {transformers.__version__})") from error
+        torch.onnx.export(graph, tuple(example(network, 2, 7).values()), path, dynamo=False, opset_version=18,
+                          input_names=["input_ids", "attention_mask"], output_names=["logits"],
+                          dynamic_axes={"input_ids": axes, "attention_mask": axes, "logits": {0: "texts"}})
         other = example(network, 3, 12)
         if not torch.allclose(load_onnx(path, model.config)(**other).logits, graph(**other), rtol=1e-3, atol=1e-3):
             raise ValueError(f"the ONNX graph of {type(model).__name__} gives other logits than the network")
