@@ -57,8 +57,8 @@ from classifier.inference import ADDED, classify_file, open_source
 from classifier.prediction import predict, predict_logits, print_predictions
 from classifier.rows import as_text
 from classifier.saving import report, save_model
-from classifier.settings import (Count, InputError, OneLineParser, Path, Seconds, Share, Text, Weight, make_settings,
-                                 parse_arguments, run)
+from classifier.settings import (Count, InputError, OneLineParser, Path, Rate, Seconds, Share, Text, Weight,
+                                 make_settings, parse_arguments, run)
 from classifier.text import encode
 from classifier.training import (Encoded, Training, checkpoint_path, identity_of, read_checkpoint, remove_checkpoint,
                                  save_checkpoint, start_processes)
@@ -104,12 +104,12 @@ SEED: Annotated[int, Field(ge=0, lt=2**32)] = 1  # of the initial weights, dropo
 # Compression
 SPARSITY: Share = 0.3  # share of the linear layers' weights that pruning sets to zero
 PRUNED_EPOCHS: Annotated[int, Field(ge=0, le=1000)] = 1  # epochs of training after pruning, on TRAIN_PATH; 0 is none
-PRUNED_RATE: Weight = 0.3  # its step size over that of the original's training
+PRUNED_RATE: Rate = 0.3  # its step size over that of the original's training
 SMALL_BITS: Annotated[float, Field(ge=1, le=8)] = 5.4  # most bits of entropy that the variant small leaves a weight
 TINY_LAYERS: Count = 3  # layers of the encoder that the variant tiny keeps
 TINY_EPOCHS: Count = 3  # epochs in which it learns from the original, on TRAIN_PATH
 TINY_MIXED: Weight = 1.0  # mixed texts that it learns from besides, for each text of TRAIN_PATH
-TINY_RATE: Weight = 2.0  # its step size over that of the original's training
+TINY_RATE: Rate = 2.0  # its step size over that of the original's training
 TINY_BITS: Annotated[float, Field(ge=1, le=8)] = 6.0  # most bits of entropy that it leaves a weight
 DISTILLATION_TEMPERATURE: Annotated[float, Field(ge=0.1, le=100)] = 2.0  # of the probabilities that a student learns
 

@@ -359,7 +359,7 @@ def test_other_settings_or_data_start_a_killed_training_anew(call, data, bases, 
 def test_each_part_is_trained_at_its_own_step_size(loaded, name):
     """The head at ten times the rate; no decay for biases, norms and embeddings."""
     model = loaded[name][0]
-    groups = parameter_groups(SETTINGS, model, 1.0, 10.0)
+    groups = parameter_groups(SETTINGS, model, 1.0)
     names = {id(parameter): key for key, parameter in model.named_parameters()}
     found = {names[id(parameter)]: group for group in groups for parameter in group["params"]}
     assert set(found) == set(names.values()) and sum(len(group["params"]) for group in groups) == len(names)

@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras import ops
 
 from .evaluation import scores
-from .files import save_all
+from .files import hash_of, save_all
 
 
 def set_up_devices(settings):
@@ -206,11 +206,10 @@ class Stage(keras.callbacks.Callback):
 
 def depends_on(data, matrix, settings):
     """Return {name: value} of what a training's result depends on: the data and the vectors, the constants."""
-    digest = hashlib.sha256(json.dumps([data.classes, data.train_texts, data.train_labels.tolist(), data.val_texts,
-                                        data.val_labels.tolist()]).encode())
-    digest.update(matrix.tobytes())
+    known = hash_of(data.classes, data.train_texts, data.train_labels.tolist(), data.val_texts,
+                    data.val_labels.tolist(), hashlib.sha256(matrix.tobytes()).hexdigest())
     constants = settings.constants("Vectors", "Text", "Model", "Training")
-    return {"the data or the vectors": digest.hexdigest(),  # what was read of vectors counts, not from where
+    return {"the data or the vectors": known,  # what was read of vectors counts, not from where
             **{name: value for name, value in constants.items() if not name.startswith("GLOVE_")}}
 
 

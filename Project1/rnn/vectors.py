@@ -1,15 +1,13 @@
 """Word vectors: the matrix of a vocabulary, from any file, kept for the next run, or from the default download."""
 import contextlib
-import hashlib
 import io
-import json
 import os
 import re
 import tempfile
 
 import numpy as np
 
-from .files import DownloadError, download, open_bytes, reason, refusal, save_all
+from .files import DownloadError, download, hash_of, open_bytes, reason, refusal, save_all
 from .settings import InputError
 
 
@@ -38,7 +36,7 @@ def known_vectors(words, settings, cache):
         if not os.path.isfile(path):
             raise InputError(f"GLOVE_PATH: no file {path}; give a file of word vectors (GloVe, word2vec text, .vec)")
         source = [os.path.abspath(path), os.path.getsize(path), os.path.getmtime(path), settings.EMBEDDING_SIZE]
-    name = hashlib.sha256(json.dumps([source, words]).encode()).hexdigest()[:12]
+    name = hash_of(source, words)[:12]
     cached = os.path.join(cache, f"vectors-{name}.npz")
     with contextlib.suppress(Exception):  # there is none, or it is damaged
         with np.load(cached, allow_pickle=False) as file:

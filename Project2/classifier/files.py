@@ -5,6 +5,7 @@ import functools
 import gzip
 import hashlib
 import io
+import json
 import os
 import pathlib
 import secrets
@@ -96,6 +97,11 @@ def has_hash(path, expected):
         data = pathlib.Path(path).read_bytes()
         return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == expected
     return pooch.file_hash(path) == expected if expected else os.path.getsize(path) > 0
+
+
+def hash_of(*values):
+    """Return the sha256 of values as JSON takes them: what a checkpoint or a file kept for later depends on."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def refusal(path, what, row=0):

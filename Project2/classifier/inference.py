@@ -1,7 +1,6 @@
 """A file of any size classified, in chunks and flat memory; a killed run goes on where it was."""
 import contextlib
 import csv
-import hashlib
 import itertools
 import json
 import os
@@ -12,7 +11,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pooch
 
-from .files import cannot_write, whole_file
+from .files import cannot_write, hash_of, whole_file
 from .folders import files_in
 from .libraries import progress
 from .prediction import predict
@@ -84,9 +83,9 @@ def predicted_frames(settings, table, journal, manifest):
 def open_journal(settings, table, manifest, folder):
     """Open the file of the predictions so far, named by a hash of what they depend on; it goes when all is done."""
     weights = sorted((name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in files_in(folder))
-    given = (WIDTH, pooch.file_hash(table.path), table, settings.SKIP_EMPTY, settings.PRECISION, weights, manifest)
-    identity = hashlib.sha256(json.dumps(given).encode()).hexdigest()[:32]
-    path = os.path.join(settings.OUTPUT_DIR, "inference", f"{identity}.tsv")
+    identity = hash_of(WIDTH, pooch.file_hash(table.path), table, settings.SKIP_EMPTY, settings.PRECISION, weights,
+                       manifest)
+    path = os.path.join(settings.OUTPUT_DIR, "inference", f"{identity[:32]}.tsv")
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         file = open(path, "a+b")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import torch
 from accelerate import PartialState
 from annotated_types import Predicate
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from .compression.graphs import load_onnx, load_openvino
 from .compression.weights import load_pruned, load_quantized
@@ -23,7 +23,7 @@ from .text import load_tokenizer
 Printable = Annotated[str, Predicate(str.isprintable)]
 
 
-class Manifest(BaseModel, extra="allow", strict=True):
+class Manifest(BaseModel, extra="allow", strict=True, title="emotion_classifier.json"):
     """What emotion_classifier.json says of a saved model: how it is fed, what its classes are in files, their names."""
 
     model: Printable
@@ -70,7 +70,7 @@ def load_checkpoint(settings, folder, model_id=None):
         raise InputError(f"there is no checkpoint {folder}; --weights takes a folder that training wrote")
     if not os.path.isfile(os.path.join(folder, "emotion_classifier.json")):
         raise InputError(f"{folder} is no checkpoint of emotion_classifier.py: it has no emotion_classifier.json")
-    with open_model_folder(folder, "train it anew") as (view, config):
+    with open_model_folder(folder, "train or compress it anew") as (view, config):
         manifest = check_manifest(folder, read_json(folder, "emotion_classifier.json"), config)
         tokenizer = load_tokenizer(view, config)
         if manifest["variant"] != "original":
@@ -87,12 +87,7 @@ def check_manifest(folder, manifest, config):
     names = [config.id2label[number] for number in range(config.num_labels)]
     older = {"labels": [str(number) for number in range(len(names))], "names": names, "temperature": 1.0,
              "model_id": manifest.get("model"), "biases": [0.0] * len(names)}
-    try:
-        found = Manifest.model_validate(older | manifest).model_dump(exclude_unset=True)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        raise InputError(f"{folder}: emotion_classifier.json has no {fault['loc'][0]} that can be used "
-                         f"({fault['msg'].lower()}); train it anew") from error
+    found = Manifest.model_validate(older | manifest).model_dump(exclude_unset=True)
     if found["names"] != names or len(set(names)) < len(names) or not (
             len(names) == len(found["labels"]) == len(found["biases"])):
         raise InputError(f"{folder} has the labels {shown(names)} in config.json and {shown(found['names'])} in "
@@ -101,25 +96,20 @@ def check_manifest(folder, manifest, config):
 
 
 def load_variant(folder, view, config, variant):
-    """Return the model of a folder (and its view) that compress wrote, ready to predict; raise InputError."""
-    try:
-        if variant == "pruned":
-            return load_pruned(view, config)
-        if variant in ("int8", "nf4", "pruned_nf4"):
-            return load_quantized(view, config, variant)
-        if variant in ONNX_FILES:
-            path = os.path.join(view, ONNX_FILES[variant])
-            older = os.path.join(view, "model.onnx")  # where onnx_int8 was written once
-            return load_onnx(path if os.path.isfile(path) else older, config)
-        if variant in ("small", "tiny"):
-            with lzma.open(os.path.join(view, "model.onnx.xz")) as file:
-                return load_onnx(file.read(), config)
-        if variant in ("openvino_int8", "openvino_int4"):
-            return load_openvino(view, config)
-    except ImportError as error:
-        raise InputError(f"{folder} needs a package that is missing: {one_line(error)}") from error
-    except Exception as error:  # safetensors, lzma, ONNX Runtime and bitsandbytes raise their own
-        raise InputError(f"{folder} is damaged ({one_line(error)}); compress the model anew") from error
+    """Return the model of a folder (and its view) that compress wrote, ready to predict."""
+    if variant == "pruned":
+        return load_pruned(view, config)
+    if variant in ("int8", "nf4", "pruned_nf4"):
+        return load_quantized(view, config, variant)
+    if variant in ONNX_FILES:
+        path = os.path.join(view, ONNX_FILES[variant])
+        older = os.path.join(view, "model.onnx")  # where onnx_int8 was written once
+        return load_onnx(path if os.path.isfile(path) else older, config)
+    if variant in ("small", "tiny"):
+        with lzma.open(os.path.join(view, "model.onnx.xz")) as file:
+            return load_onnx(file.read(), config)
+    if variant in ("openvino_int8", "openvino_int4"):
+        return load_openvino(view, config)
     raise InputError(f"{folder} has the variant {shown(variant)}, which is none of --mode compress")
 
 

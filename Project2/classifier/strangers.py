@@ -126,7 +126,9 @@ def open_model_folder(folder, fix):
             yield view, config
         except (MemoryError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # JSON, safetensors, tokenizers and each architecture raise their own
+        except ImportError as error:
+            raise InputError(f"{folder} needs a package that is missing: {one_line(error)}") from error
+        except Exception as error:  # JSON, safetensors, tokenizers, graphs and each architecture raise their own
             text = str(error).replace(view, folder)
             if not isinstance(error, InputError):
                 text = f"{folder} is damaged or no such model ({one_line(text or error)}); {fix}"

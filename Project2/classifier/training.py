@@ -1,6 +1,4 @@
 """One training: its steps, loss and step sizes, moving average, when it ends, and what a killed one goes on from."""
-import hashlib
-import json
 import os
 import pathlib
 import sys
@@ -16,7 +14,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from .encoder import precision_of
 from .evaluation import scores
-from .files import cannot_write, whole_file
+from .files import cannot_write, hash_of, whole_file
 from .libraries import progress
 from .prediction import logits_of
 from .settings import InputError, one_line
@@ -34,16 +32,14 @@ class Training:
     """A training under way; all processes share each batch: their number does not change it.
     Steps draw their dropout, and epochs their order, from SEED and their own number: a resumed run draws the same."""
 
-    def __init__(self, settings, accelerator, model, data, manifest, path, identity, rate=None, head_rate=None):
-        """path, identity: of its checkpoint; rate, head_rate: of `parameter_groups`, if not the constants'."""
+    def __init__(self, settings, accelerator, model, data, manifest, path, identity):
+        """path, identity: of its checkpoint."""
         self.settings, self.accelerator = settings, accelerator
-        self.model, self.data, self.name = model, data, manifest["model"]
-        self.path, self.identity, self.epochs, self.patience = path, identity, settings.NUM_EPOCHS, settings.PATIENCE
+        self.model, self.data, self.name, self.path, self.identity = model, data, manifest["model"], path, identity
         self.copies = 2 if settings.R_DROP else 1  # each text is read twice, with other dropout, and is to say the same
         self.network = accelerator.prepare_model(model)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        rate = learning_rate(settings, self.name, model.config) if rate is None else rate
-        groups = parameter_groups(settings, model, rate, head_rate or settings.HEAD_RATE)
+        groups = parameter_groups(settings, model, learning_rate(settings, self.name, model.config))
         self.optimizer = torch.optim.AdamW(groups, fused=accelerator.device.type in ("cpu", "cuda"))
         self.dtype = precision_of(settings, accelerator.device, manifest["family"])
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=self.dtype == torch.float16)
@@ -63,12 +59,13 @@ class Training:
         return self.history
 
     def finished(self):
-        """Return whether the epochs are over or, once one beat a single class for all, `patience` were no better."""
+        """Return whether the epochs are over or, once one beat a single class for all, PATIENCE were no better."""
         scores = [entry["val_macro_f1"] for entry in self.history]
-        if self.epoch >= self.epochs or max(scores, default=0) <= one_class_macro_f1(self.data.val_labels):
-            return self.epoch >= self.epochs
+        over = self.epoch >= self.settings.NUM_EPOCHS
+        if over or max(scores, default=0) <= one_class_macro_f1(self.data.val_labels):
+            return over
         steps = len(batches(self.settings, self.data.train, 0, self.accelerator.num_processes))
-        return (self.epoch - 1 - scores.index(max(scores))) * min(1, steps / SHORT_EPOCH) >= self.patience
+        return (self.epoch - 1 - scores.index(max(scores))) * min(1, steps / SHORT_EPOCH) >= self.settings.PATIENCE
 
     def run_epoch(self):
         """Train the epoch from where it stands to its end, and score it on the validation set."""
@@ -78,7 +75,7 @@ class Training:
         self.model.train()
         clock = saved = time.perf_counter()
         for rows in progress(groups[self.position:], name, done, len(self.data.train)):
-            self.step(rows, self.epoch * len(groups) + self.position, self.epochs * len(groups))
+            self.step(rows, self.epoch * len(groups) + self.position, self.settings.NUM_EPOCHS * len(groups))
             self.position += 1
             self.seconds += time.perf_counter() - clock
             if time.perf_counter() - saved > self.settings.CHECKPOINT_SECONDS and self.position < len(groups):
@@ -199,12 +196,12 @@ def learning_rate(settings, model_name, config):
     return settings.LEARNING_RATE or RATES.get(model_name, RATES[alike])
 
 
-def parameter_groups(settings, model, rate, head_rate):
-    """Return AdamW's groups: decay on the layers' matrices; in classifier and pooler head_rate times the step size."""
+def parameter_groups(settings, model, rate):
+    """Return AdamW's groups: decay on the layers' matrices; in classifier and pooler HEAD_RATE times the step size."""
     inside, groups = f"{model.base_model_prefix}.", {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            peak = rate * (head_rate if not name.startswith(inside) or "pooler" in name else 1)
+            peak = rate * (settings.HEAD_RATE if not name.startswith(inside) or "pooler" in name else 1)
             decay = settings.WEIGHT_DECAY if parameter.ndim > 1 and "embeddings" not in name else 0.0
             group = groups.setdefault((peak, decay), {"params": [], "weight_decay": decay, "lr": peak, "peak": peak})
             group["params"].append(parameter)
@@ -272,13 +269,9 @@ def remove_checkpoint(path):
 
 def identity_of(settings, accelerator, name, folder, data):
     """Return what a training's result depends on, as a hash: data, manifest, the model to start from, the devices."""
-    digest = hashlib.sha256(json.dumps(data.classes).encode())
-    for texts, labels in ((data.train_texts, data.train_labels), (data.val_texts, data.val_labels)):
-        digest.update(json.dumps([texts, labels.tolist()]).encode())
     files = sorted((entry.name, entry.stat().st_size) for entry in os.scandir(folder) if entry.is_file())
-    digest.update(json.dumps([name, files, training_settings(settings), accelerator.num_processes,
-                              accelerator.device.type]).encode())
-    return digest.hexdigest()
+    return hash_of(data.classes, data.train_texts, data.train_labels.tolist(), data.val_texts, data.val_labels.tolist(),
+                   name, files, training_settings(settings), accelerator.num_processes, accelerator.device.type)
 
 
 def training_settings(settings):

@@ -20,11 +20,10 @@ class Distillation(Training):
     The loss is cross-entropy, and the divergence from the original's probabilities, of logits over a temperature, times
     its square (Hinton et al. 2015, arXiv:1503.02531). Weights that are zero, as `prune` makes them, stay zero."""
 
-    def __init__(self, settings, student, data, manifest, path, identity, epochs, rate, logits):
+    def __init__(self, settings, student, data, manifest, path, identity, logits):
         accelerator = Accelerator(mixed_precision="no")
-        super().__init__(settings, accelerator, student, data, manifest, path, identity, rate, 1.0)  # no new head
-        self.epochs, self.patience = epochs, epochs  # all of them: the step size has to fall to its end
-        self.copies, self.soft = 1, torch.from_numpy(logits).to(accelerator.device)
+        super().__init__(settings, accelerator, student, data, manifest, path, identity)
+        self.soft = torch.from_numpy(logits).to(accelerator.device)
         for module in linear_layers(student).values():
             module.weight.register_hook(functools.partial(torch.mul, (module.weight.detach() != 0).float()))
 
@@ -46,7 +45,9 @@ def distil(settings, original, student, tokenizer, name, epochs, faster, mixed=0
                    original.labels, tokenizer)
     path, identity = os.path.join(original.work, f"{name}.pt"), f"{original.identity} {name}"
     rate = learning_rate(settings, manifest["model"], student.config) * faster
-    training = Distillation(settings, student, data, {**manifest, "model": name}, path, identity, epochs, rate, logits)
+    plan = settings.model_copy(update={  # all epochs, as the step size has to fall to its end; the head is no new one
+        "NUM_EPOCHS": epochs, "PATIENCE": epochs, "LEARNING_RATE": rate, "HEAD_RATE": 1.0, "R_DROP": 0.0})
+    training = Distillation(plan, student, data, {**manifest, "model": name}, path, identity, logits)
     if state := read_checkpoint(settings, path, identity):
         training.restore(state)
     training.run()

@@ -1,7 +1,6 @@
 """The variants that compress makes of a model, what they learn from, and what export makes of them."""
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import pathlib
@@ -13,7 +12,7 @@ import torch
 from ..cards import model_card
 from ..data import acquire_data, read_for
 from ..encoder import precision_of
-from ..files import check_writable, has_hash, save_all
+from ..files import check_writable, has_hash, hash_of, save_all
 from ..folders import files_in, folder_bytes, whole_folder
 from ..labels import rows_to_keep
 from ..libraries import versions
@@ -52,8 +51,7 @@ class Original:
         read = sorted(files_in(self.folder)) + [path for path in paths if os.path.isfile(path)]
         constants = training_settings(self.settings) | self.settings.constants("Compression")
         hashes, threads = [(path, pooch.file_hash(path)) for path in read], torch.get_num_threads()
-        known = [hashes, paths, constants, versions(), threads]
-        return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]
+        return hash_of(hashes, paths, constants, versions(), threads)
 
     @functools.cached_property
     def transfer_set(self):
