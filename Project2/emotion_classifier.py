@@ -37,6 +37,7 @@ Without 2,000 of the training rows (python3 tests/benchmarks/project2.py holdout
 """
 import argparse
 import logging
+import shutil
 import sys
 from typing import Annotated, Literal
 
@@ -188,7 +189,7 @@ def compress(settings, options):
             rows.append(try_variant(settings, original, variant, rows[0]))  # with the reason where it cannot run here
             print(f"{variant}: {rows[-1].get('reason') or rows[-1]['folder']}", flush=True)
     report_compression(settings, rows, original.folder)
-    original.remove_work()
+    shutil.rmtree(original.work, ignore_errors=True)
 
 
 def train_model(settings, accelerator, name, model_id, folder, data):

@@ -339,17 +339,17 @@ def test_a_killed_compression_goes_on_after_what_it_has_measured(call, variants,
     arguments = ["--mode", "compress", "--weights", families["MiniLM"].best, *data.paths, "--test", data.val_path, *EXACT,
                  "--output", tmp_path / "out"]
     job = {"home": tmp_path / "killed", "arguments": arguments, "quick": True}
-    (killed,), = run_forks([{**job, "watch": str(tmp_path / "out" / "compression" / "*.json"), "changes": 2}])
+    (killed,), = run_forks([{**job, "watch": str(tmp_path / "out" / "compression_checkpoint" / "*.json"), "changes": 2}])
     assert killed.code == -9
     done = {path.stem: (tmp_path / "out" / f"best_MiniLM_{path.stem}")
-            for path in (tmp_path / "out" / "compression").glob("*.json")}
+            for path in (tmp_path / "out" / "compression_checkpoint").glob("*.json")}
     assert set(done) == {"pruned", "int8"}
     before = {path: path.stat().st_mtime_ns for folder in done.values() for path in folder.rglob("*")}
     result = call(*arguments[:-2], change=quick_compression)
     assert_good(result)
     assert before == {path: path.stat().st_mtime_ns for folder in done.values() for path in folder.rglob("*")}
     rows = {row["variant"]: row for row in json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]}
-    assert list(rows) == list(variants["MiniLM"].rows) and not (tmp_path / "out" / "compression").exists()
+    assert list(rows) == list(variants["MiniLM"].rows) and not (tmp_path / "out" / "compression_checkpoint").exists()
     for variant in VARIANTS:
         assert rows[variant]["accuracy"] == variants["MiniLM"].rows[variant]["accuracy"], variant
         weights = [load_folder(folder) for folder in (rows[variant]["folder"], variants["MiniLM"].rows[variant]["folder"])]
@@ -365,7 +365,7 @@ def test_a_student_that_was_killed_learns_on_from_its_checkpoint(call, families,
     arguments = ["--mode", "compress", "--technique", "tiny", "--weights", families["CardiffRoBERTa"].best, *data.paths, *EXACT,
                  "--tiny_epochs", 4]
     job = {"home": tmp_path / "killed", "arguments": [*arguments, "--output", tmp_path / "out"], "quick": True}
-    (killed,), = run_forks([{**job, "watch": str(tmp_path / "out" / "compression" / "tiny.pt"), "changes": 2}])
+    (killed,), = run_forks([{**job, "watch": str(tmp_path / "out" / "compression_checkpoint" / "tiny.pt"), "changes": 2}])
     assert killed.code == -9
     went_on = call(*arguments, change=quick_compression)
     assert_good(went_on)

@@ -146,7 +146,7 @@ def test_a_run_that_stopped_within_a_chunk_goes_on_after_its_last_whole_line(fol
 
     with pytest.raises(KeyboardInterrupt):
         classify(folder, folder / "rows.csv", stopping)
-    (journal,) = (folder / "out" / "inference").iterdir()
+    (journal,) = (folder / "out").iterdir()
     journal.write_bytes(journal.read_bytes()[:-3])  # within the fourth line
     target = classify(folder, folder / "rows.csv", counting, CHUNK_ROWS=5)
     assert seen == texts[:4] + texts[3:]

@@ -275,11 +275,11 @@ def test_memory_is_flat_and_a_killed_run_goes_on(families, tmp_path):
     few, whole, job = jobs
     target = tmp_path / "killed" / "in_predictions.csv"
     target.write_bytes(b"of before")
-    kept = tmp_path / "killed" / "out" / "inference"
-    (killed,), = run_forks([{**job, "watch": f"{kept}/*.tsv", "changes": 9}])
+    kept = tmp_path / "killed" / "out"
+    (killed,), = run_forks([{**job, "watch": f"{kept}/inference_*.tsv", "changes": 9}])
     assert killed.code == -9 and target.read_bytes() == b"of before"
     (journal,) = kept.iterdir()
-    assert re.fullmatch(r"[0-9a-f]{32}\.tsv", journal.name)
+    assert re.fullmatch(r"inference_[0-9a-f]{32}\.tsv", journal.name)
     lines = journal.read_bytes().count(b"\n")
     with open(journal, "ab") as file:
         file.write(b"3\t0.")  # as a kill in the middle of a line leaves it

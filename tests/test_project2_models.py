@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import EMOTIONS, assert_one_line, made_rows, tree
 
-from classifier import encoder, loading
+from classifier import loading
 from classifier.encoder import precision_of
 from classifier.loading import load_checkpoint
 from classifier.prediction import predict_logits
@@ -94,7 +94,7 @@ def test_texts_are_cut_to_the_positions_of_the_model(call, short, bases, tmp_pat
 def test_modernbert_is_never_run_in_float16(loaded, call, families, monkeypatch):
     gpu = torch.device("cuda")
     for has, expected in ((False, (torch.float32, torch.float16)), (True, (torch.bfloat16, torch.bfloat16))):
-        monkeypatch.setattr(encoder, "device_has_bfloat16", lambda device, has=has: has)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has, **_: has)
         assert tuple(precision_of(SETTINGS, gpu, family) for family in ("modernbert", "bert")) == expected
     half = SETTINGS.model_copy(update={"PRECISION": "float16"})
     assert precision_of(half, gpu, "roberta") == torch.float16

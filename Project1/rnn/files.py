@@ -27,8 +27,8 @@ LONGEST_LINE = 1 << 24  # bytes
 
 def cannot_write(path, error):
     """Return the InputError for a refusal of the file system."""
-    return InputError(f"cannot write {path}: {error.strerror or error}. Free some space, or set OUTPUT_DIR "
-                      "to a folder that can be written")
+    return InputError(f"cannot write {path}: {getattr(error, 'strerror', None) or one_line(error)}. Free some space, "
+                      "or set OUTPUT_DIR to a folder that can be written")
 
 
 def check_writable(folder):

@@ -39,8 +39,7 @@ class Settings(BaseModel):
 
     def constants(self, *groups):
         """Return {name: value} of all constants, or of those of some groups (the comment above them, as "Training")."""
-        named = self.groups()
-        return {name: getattr(self, name) for name in named if named[name] in groups or not groups}
+        return {name: getattr(self, name) for name, group in self.groups().items() if group in groups or not groups}
 
     @classmethod
     def groups(cls):

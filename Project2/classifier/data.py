@@ -58,14 +58,10 @@ def read_for(settings, manifest, constant):
     return read.texts, numbers
 
 
-def acquire_data(settings, constant):
-    """Return the path of the file that a constant names, downloaded to OUTPUT_DIR if need be; see `acquire`."""
-    return acquire(settings, constant, os.path.join(settings.OUTPUT_DIR, "data"))
-
-
 def acquire_labelled(settings, constant):
     """Return the Labelled rows of the file that a constant names; the default files' numbers are emotions."""
-    read = read_labelled(acquire_data(settings, constant), settings.TEXT_COLUMN, settings.LABEL_COLUMN)
+    path = acquire(settings, constant, os.path.join(settings.OUTPUT_DIR, "data"))
+    read = read_labelled(path, settings.TEXT_COLUMN, settings.LABEL_COLUMN)
     if any(has_hash(read.path, settings.default(name)) for name in ("TRAIN_HASH", "VAL_HASH")):
         return read._replace(names={str(number): name for number, name in enumerate(EMOTIONS)})
     return read

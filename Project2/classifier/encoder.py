@@ -15,7 +15,8 @@ def load_base(settings, name, model_id, folder, classes):
     """Return (model, tokenizer, manifest) of an encoder with a new head; classes: {what stands in files: its name}."""
     with open_model_folder(folder, "set --model_id to a pretrained encoder with its tokenizer") as (view, config):
         old = list(config.id2label.values())
-        new_head(config, classes)
+        config.id2label = dict(enumerate(classes.values()))  # num_labels follows it
+        config.label2id = {name: number for number, name in config.id2label.items()}
         tokenizer = load_tokenizer(view, config)
         if tokenizer.pad_token_id is None:
             raise InputError("its tokenizer has no padding token")
@@ -23,7 +24,8 @@ def load_base(settings, name, model_id, folder, classes):
         settle_head(model, found, old, folder)
     if settings.FREEZE_EMBEDDINGS:
         model.get_input_embeddings().requires_grad_(False)
-    family, normalisation = describe_family(config, tokenizer)
+    family = "bertweet" if "Bertweet" in type(tokenizer).__name__ else config.model_type
+    normalisation = {"bertweet": "bertweet", "roberta": "user_http"}.get(family, "none")  # other RoBERTas bear it
     tokenizer.model_max_length = longest = most_tokens(model, settings.MAX_LENGTH)  # where truncation=True cuts
     if longest < settings.MAX_LENGTH:
         print(f"note: {name} has positions for {longest} tokens; MAX_LENGTH {settings.MAX_LENGTH} is cut to it")
@@ -31,27 +33,18 @@ def load_base(settings, name, model_id, folder, classes):
                               "max_length": longest, "labels": list(classes), "temperature": 1.0, "variant": "original"}
 
 
-def new_head(config, classes):
-    """Give a configuration the classes of a new head, in place of those that another task left."""
-    config.id2label = dict(enumerate(classes.values()))  # num_labels follows it
-    config.label2id = {name: number for number, name in config.id2label.items()}
-
-
 def settle_head(model, report, old_labels, folder):
-    """Keep the head that a folder brings only if its classes (old_labels) are the very same; else put a new one."""
+    """Put a new head where a folder brings one of other classes (old_labels); raise InputError for half an encoder."""
     encoder = f"{model.base_model_prefix}."
-    mismatched = {key for key, *_ in report["mismatched_keys"]}
-    wrong = [key for key in mismatched | set(report["missing_keys"]) if key.startswith(encoder) and "pooler" not in key]
-    if wrong:
-        raise InputError(f"its encoder lacks weights, or has them in other sizes than its config.json: {some(wrong)}")
+    fresh = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+    if wrong := [key for key in fresh if key.startswith(encoder) and "pooler" not in key]:
+        raise InputError(f"its encoder lacks weights, or has other sizes than its config.json: {some(wrong)}")
     brought = {key for key in model.state_dict() if not key.startswith(encoder)} - report["missing_keys"]
-    if not brought or (not mismatched and old_labels == list(model.config.id2label.values())):
-        return
-    print(f"note: {folder} is a classifier of other classes ({shown(', '.join(old_labels))}); its head is not kept")
-    fresh = AutoModelForSequenceClassification.from_config(model.config)
-    for name, part in fresh.named_children():
-        if name != model.base_model_prefix:
-            setattr(model, name, part)
+    if brought and old_labels != list(model.config.id2label.values()):
+        print(f"note: {folder} is a classifier of other classes ({shown(', '.join(old_labels))}); its head is not kept")
+        for name, part in AutoModelForSequenceClassification.from_config(model.config).named_children():
+            if name != model.base_model_prefix:
+                setattr(model, name, part)
 
 
 def most_tokens(model, limit):
@@ -62,13 +55,6 @@ def most_tokens(model, limit):
         return min(limit, positions) if positions > 0 else limit  # XLNet has -1: its positions are relative
     padding = tables[0].padding_idx  # RoBERTa's positions begin after that of padding
     return min(limit, tables[0].num_embeddings - (0 if padding is None else padding + 1))
-
-
-def describe_family(config, tokenizer):
-    """Return (family, normalisation) of a model, known by its architecture and its tokenizer."""
-    if "Bertweet" in type(tokenizer).__name__:
-        return "bertweet", "bertweet"
-    return config.model_type, "user_http" if config.model_type == "roberta" else "none"  # other RoBERTas bear it
 
 
 def read_first_token(model):
@@ -100,22 +86,18 @@ def linear_layers(model):
 
 
 def precision_of(settings, device, family):
-    """Return the torch dtype that PRECISION means on this device."""
+    """Return the torch dtype that PRECISION means on this device; auto is bfloat16 where that is fast in hardware."""
     has_float16 = device.type == "cuda" and family != "modernbert"  # which gives NaN in it
     if settings.PRECISION == "float16" and not has_float16:
         raise InputError("PRECISION float16 is for a GPU, and not for ModernBERT; take bfloat16 or float32")
     if settings.PRECISION != "auto":
         return getattr(torch, settings.PRECISION)
-    if device_has_bfloat16(device):
-        return torch.bfloat16
-    return torch.float16 if has_float16 else torch.float32
-
-
-def device_has_bfloat16(device):
-    """Return whether the device computes faster in bfloat16 than in float32; of CPUs those with AMX or AVX-512 BF16."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and any(map(torch.cpu.get_capabilities().get, ("amx_bf16", "avx512_bf16")))
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        abilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+        has_bfloat16 = abilities.get("amx_bf16") or abilities.get("avx512_bf16")
+    return torch.bfloat16 if has_bfloat16 else torch.float16 if has_float16 else torch.float32
 
 
 def load_network(view, config, dtype=torch.float32, **options):

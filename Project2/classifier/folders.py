@@ -5,7 +5,6 @@ import pathlib
 import shutil
 
 from .files import cannot_write, partial_name
-from .settings import one_line
 
 
 @contextlib.contextmanager
@@ -23,11 +22,9 @@ def whole_folder(folder):
         if os.path.exists(target):
             os.rename(target, old)
         os.rename(partial, target)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    except Exception as error:  # safetensors and tokenizers have their own for a full disk
-        if "os error" in str(error):
-            raise cannot_write(folder, OSError(one_line(error))) from error
+    except Exception as error:
+        if isinstance(error, OSError) or "os error" in str(error):  # safetensors' and tokenizers' own for a full disk
+            raise cannot_write(folder, error) from error
         raise
     finally:
         if os.path.exists(old) and not os.path.exists(target):

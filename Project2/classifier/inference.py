@@ -44,8 +44,7 @@ def classify_file(settings, model, tokenizer, manifest, source, folder):
         done = os.path.getsize(journal.name) // WIDTH
         journal.truncate(done * WIDTH)  # without what a kill left of a last line
         if done:
-            print(f"{path}: goes on after the {done:,} of {source.rows:,} rows that an earlier run classified",
-                  flush=True)
+            print(f"{path}: goes on after the {done:,} of {source.rows:,} rows of an earlier run", flush=True)
         for texts in progress(texts_after(settings, source.table, done), path, done, source.rows):
             predictions = iter(zip(*predict(model, tokenizer, list(filter(None, texts)), manifest)))
             journal.writelines(LINE % (next(predictions) if text else (-1, 0)) for text in texts)
@@ -85,9 +84,9 @@ def open_journal(settings, table, manifest, folder):
     weights = sorted((name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in files_in(folder))
     identity = hash_of(WIDTH, pooch.file_hash(table.path), table, settings.SKIP_EMPTY, settings.PRECISION, weights,
                        manifest)
-    path = os.path.join(settings.OUTPUT_DIR, "inference", f"{identity[:32]}.tsv")
+    path = os.path.join(settings.OUTPUT_DIR, f"inference_{identity[:32]}.tsv")
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.makedirs(settings.OUTPUT_DIR, exist_ok=True)
         file = open(path, "a+b")
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -101,8 +100,6 @@ def open_journal(settings, table, manifest, folder):
             raise InputError(f"{path} is in use: another run classifies the same file with the same model") from error
         yield file
     os.unlink(path)
-    with contextlib.suppress(OSError):  # other runs have theirs there
-        os.rmdir(os.path.dirname(path))
 
 
 def write_predictions(table, frames, file):

@@ -66,10 +66,8 @@ def load_checkpoint(settings, folder, model_id=None):
     model_id: the encoder that an older file was trained from, where that is none of MODELS."""
     if os.path.isfile(folder):
         return load_older(settings, folder, model_id)
-    if not os.path.isdir(folder):
-        raise InputError(f"there is no checkpoint {folder}; --weights takes a folder that training wrote")
     if not os.path.isfile(os.path.join(folder, "emotion_classifier.json")):
-        raise InputError(f"{folder} is no checkpoint of emotion_classifier.py: it has no emotion_classifier.json")
+        raise InputError(f"{folder} is no folder that training or compress wrote; it has no emotion_classifier.json")
     with open_model_folder(folder, "train or compress it anew") as (view, config):
         manifest = check_manifest(folder, read_json(folder, "emotion_classifier.json"), config)
         tokenizer = load_tokenizer(view, config)

@@ -12,7 +12,6 @@ from ..encoder import linear_layers
 from ..evaluation import calibrate
 from ..text import encode
 from ..training import Encoded, Training, learning_rate, read_checkpoint
-from .vocabulary import cut_vocabulary
 
 
 class Distillation(Training):
@@ -67,16 +66,6 @@ def mixed_texts(settings, texts, number):
             words = [word if generator.random() > 0.2 else second[generator.integers(len(second))] for word in first]
         mixed.append(" ".join(words or first))
     return mixed
-
-
-def make_tiny(settings, original):
-    """Return (student, tokenizer, manifest): some layers, the pieces that the texts have, distilled."""
-    texts, _, _ = original.transfer_set
-    student = keep_layers(original.model, settings.TINY_LAYERS)
-    tokenizer = cut_vocabulary(student, original.tokenizer, texts, original.manifest)
-    student, manifest = distil(settings, original, student, tokenizer, "tiny", settings.TINY_EPOCHS, settings.TINY_RATE,
-                               settings.TINY_MIXED)
-    return student, tokenizer, manifest
 
 
 def keep_layers(model, number):

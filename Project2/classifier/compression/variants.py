@@ -1,5 +1,4 @@
 """The variants that compress makes of a model, what they learn from, and what export makes of them."""
-import contextlib
 import functools
 import json
 import os
@@ -10,7 +9,7 @@ import pooch
 import torch
 
 from ..cards import model_card
-from ..data import acquire_data, read_for
+from ..data import acquire_labelled, read_for
 from ..encoder import precision_of
 from ..files import check_writable, has_hash, hash_of, save_all
 from ..folders import files_in, folder_bytes, whole_folder
@@ -24,7 +23,8 @@ from ..text import save_tokenizer
 from ..training import training_settings
 from .comparison import compare, measure_in_fresh_process
 from .graphs import unpack_onnx, write_onnx, write_openvino
-from .students import distil, make_tiny
+from .students import distil, keep_layers
+from .vocabulary import cut_vocabulary
 from .weights import prune, save_pruned, save_quantized
 
 VARIANTS = {  # what compress makes: its --technique
@@ -37,7 +37,8 @@ class Original:
     """The model that is compressed, what its variants learn from, and what they are measured on."""
 
     def __init__(self, settings, folder, model_id):
-        self.settings, self.folder, self.work = settings, folder, os.path.join(settings.OUTPUT_DIR, "compression")
+        self.settings, self.folder = settings, folder
+        self.work = os.path.join(settings.OUTPUT_DIR, "compression_checkpoint")  # what a killed run goes on from
         self.model, self.tokenizer, self.manifest = load_checkpoint(settings, folder, model_id)
         if (variant := self.manifest["variant"]) != "original":
             raise InputError(f"{folder} is compressed already ({variant}); set --weights to the original")
@@ -61,7 +62,7 @@ class Original:
         if path == self.settings.default("TRAIN_PATH"):
             try:
                 found = known and (known == self.settings.TRAIN_HASH or os.path.exists(path))
-                if not found or not has_hash(acquire_data(self.settings, "TRAIN_PATH"), known):
+                if not found or not has_hash(acquire_labelled(self.settings, "TRAIN_PATH").path, known):
                     raise LookupError("it learns from the rows that the model was trained on; set --train to them")
             except InputError as error:  # no network
                 raise LookupError(one_line(error)) from error
@@ -93,13 +94,6 @@ class Original:
             print(f"note: pruned without training afterwards: {one_line(error)}")
         return model, {**manifest, "trained_after_pruning": epochs}
 
-    def remove_work(self):
-        """Remove what a killed run would have gone on from."""
-        for name in (f"{each}.{kind}" for each in VARIANTS for kind in ("json", "pt")):
-            pathlib.Path(self.work, name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            os.rmdir(self.work)
-
 
 def try_variant(settings, original, variant, first_row):
     """Return the row of a variant, made and measured now or by a killed run, or the reason why it did not run."""
@@ -129,9 +123,15 @@ def try_variant(settings, original, variant, first_row):
 
 
 def make_variant(settings, original, variant):
-    """Return (float32 model, tokenizer, manifest) of which a variant is written."""
+    """Return (float32 model, tokenizer, manifest) of which a variant is written.
+    That of tiny is a student: some of the layers, the pieces that the texts have, distilled."""
     if variant == "tiny":
-        return make_tiny(settings, original)
+        texts, _, _ = original.transfer_set
+        student = keep_layers(original.model, settings.TINY_LAYERS)
+        tokenizer = cut_vocabulary(student, original.tokenizer, texts, original.manifest)
+        student, manifest = distil(settings, original, student, tokenizer, "tiny", settings.TINY_EPOCHS,
+                                   settings.TINY_RATE, settings.TINY_MIXED)
+        return student, tokenizer, manifest
     model, manifest = original.pruned if "pruned" in variant else (original.model, original.manifest)
     return model, original.tokenizer, manifest
 
