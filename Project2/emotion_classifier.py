@@ -15,7 +15,7 @@ Data     any labelled texts: CSV, TSV (or ; or |), JSON, Parquet, TweetEval's pa
          in words or numbers. By default tweets (CARER): 0 sadness, 1 joy, 2 love, 3 anger, 4 fear, 5 surprise.
 Models   BERTweet, CardiffRoBERTa, ModernBERT, MiniLM (for a CPU), or any encoder; each is fed as it was pretrained.
 Writes   in --output: best_<Model>/ (safetensors, tokenizer, configuration, model card: all that is needed to serve it),
-         <Model>/ (results.json, curves.png, confusion.png), report.json, report.csv, class_distribution.png.
+         <Model>/ (results.json, curves.png, confusion.png), report.json, report.csv.
 
     python3 emotion_classifier.py --model MiniLM
     python3 emotion_classifier.py --model MiniLM --train my.csv --val my_validation.csv --text_column tweet
@@ -142,7 +142,7 @@ def train(settings, options):
     results = {name: train_model(settings, accelerator, name, model_id, folders[name], data)
                for name, model_id in models.items()}
     if accelerator.is_main_process:
-        report(settings, results, data)
+        report(settings, results)
         for name in models:
             remove_checkpoint(checkpoint_path(settings, name))
     accelerator.end_training()
@@ -157,7 +157,7 @@ def evaluate(settings, options):
     logits = predict_logits(model, tokenizer, texts, manifest)
     figures = measure(model, tokenizer, texts, labels, manifest, folder, logits)
     print_figures(folder, figures)
-    save_evaluation(settings, folder, manifest, figures, labels, logits)
+    save_evaluation(settings, folder, manifest, figures)
 
 
 def infer(settings, options):

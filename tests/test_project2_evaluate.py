@@ -23,7 +23,7 @@ def test_evaluation_is_what_the_predictions_say(call, families, data, tmp_path, 
     shown = call("--mode", "evaluate", *weights, "--val", data.val_path)
     assert_good(shown)
     files = tree(tmp_path / "out")
-    assert set(files) == {"evaluation.json", "confusion.png", "precision_recall.png"}
+    assert set(files) == {"evaluation.json", "confusion.png"}
     assert all(content.startswith(b"\x89PNG") for path, content in files.items() if path.endswith(".png"))
     found = json.loads(files["evaluation.json"])
     target = tmp_path / "predictions.csv"

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from project2 import SETTINGS, EXACT, LONG, SCRIPT, TEXTS, assert_good, each, quick
+from project2 import SETTINGS, EXACT, LONG, TEXTS, assert_good, each, quick
 
 import numpy as np
 import torch

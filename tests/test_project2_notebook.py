@@ -123,8 +123,8 @@ def test_the_report_has_the_figures_of_report_json(executed):
 
 
 def test_the_pictures_are_shown(executed):
-    pictures = ["class_distribution.png", "MiniLM/curves.png", "MiniLM/confusion.png"]
-    evaluation = ["precision_recall.png", "confusion.png"]
+    pictures = ["MiniLM/curves.png", "MiniLM/confusion.png"]
+    evaluation = ["confusion.png"]
     for name, expected in (("pictures", pictures), ("evaluate", evaluation), ("compressed", ["compression.png"])):
         cell = executed.cells[name]
         assert [base64.b64decode(data) for data in shown(cell, "image/png")] == [

@@ -36,7 +36,7 @@ pytest_plugins = ["project2"]
 def test_training_saves_the_model_and_its_record(families, name):
     run = families[name]
     files = tree(run.home / "out")
-    assert {"report.json", "report.csv", "class_distribution.png", f"{name}/results.json", f"{name}/curves.png",
+    assert {"report.json", "report.csv", f"{name}/results.json", f"{name}/curves.png",
             f"{name}/confusion.png", f"best_{name}/model.safetensors", f"best_{name}/config.json",
             f"best_{name}/README.md"} <= set(files)
     assert all(path.split("/")[0] in (name, f"best_{name}") or "/" not in path for path in files)

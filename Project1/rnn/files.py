@@ -89,10 +89,7 @@ def save_all(contents):
 
 
 def has_hash(path, expected):
-    """Return whether a file has these bytes: by sha256 (64 digits) or git's id (40); "" takes all but an empty one.
-
-    git's id is the SHA-1 of `blob`, a blank, the length, a NUL and the bytes.
-    """
+    """Return whether a file has these bytes: by sha256 (64 digits) or git's id (40); "" takes all but an empty one."""
     if len(expected) == 40:
         data = pathlib.Path(path).read_bytes()
         return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == expected
@@ -179,10 +176,7 @@ def acquire(settings, constant, cache):
 
 
 def download(url, expected, path, constant, settings):
-    """Return `path`: the copy there if it is whole, else a download of `url`.
-
-    expected: see `has_hash`. Raises DownloadError that says why, and which constant to set.
-    """
+    """Return `path`: the copy there if `has_hash`, else a download; raise DownloadError: why, and what to set."""
     folder, name = os.path.split(path)
     if os.path.isfile(path) and not has_hash(path, expected):
         os.unlink(path)

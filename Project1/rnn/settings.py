@@ -24,10 +24,7 @@ class InputError(Exception):
 
 
 class Settings(BaseModel):
-    """The constants of a script, by their names, and the script's own path; none of them can be changed.
-
-    A copy with other values is `settings.model_copy(update={"UNITS": 8})`.
-    """
+    """The constants of a script by their names, and its own path: frozen, but for copies by `model_copy(update=...)`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     script: str
@@ -113,10 +110,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def run(main, smaller):
-    """Run a script's main, report what goes wrong in one line on standard error, and return the exit status.
-
-    smaller: the constants to make smaller where memory does not suffice, for the message.
-    """
+    """Run main, report what goes wrong in one line, return the exit status; smaller: what to lower for less memory."""
     try:
         sys.stderr = sys.stderr or open(os.devnull, "w")
         if sys.stdout is None:

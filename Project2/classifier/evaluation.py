@@ -77,14 +77,13 @@ def print_figures(name, figures):
     print(f"on disk: {figures['bytes']:,} bytes; peak memory: {memory or 'not known:'} MiB", flush=True)
 
 
-def save_evaluation(settings, folder, manifest, figures, labels, logits):
-    """Write evaluation.json and the pictures of --mode evaluate to OUTPUT_DIR."""
-    from .pictures import draw_confusion, draw_precision_recall
+def save_evaluation(settings, folder, manifest, figures):
+    """Write evaluation.json and the picture of --mode evaluate to OUTPUT_DIR."""
+    from .pictures import draw_confusion
     result = {"weights": folder, "variant": manifest["variant"], "data": settings.VAL_PATH, **figures,
               "versions": versions()}
     files = {"evaluation.json": json.dumps(result, indent=2).encode(),
-             "confusion.png": draw_confusion(figures, os.path.basename(folder)),
-             "precision_recall.png": draw_precision_recall(labels, softmax(logits), manifest["names"])}
+             "confusion.png": draw_confusion(figures, os.path.basename(folder))}
     save_all({os.path.join(settings.OUTPUT_DIR, name): data for name, data in files.items()})
     print(f"written: {', '.join(files)} in {settings.OUTPUT_DIR}")
 

@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay
+from sklearn.metrics import ConfusionMatrixDisplay
 
 
 def png(figure):
@@ -31,26 +31,6 @@ def draw_confusion(figures, title):
     display = ConfusionMatrixDisplay(np.array(figures["confusion_matrix"]), display_labels=names)
     display.plot(ax=figure.add_subplot(title=title), cmap="Blues", xticks_rotation="vertical",
                  include_values=len(names) <= 30)
-    return png(figure)
-
-
-def draw_precision_recall(labels, probabilities, names):
-    """Return a PNG of precision over recall, each class against the rest, as bytes."""
-    figure = Figure((6, 4.8))
-    axes = figure.add_subplot()
-    for number in np.unique(labels)[:20]:
-        PrecisionRecallDisplay.from_predictions(labels == number, probabilities[:, number], name=names[number], ax=axes)
-    axes.legend(loc="lower left", fontsize=8)
-    return png(figure)
-
-
-def draw_distribution(data):
-    """Return a PNG of how many texts each class has in training and in validation, as bytes."""
-    names = list(data.classes.values())
-    counts = {name: np.bincount(labels, minlength=len(names))
-              for name, labels in (("training", data.train_labels), ("validation", data.val_labels))}
-    figure = Figure((max(7, 0.4 * len(names)), 3.5))
-    pd.DataFrame(counts, names).plot.bar(ax=figure.add_subplot(), ylabel="texts")
     return png(figure)
 
 

@@ -87,7 +87,7 @@ def save_manifest(folder, manifest, variant="original", **more):
     pathlib.Path(folder, "emotion_classifier.json").write_text(text, encoding="utf-8")
 
 
-def report(settings, results, data):
+def report(settings, results):
     """Write and print the report over all models, name the best by macro F1, and last print the summary."""
     columns = ("validation_macro_f1", "validation_accuracy", "epochs", "training_seconds", "training_texts_per_second",
                "parameters", "model_bytes")
@@ -95,11 +95,9 @@ def report(settings, results, data):
     table = table.astype(dict.fromkeys(("epochs", "parameters", "model_bytes"), int))
     table = table.sort_values("validation_macro_f1", ascending=False).rename_axis("model")
     best = results[table.index[0]]
-    from .pictures import draw_distribution
     content = {"best": best["model"], "weights": best["folder"], "models": results}
     save_all({os.path.join(settings.OUTPUT_DIR, "report.json"): json.dumps(content, indent=2).encode(),
-              os.path.join(settings.OUTPUT_DIR, "report.csv"): table.to_csv().encode(),
-              os.path.join(settings.OUTPUT_DIR, "class_distribution.png"): draw_distribution(data)})
+              os.path.join(settings.OUTPUT_DIR, "report.csv"): table.to_csv().encode()})
     print(table.to_string(float_format="{:.4f}".format))
     print("================ FINAL SUMMARY ================")
     print(f"Best Model: {best['model']} ({best['folder']})")
