@@ -163,8 +163,7 @@ def evaluate(settings, options):
 def infer(settings, options):
     """Classify the texts of the command line, or a file of any size."""
     texts = [text.encode(errors="surrogateescape").decode(errors="replace") for text in options.text or ()]
-    if not all(text.strip() for text in texts):
-        raise InputError("--text is empty; give it something to classify")
+    texts = [as_text(text, "--text", row, False) for row, text in enumerate(texts, 1)]
     if not texts and not options.test_csv:
         raise InputError("--mode inference needs --test_csv FILE or --text TEXT")
     source = open_source(settings, options) if options.test_csv else None

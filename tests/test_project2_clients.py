@@ -1,4 +1,4 @@
-"""Project2: other programs read what compress and export write, its cards say how, and folders of before still load."""
+"""Project2: other programs read what compress and export write, its cards say how, and folders of links load."""
 import itertools
 import json
 import os
@@ -309,14 +309,6 @@ def test_the_lines_of_a_card_load_it(call, sources, exports, tmp_path, monkeypat
 
 
 # Folders of other layouts
-
-
-@each
-def test_graphs_of_before_still_load(sources, tmp_path, name):
-    folder = shutil.copytree(sources[name, "onnx_int8"], tmp_path / "older")
-    (folder / "onnx" / "model_quantized.onnx").rename(folder / "model.onnx")
-    (folder / "onnx").rmdir()
-    assert np.array_equal(*(logits_of_folder(path, TEXTS) for path in (folder, sources[name, "onnx_int8"])))
 
 
 def test_a_graph_in_the_cache_of_the_hub_loads(sources, tmp_path):

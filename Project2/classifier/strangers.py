@@ -42,16 +42,15 @@ vocab_type unk_id normalization do_lowercase_and_remove_accent
 """.split())
 VOCABULARIES = {"tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "spm.model",
                 "sentencepiece.bpe.model"}
-PLAIN_FILES = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)|merges\.txt|bpe\.codes|"
-                         r"pruned\.safetensors|model\.onnx(\.xz)?|onnx/model(_quantized)?\.onnx|"
+PLAIN_FILES = re.compile(r"model\.safetensors|pytorch_model\.bin|merges\.txt|bpe\.codes|"
+                         r"pruned\.safetensors|model\.onnx\.xz|onnx/model(_quantized)?\.onnx|"
                          r"openvino_model\.(xml|bin)|" + "|".join(map(re.escape, VOCABULARIES)))  # no others are read
 
 
 def harmless_config(content):
-    """Return a transformers configuration of a classifier from a stranger's dict (config.json, an older .pt file).
+    """Return a transformers configuration of a classifier from the content of a stranger's config.json.
     Kept are an encoder's own sizes and kinds of layers, its special tokens and labels, and nothing else that decides
     how it is read or run: no attention kernels, auto_map, quantisation, return_dict, problem_type and more."""
-    content = json.loads(json.dumps(content))  # plain values alone: a .pt file can hold others
     family = content.get("model_type")
     if family not in FAMILIES:
         raise InputError(f"its config.json has the model_type {shown(family)}; known are encoders of text such as "
@@ -101,11 +100,6 @@ def harmless_files(folder):
     model = read_json(folder, "tokenizer.json").get("model", {})
     if any(isinstance(model.get(part), str) for part in ("vocab", "merges")):  # transformers would open that path
         raise InputError(f"{folder}/tokenizer.json has the name of a file where its vocabulary should be")
-    for name in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
-        if weights := read_json(folder, name).get("weight_map"):
-            files[name] = {"metadata": {}, "weight_map": weights}
-            if not all(PLAIN_FILES.fullmatch(str(part)) for part in weights.values()):
-                raise InputError(f"{folder}/{name} names files that are no part of the folder")
     return {name: content for name, content in files.items() if content}
 
 

@@ -186,12 +186,11 @@ class GraphClassifier:
     def __init__(self, config, names, classes, run):
         """config: of the network; run(inputs): the logits of the graph, which takes `names` and gives `classes`."""
         self.config, self.names, self.run = config, names, run
-        if not {"input_ids", "attention_mask", "token_type_ids"}.issuperset(names) or classes != config.num_labels:
+        if not {"input_ids", "attention_mask"}.issuperset(names) or classes != config.num_labels:
             raise ValueError(f"the graph is not one from tokens to {config.num_labels} logits")
 
     def __call__(self, **inputs):
         """Return an object with logits, float32 (texts, classes), for int64 tensors (texts, length)."""
-        inputs.setdefault("token_type_ids", torch.zeros_like(inputs["input_ids"]))  # older graphs take them
         return SimpleNamespace(logits=torch.from_numpy(self.run({name: inputs[name].numpy() for name in self.names})))
 
 
