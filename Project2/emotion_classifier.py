@@ -93,7 +93,6 @@ WEIGHT_DECAY: Weight = 0.01  # AdamW weight decay of the layers' matrices; biase
 MAX_GRAD_NORM: Annotated[float, Field(gt=0, le=1e6)] = 1.0  # gradients are scaled down to this norm
 LABEL_SMOOTHING: Share = 0.05  # probability that the targets spread over all classes
 CLASS_WEIGHTS: Annotated[float, Field(ge=0, le=2)] = 0.0  # power of a class's rarity by which it weighs in the loss
-FREEZE_EMBEDDINGS: bool = False  # leave the embeddings as they were pretrained: faster, with less memory
 R_DROP: Weight = 0.5  # weight in the loss of what dropout changes: each text is read twice; 0 once, in half the time
 EMA_MOMENTUM: Share = 0.99  # momentum of the weights' moving average, which is evaluated and kept; 0 is none
 PATIENCE: Count = 2  # epochs, of 100 steps or more, without a better validation macro F1 until training stops

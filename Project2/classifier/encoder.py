@@ -22,8 +22,6 @@ def load_base(settings, name, model_id, folder, classes):
             raise InputError("its tokenizer has no padding token")
         model, found = load_network(view, config)
         settle_head(model, found, old, folder)
-    if settings.FREEZE_EMBEDDINGS:
-        model.get_input_embeddings().requires_grad_(False)
     family = "bertweet" if "Bertweet" in type(tokenizer).__name__ else config.model_type
     normalisation = {"bertweet": "bertweet", "roberta": "user_http"}.get(family, "none")  # other RoBERTas bear it
     tokenizer.model_max_length = longest = most_tokens(model, settings.MAX_LENGTH)  # where truncation=True cuts

@@ -38,7 +38,7 @@ class Training:
         self.model, self.data, self.name, self.path, self.identity = model, data, manifest["model"], path, identity
         self.copies = 2 if settings.R_DROP else 1  # each text is read twice, with other dropout, and is to say the same
         self.network = accelerator.prepare_model(model)
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.parameters = list(model.parameters())
         groups = parameter_groups(settings, model, learning_rate(settings, self.name, model.config))
         self.optimizer = torch.optim.AdamW(groups, fused=accelerator.device.type in ("cpu", "cuda"))
         self.dtype = precision_of(settings, accelerator.device, manifest["family"])
@@ -200,11 +200,10 @@ def parameter_groups(settings, model, rate):
     """Return AdamW's groups: decay on the layers' matrices; in classifier and pooler HEAD_RATE times the step size."""
     inside, groups = f"{model.base_model_prefix}.", {}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            peak = rate * (settings.HEAD_RATE if not name.startswith(inside) or "pooler" in name else 1)
-            decay = settings.WEIGHT_DECAY if parameter.ndim > 1 and "embeddings" not in name else 0.0
-            group = groups.setdefault((peak, decay), {"params": [], "weight_decay": decay, "lr": peak, "peak": peak})
-            group["params"].append(parameter)
+        peak = rate * (settings.HEAD_RATE if not name.startswith(inside) or "pooler" in name else 1)
+        decay = settings.WEIGHT_DECAY if parameter.ndim > 1 and "embeddings" not in name else 0.0
+        group = groups.setdefault((peak, decay), {"params": [], "weight_decay": decay, "lr": peak, "peak": peak})
+        group["params"].append(parameter)
     return list(groups.values())
 
 
