@@ -110,7 +110,7 @@ def refusal(path, what, row=0):
 
 @contextlib.contextmanager
 def open_bytes(path, member=None):
-    """Open a file to read its bytes; gzip, or a zip of one file (or one with `member` in its name), is unpacked."""
+    """Open a file to read; gzip, a zip of one file (or one with `member` in its name) is unpacked; raise InputError."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise refusal(path, "is a folder or a pipe; name a file")
     try:
