@@ -10,8 +10,8 @@ train   Each model by its script's own command line with its default constants, 
         (--tasks, --models, --core).
 speed   Milliseconds for one text, texts a second and peak memory of each model of the six emotions' first seed: each in a
         process of its own on one core, all in turns, three rounds; the medians.
-table   Reads what is kept, writes tests/benchmarks/whole.json, whole.png and the tables of README.md and of
-        tests/benchmarks/README.md, and prints them. Needs no model.
+table   Reads what is kept, puts it in place of the same models' figures in tests/benchmarks/whole.json, writes whole.png
+        and the tables of README.md and of tests/benchmarks/README.md, and prints them. Needs no model.
 
 Tasks
     six        the six emotions: 2,000 of the training rows held out, stratified; validation.csv chooses the epoch
@@ -336,9 +336,9 @@ def processor():
 
 
 def collect(options):
-    """Return what whole.json holds: the runs that are there."""
+    """Return what whole.json is to hold: what it held, and the runs that are there in place of the same models' runs."""
     from importlib.metadata import version
-    found = {"rows": {}, "figures": {},
+    found = {**read_json(os.path.join(HERE, "whole.json")),
              "versions": {name: version(name) for name in ("torch", "transformers", "tensorflow", "scikit-learn")},
              "published": {name: {"accuracy": row[1], "macro F1": row[2], "bytes": row[3]} for name, row in PUBLISHED.items()}}
     for task in TASKS:
@@ -350,10 +350,11 @@ def collect(options):
                         if os.path.exists(figures_path(task, model, seed))}
                 if runs:
                     found["figures"].setdefault(task, {})[model] = runs
-    speed = os.path.join(KEPT, "speed.json")
-    found["speed"] = read_json(speed) if os.path.exists(speed) else {"models": {}}
-    many = os.path.join(KEPT, "many.json")  # of many.py
-    found["many"] = read_json(many) if os.path.exists(many) else {}
+    speed, many = os.path.join(KEPT, "speed.json"), os.path.join(KEPT, "many.json")  # the latter of many.py
+    if os.path.exists(speed):
+        found["speed"]["models"].update(read_json(speed)["models"])
+    if os.path.exists(many):
+        found["many"].update(read_json(many))
     return found
 
 
