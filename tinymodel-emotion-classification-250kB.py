@@ -138,7 +138,7 @@ SEED: Annotated[int, Field(ge=0, lt=2**32)] = 1  # of the splits, the initial we
 
 # Output
 OUTPUT_DIR: Text = ""  # folder that is written to; "" is outputs/<script name>/ beside the script
-ENABLE_LOGS: bool = False  # also print the step-by-step log and the operator table of torch.profiler
+ENABLE_LOGS: bool = False  # also print the step-by-step log
 
 SCRIPT = os.path.basename(__file__)
 DEFAULT_TRAIN, DEFAULT_TEST = TRAIN_URL, TEST_URL  # before the command line sets them
@@ -309,8 +309,7 @@ def train_model(data, train, validation, settings, watch):
     model = TinyModel(ratios, int(data.train_sources.max()) + 1, float(np.sqrt(bag_sizes(offsets)[:len(train)].mean())))
     with watch("evaluation"):
         initial_accuracy = accuracy_before(model, data, kept, settings)
-    profiler = torch.profiler.profile() if ENABLE_LOGS else contextlib.nullcontext()
-    with watch("training"), profiler:
+    with watch("training"):
         passes = NUM_EPOCHS * (1 if batch_size(len(train)) == BATCH_SIZE else 2)
         epochs, *_ = train_phase(model, bags, len(train), passes, LEARNING_RATE, "full vocabulary")
         if TEACHER:  # the pruned model learns from the full one (Hinton et al. 2015, arXiv:1503.02531)
@@ -328,8 +327,6 @@ def train_model(data, train, validation, settings, watch):
 
         more, accuracy, learned = train_phase(
             model, bags, len(train), QUANTISED_EPOCHS, QUANTISED_LEARNING_RATE, "quantised", quantise)
-    if ENABLE_LOGS:
-        print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=15))
     return finish(model, buckets[chosen], data.names, settings), {
         "initial_test_accuracy": initial_accuracy, "validation_accuracy": accuracy, "learned": learned,
         "epochs": epochs + more, "tokens_kept": int(chosen.sum())}
