@@ -1183,10 +1183,10 @@ def classes_of(rows):
         labels.sort(key=float)
     names = LABEL_NAMES.split(",") if LABEL_NAMES else [rows.names.get(label, label) for label in labels]
     names = [name.strip() for name in names]
-    printable = all(name.isprintable() and 0 < len(name) <= 200 for name in names)
+    printable = all(name.isprintable() and 0 < len(name) <= 200 for name in names + labels)
     if not printable or not len(set(names)) == len(names) == len(labels):
         raise refusal(rows.name, f"its {len(labels)} labels, {listed(labels)}, need as many unlike, printable names of "
-                      f"1 to 200 characters, not {listed(names)}; set LABEL_NAMES")
+                      f"1 to 200 characters, not {listed(names)}; mend them, or set LABEL_NAMES")
     return tuple(labels), tuple(names)
 
 
@@ -1370,8 +1370,8 @@ def csv_rows(name, lines, mark):
                 labels.add(fields[place].strip())
             yield row, fields[at], fields[place]
     except csv.Error as error:
-        raise refusal(name, f"is no CSV ({str(error).split(' - ')[0]}); double each quotation mark inside a text, and "
-                      "quote the text whole (csv.writer, pandas)", row + 1) from error
+        raise refusal(name, f"is no CSV ({str(error).split(' - ')[0]}); double each quotation mark inside a text, "
+                      "quote the text whole, and end lines with a line feed", row + 1) from error
     if merged := [inside[label] for label in labels & inside.keys()]:
         raise refusal(name, "has lines inside that would be rows themselves; double the quotation marks inside a text, "
                       "or write it on one line", min(merged))
@@ -1392,7 +1392,7 @@ def object_rows(name, content, form):
                 raise no_columns(name, list(item) if isinstance(item, dict) else [item], row)
             yield row, item[TEXT_COLUMN], item[LABEL_COLUMN]
     except (ValueError, OSError, RuntimeError) as error:  # of json and of pyarrow
-        raise refusal(name, f"is no Parquet, JSON array or JSON Lines, one object on each line, that can be read "
+        raise refusal(name, "cannot be read as Parquet, a JSON array or JSON Lines, which have one object on each line "
                       f"({one_line(error)[:90]})", row + 1) from error
 
 
@@ -1403,7 +1403,7 @@ def line_rows(name, lines, form, guessed):
         if not line:
             continue
         if not (match := LINES[form].fullmatch(line)):
-            raise refusal(name, f"is no row {form}, as the first one is", row)
+            raise refusal(name, f"is no row {form}; mend it, or remove it", row)
         alone = not first or alone and match["label"] != first["label"]
         first = first or match
         yield row, match["text"], match["label"]
@@ -1540,7 +1540,7 @@ def shown(value):
 
 def listed(values):
     """Return the first of many values for a message, and how many more there are."""
-    return ", ".join(map(shown, values[:5])) + (f" and {len(values) - 5:,} more" if len(values) > 5 else "")
+    return (", ".join(map(shown, values[:5])) or "none") + (f" and {len(values) - 5:,} more" if values[5:] else "")
 
 
 def refusal(name, what, row=0):
@@ -1608,14 +1608,14 @@ def parse_arguments():
     for name, constant in constants.items():
         group = groups[constant.group] = groups.get(constant.group) or parser.add_argument_group(constant.group)
         switch = {"nargs": "?", "const": "True"} if isinstance(constant.value, bool) else {}
-        group.add_argument(f"--{name}", f"--{name.lower()}", dest=name, metavar=type(constant.value).__name__, **switch,
-                           help=f"{constant.comment} (now {constant.value!r})".replace("%", "%%"))
+        described = f"{constant.comment} (now {constant.value!r})".replace("%", "%%")
+        group.add_argument(f"--{name}", f"--{name.lower()}", default=constant.value, help=described,
+                           metavar=type(constant.value).__name__, **switch)
     options = parser.parse_args()
     for name, constant in constants.items():
-        given = getattr(options, name)
-        value = constant.value if given is None else given
+        value = getattr(options, name)
         try:
-            globals()[name] = TypeAdapter(constant.kind).validate_python(value, strict=given is None)
+            globals()[name] = TypeAdapter(constant.kind).validate_python(value, strict=value is constant.value)
         except ValidationError as error:
             raise InputError(f"{name} is {shown(value)}; {error.errors()[0]['msg'].lower()}") from error
     if options.explain and not options.predict:

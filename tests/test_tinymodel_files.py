@@ -206,7 +206,7 @@ REFUSED = {
     "NUL": (b"1\tgood\n0\tb\0d\n", "row 2", "UTF-8"), "not UTF-8": (b"1\tgood\n0\tb\xe4d\n", "row 2", "UTF-8"),
     "not UTF-8 csv": (b"text,label\ng,x\nb\xe4d,y\n", "row 3", "UTF-8"),
     "a pickle": (pickle.dumps([1.5]), "row 1", "UTF-8"),
-    "UTF-16 without its end": (b"\xff\xfe1\0\t\0a", "UTF-8"), "broken Parquet": (b"PAR1" + bytes(99), "no Parquet"),
+    "UTF-16 without its end": (b"\xff\xfe1\0\t\0a", "UTF-8"), "broken Parquet": (b"PAR1" + bytes(99), "cannot be read as Parquet"),
     "no tab": (b"1\tgood\nbad\n", "row 2", "label<TAB>text"),
     "no tab at all": (b"good day\nbad day\n", "row 1", "label<TAB>text"),
     "no label": (b"1\tgood\n\tbad\n", "row 2", "the label ''"), "nan": (b"text,label\na,NaN\n", "row 2", "the label 'NaN'"),
@@ -366,7 +366,7 @@ def test_labels_are_sorted_as_numbers_and_named(use, error):
     rows = tabbed(tweets(90, 1, ("10", "9", "-1")))
     assert use(rows, "").labels == ("-1", "9", "10")
     assert use(rows, "", LABEL_NAMES="low, mid ,high").names == ("low", "mid", "high")
-    error(rows, "", LABEL_NAMES="a,b", words=["3 labels", "not 'a', 'b'; set LABEL_NAMES"])
+    error(rows, "", LABEL_NAMES="a,b", words=["3 labels", "not 'a', 'b'; mend them, or set LABEL_NAMES"])
     error(rows, "", LABEL_NAMES="a,b,b", words=["unlike"])
     error(rows, "", LABEL_NAMES="a,b,", words=["1 to 200"])
 
@@ -375,7 +375,8 @@ def test_classes(error, use):
     error(tabbed(tweets(9, 1, ("1",))), "", words=["labels: 1 ('1'); it takes 2", "TRAIN_URL.txt"])
     for label in ("a\x1b[31m", "a\u202eb", "a\x7fb"):
         assert label not in error(tabbed(tweets(9, 1, (label,))), "", words=["different labels: 1 "])
-        assert label not in error(tabbed(tweets(9, 1, (label, "b"))), "", words=["printable"])
+        assert label not in error(tabbed(tweets(9, 1, (label, "b"))), "", LABEL_NAMES="a,b", words=["printable"])
+        assert label not in error(tabbed(tweets(9, 1, (label, "b"))), "", LABEL_NAMES="", words=["printable"])
     many = tabbed(tweets(999, 1, [f"c{i}" for i in range(31)]))
     error(many, "", words=["different labels: 31", "30 (MAX_CLASSES)", "LABEL_COLUMN"])
     assert len(use(many, "", MAX_CLASSES=31).labels) == 31
