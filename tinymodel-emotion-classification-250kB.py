@@ -3,7 +3,7 @@
 # requires-python = ">=3.10"
 # dependencies = [
 #   "torch>=2.11", "numpy>=1.26", "pooch>=1.8", "pyarrow>=17", "pydantic>=2.7", "requests>=2.33", "safetensors>=0.4.3",
-#   "tqdm>=4.66.3", "urllib3>=2.8",
+#   "tqdm>=4.66.3", "urllib3>=2.8", "vaderSentiment>=3.3.2",
 # ]
 # ///
 """Train a text classifier that fits in 250 kB, and write it for C, JavaScript and Python.
@@ -11,11 +11,11 @@
 Data     any labelled texts: CSV, TSV (or ; or |), JSON Lines or arrays, Parquet, label<TAB>text, fastText's lines,
          TweetEval's pairs of files; two classes to thirty, in words or numbers. By default tweets, 0 negative and 1
          positive: Sentiment140's, labelled by emoticon, and TweetEval's, labelled by people; downloaded and cached.
-Model    embedding, sum pooling over square root of the count, linear, sigmoid or softmax; the tokens are
-         words, pairs and triples of words, pairs with one word between, and character 4- and 6-grams,
-         words behind a negation marked. The embedding is scaled by log-count ratios (Wang and Manning 2012), folded
-         with the linear layer to one number a token (more than two classes: to a row of a small codebook), pruned to
-         the tokens that matter, quantised while it trains, and packed.
+Model    embedding, sum pooling over the square root of the count, linear, sigmoid or softmax. The tokens are words,
+         pairs of words and, inside words, character 3- and 5-grams; behind a negation they count against what they say,
+         by a learned factor. The embedding is scaled by log-count ratios (Wang and Manning 2012), folded with the
+         linear layer to one number a token (more than two classes: to a row of a small codebook), pruned to the tokens
+         that matter, quantised while it trains, and packed. Rows made by rule teach emoji and short and neutral texts.
 Writes   outputs/tinymodel-emotion-classification-250kB/: model.safetensors (at most 250,000 bytes), tinymodel.h (C99
          and C++, no allocation, no library), tinymodel.js, tinymodel.html (opens from disk), tinymodel.py (needs
          Python alone), results.json, and the cached data.
@@ -39,15 +39,19 @@ with cached data ended with
     ===============================================
 """
 import argparse
+import array
+import base64
 import collections
 import contextlib
 import csv
 import functools
 import gzip
 import hashlib
+import importlib.resources
 import io
 import itertools
 import json
+import math
 import os
 import platform
 import re
@@ -60,13 +64,12 @@ import time
 import typing
 import zipfile
 import zlib
-from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
@@ -84,7 +87,7 @@ Share = Annotated[float, Field(ge=0.001, le=0.9)]
 Rate = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 Power = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 Orders = Annotated[
-    tuple[Annotated[int, Field(ge=1, le=8)], ...], AfterValidator(lambda orders: tuple(dict.fromkeys(orders))),
+    tuple[Annotated[int, Field(ge=1, le=8)], ...], AfterValidator(lambda orders: tuple(sorted(set(orders)))),
     BeforeValidator(lambda value: re.findall(r"[^, ()]+", value) if isinstance(value, str) else value)]
 TWEETS = "https://raw.githubusercontent.com/cblancac/SentimentAnalysisBert/main/data/"
 
@@ -103,10 +106,9 @@ TEST_FRACTION: Share = 0.2  # share of the rows that is held out as the test set
 
 # Text
 MAX_LENGTH: Annotated[int, Field(ge=1, le=65535)] = 512  # bytes of a text that are read; the rest is cut
-WORD_NGRAMS: Orders = (1, 2, 3)  # orders of the word n-grams
-SKIP_BIGRAMS: bool = True  # also the pairs of words with one word between them
-CHAR_NGRAMS: Orders = (4, 6)  # orders of the character n-grams
-NEGATION: Annotated[int, Field(ge=0, le=15)] = 3  # words behind a negation that are marked as negated; 0 marks none
+CHAR_NGRAMS: Orders = (3, 5)  # orders of the character n-grams inside words; few rows may do better without, and do
+NEGATION: Annotated[int, Field(ge=0, le=15)] = 3  # words behind a negation that count against what they say; 0 none
+MARKING: Annotated[int, Field(ge=0, le=15)] = 3  # words behind a marker, which the data choose, that count twice
 MIN_COUNT: Count = 2  # tokens seen in fewer training rows are left out of the vocabulary
 
 # Model
@@ -117,14 +119,13 @@ VALUE_BITS: Annotated[int, Field(ge=1, le=8)] = 4  # bits a weight, two classes
 CODEBOOK_BITS: Annotated[int, Field(ge=1, le=10)] = 8  # bits of row of the codebook, more than two classes
 CODEBOOK_ENTRIES: Annotated[int, Field(ge=1, le=64)] = 16  # what ENTRIES is for more than two classes
 CODEBOOK_FINGERPRINT_BITS: Annotated[int, Field(ge=0, le=8)] = 5  # what FINGERPRINT_BITS is for more than two
-EMBEDDING_DIM: Annotated[int, Field(ge=0, le=4096)] = 0  # of the embedding, which ships folded; 0 takes one a logit
 
 # Training
 NUM_EPOCHS: Count = 3  # most epochs on the full vocabulary; twice as many where a step has fewer than BATCH_SIZE texts
 QUANTISED_EPOCHS: Count = 2  # most epochs of the pruned and quantised one
 PATIENCE: Count = 2  # epochs without a better loss until a phase stops, once it beats one class for all
 BATCH_SIZE: Count = 1024  # texts a step; a hundredth of the training rows where that is less
-LEARNING_RATE: Rate = 0.004  # Adam step size at first on the full vocabulary
+LEARNING_RATE: Rate = 0.008  # Adam step size at first on the full vocabulary
 QUANTISED_LEARNING_RATE: Rate = 0.001  # Adam step size at first on the pruned and quantised vocabulary
 SMOOTHING: Rate = 2.0  # count added to each token, shared out over the classes, in the log-count ratios
 L1_PENALTY: Power = 1.0  # the absolute weights weigh in the loss by this over the number of training rows
@@ -132,6 +133,10 @@ TEACHER: Annotated[float, Field(ge=0, le=1)] = 0.5  # share of the full model's 
 CLASS_BALANCE: Power = 0.75  # a class weighs in the loss by its frequency to minus this power
 HUMAN_WEIGHT: Power = 1.25  # people's rows weigh in the loss by this
 NEUTRAL_WEIGHT: Power = 0.5  # neutral rows, which are to get the probability 0.5, weigh by this
+MADE_WEIGHT: Power = 1.0  # rows made by rule, where people's rows are, weigh by this
+MADE_COUNT: Power = 0.2  # and count so often in the log-count ratios
+EMOJI_COUNT: Power = 4.0  # rows of an emoji count so often there
+FACTOR: Power = 0.75  # what is negated counts minus this at first; it is learned
 COUNT_POWER: Power = 0.75  # a token is kept by |weight| times its count to this power
 NUM_THREADS: Annotated[int, Field(ge=1, le=1024)] = 1  # CPU threads in training; others may change the last bits
 SEED: Annotated[int, Field(ge=0, lt=2**32)] = 1  # of the splits, the initial weights and the shuffling
@@ -159,7 +164,9 @@ def main():
         data = acquire(os.path.join(folder, "data"))
         train, validation, left_out = split_rows(data)
     rows = describe(data, train, validation, left_out)
-    model, figures = train_model(data, train, validation, plan_settings(data.names), watch)
+    with watch("data"):
+        data, train = add_made_rows(data, train)
+    model, figures = train_model(data, train, validation, watch)
     with watch("saving"):
         files = {"model.safetensors": serialise(model), **export(model)}
         model = check_in_a_fresh_process(files["model.safetensors"], data.test_texts[:256], folder)
@@ -186,21 +193,21 @@ class TinyModel(nn.Module):
 
     C is the number of logits: one for two classes, that of the second, else one a class. The folded weights of each
     token are scaled by its log-count ratios (NB-SVM; Wang and Manning 2012, "Baselines and Bigrams",
-    https://aclanthology.org/P12-2018). Pooling and linear layer commute, so the forward pass runs on the folded table,
-    C numbers a token. After `quantise` it uses the nearest row of a small codebook and passes the gradient straight
-    through (Bengio et al. 2013, arXiv:1308.3432).
+    https://aclanthology.org/P12-2018). In the scope of a negation they count -factor times. Pooling and linear layer
+    commute, so the forward pass runs on the folded table, C numbers a token. After `quantise` it uses the nearest row
+    of a small codebook and passes the gradient straight through (Bengio et al. 2013, arXiv:1308.3432).
     """
 
     def __init__(self, ratios, sources, pooling_scale):
         """ratios: float32 array (tokens, C); sources: number of data sources; pooling_scale: factor of pooled sums."""
         super().__init__()
-        columns = ratios.shape[1]
-        width = EMBEDDING_DIM or columns
-        self.embedding = nn.Embedding(len(ratios), width)
+        tokens, columns = ratios.shape
+        self.embedding = nn.Embedding(tokens, columns)
         nn.init.normal_(self.embedding.weight, std=0.01)
-        self.linear = nn.Linear(width, columns, bias=False)
+        self.linear = nn.Linear(columns, columns, bias=False)
         nn.init.eye_(self.linear.weight)
         self.bias = nn.Parameter(torch.zeros(sources, columns))
+        self.factor = nn.Parameter(torch.tensor(FACTOR))
         self.register_buffer("ratios", torch.tensor(ratios, dtype=torch.float32))
         self.register_buffer("codebook", torch.empty(0, columns))
         self.pooling_scale = pooling_scale
@@ -224,12 +231,14 @@ class TinyModel(nn.Module):
         """Logits of a batch of Bags: float32 tensor (texts, C)."""
         weights = self.fold()
         if len(self.codebook):
-            used = torch.bincount(batch.tokens, minlength=len(weights)).nonzero().squeeze(1)  # to look up no others
+            used = torch.bincount(batch.tokens >> 1, minlength=len(weights)).nonzero().squeeze(1)  # and no others
             rounded = weights.detach().clone()
             rounded[used] = self.codebook[self.nearest_row(weights[used])]
             weights = rounded + (weights - weights.detach())
-        pooled = Pool.apply(weights, batch.tokens, batch.offsets)
-        return pooled * (self.pooling_scale / batch.counts.sqrt()).unsqueeze(1) + self.bias[batch.sources]
+        both = torch.stack([weights, -self.factor * weights], 1).flatten(0, 1)  # as it is, and negated
+        pooled = Pool.apply(both, batch.tokens, batch.offsets)
+        roots = batch.offsets.diff().clamp(min=1).sqrt().unsqueeze(1)
+        return pooled * (self.pooling_scale / roots) + self.bias[batch.sources]
 
 
 class Pool(torch.autograd.Function):
@@ -253,17 +262,16 @@ class Pool(torch.autograd.Function):
 class Bags:
     """Texts as bags of vocabulary indices: those of text i are tokens[offsets[i]:offsets[i + 1]]. All are tensors."""
 
-    tokens: "torch.Tensor"  # int32
+    tokens: "torch.Tensor"  # int32: index * 2 + whether it is negated
     offsets: "torch.Tensor"  # int32 (texts + 1,)
-    counts: "torch.Tensor"  # float32 (texts,): how many tokens each text had before pruning
-    sources: "torch.Tensor"  # int64 (texts,)
+    sources: "torch.Tensor"  # int64 (texts,): 1 for people's, as all made rows are, else 0
     targets: "torch.Tensor"  # float32 (texts, K): probabilities of the classes
     weights: "torch.Tensor"  # float32 (texts,): how much each text counts in the loss
 
     def batch(self, begin, end):
         """Return the Bags of the texts from begin to end."""
         offsets = self.offsets[begin:end + 1]
-        rows = (column[begin:end] for column in (self.counts, self.sources, self.targets, self.weights))
+        rows = (column[begin:end] for column in (self.sources, self.targets, self.weights))
         return Bags(self.tokens[offsets[0]:offsets[-1]], offsets - offsets[0], *rows)
 
 
@@ -283,53 +291,109 @@ def log_count_ratios(counts):
 # Training
 
 
-def train_model(data, train, validation, settings, watch):
-    """Encode, train on the full vocabulary, prune, and train what is left quantised.
+def train_model(data, train, validation, watch):
+    """Train on the full vocabulary, prune, and train what is left quantised.
 
     Returns (packed model, figures): figures is a dict with the initial test accuracy, the validation accuracy, whether
     the model tells classes apart, the number of epochs and of the tokens kept.
     """
     torch.set_num_threads(NUM_THREADS)
-    torch.manual_seed(SEED)
     rows = np.concatenate([np.random.default_rng(SEED).permutation(train), validation])
-    targets = data.train_targets[rows]
+    texts, targets = [data.train_texts[row] for row in rows], data.train_targets[rows]
+    columns = data.train_sources[rows], targets, row_weights(data, train)[rows]
+    evidence = np.array([1, 1, MADE_COUNT, EMOJI_COUNT])[data.train_sources[rows]][:len(train)]
     with watch("encoding"):
-        buckets, offsets = encode([data.train_texts[row] for row in rows], settings)
-        shape = settings.buckets, len(data.names)
-        counts = count_tokens(buckets, offsets[:len(train) + 1], classes_in(targets), shape)
+        settings = plan_settings(data.names, find_markers(texts[:min(len(train), 20000)], classes_in(targets)))
+    choices = [settings.char_ngrams, ()] if settings.char_ngrams and len(train) < 30000 else [settings.char_ngrams]
+    trials = [train_full(data, texts, columns, evidence, settings.model_copy(update={"char_ngrams": chars}), watch)
+              for chars in choices]
+    trial = max(trials, key=lambda trial: trial.macro_f1)  # small data may do without characters
+    with watch("training"):
+        bags, model, total, settings = trial.bags, trial.model, trial.total, trial.settings
+        if TEACHER:  # the pruned model learns from the full one (Hinton et al. 2015, arXiv:1503.02531)
+            learned = logits_of(model, bags, 0, len(train)).softmax(1)
+            bags.targets[:len(train)] = (1 - TEACHER) * bags.targets[:len(train)] + TEACHER * learned
+        kept = np.flatnonzero(total >= MIN_COUNT)
+        model, chosen = prune(model, kept, total[kept], trial.ratios, settings)
+        print(f"pruned: {chosen.sum():,} tokens kept, {settings.value_bits} bits each")
+        bags = make_bags(bags.tokens.numpy(), bags.offsets.numpy(), chosen, *(
+            column.numpy() for column in (bags.sources, bags.targets, bags.weights)))
+        model.pooling_scale = pooling_scale_of(bags, len(train))
+
+        def quantise():
+            steps, step = choose_codebook(model.fold().detach().numpy(), total[kept][chosen], 1 << settings.value_bits)
+            model.quantise(steps * np.float32(step))
+
+        more, score = train_phase(model, bags, len(train), QUANTISED_EPOCHS, QUANTISED_LEARNING_RATE, quantise)
+    return finish(model, kept[chosen], data.names, settings), {
+        "initial_test_accuracy": trial.initial_accuracy, "validation_accuracy": score.accuracy,
+        "learned": score.several, "epochs": trial.epochs + more, "tokens_kept": int(chosen.sum())}
+
+
+def train_full(data, texts, columns, evidence, settings, watch):
+    """Encode the texts, those of `evidence` for training and the rest for validation, and train on all their tokens.
+
+    columns: sources, targets and weights of the texts; evidence: how much each training text counts in the log-count
+    ratios. Returns what a trial gives, a SimpleNamespace.
+    """
+    torch.manual_seed(SEED)
+    number = len(evidence)
+    with watch("encoding"):
+        codes, offsets = encode(texts, settings)
+        counts = count_tokens(codes, offsets[:number + 1], classes_in(columns[1]), evidence, len(data.names), settings)
         total = counts.sum(axis=1)
         kept = total >= MIN_COUNT
         if not kept.any():
             raise InputError(f"no token is in {MIN_COUNT} training rows; set a lower MIN_COUNT or give more data")
         ratios = log_count_ratios(counts[kept])
-        columns = data.train_sources[rows], targets, row_weights(data, train, rows)
-        bags = make_bags(buckets, offsets, kept, bag_sizes(offsets), *columns)
-        del buckets
+        bags = make_bags(codes, offsets, kept, *columns)
     print(f"vocabulary: {kept.sum():,} of {(total > 0).sum():,} hashed tokens are there {MIN_COUNT} times or more")
-    model = TinyModel(ratios, int(data.train_sources.max()) + 1, float(np.sqrt(bag_sizes(offsets)[:len(train)].mean())))
+    model = TinyModel(ratios, min(2, int(columns[0].max()) + 1), pooling_scale_of(bags, number))
     with watch("evaluation"):
         initial_accuracy = accuracy_before(model, data, kept, settings)
     with watch("training"):
-        passes = NUM_EPOCHS * (1 if batch_size(len(train)) == BATCH_SIZE else 2)
-        epochs, *_ = train_phase(model, bags, len(train), passes, LEARNING_RATE, "full vocabulary")
-        if TEACHER:  # the pruned model learns from the full one (Hinton et al. 2015, arXiv:1503.02531)
-            learned = logits_of(model, bags, 0, len(train)).softmax(1)
-            bags.targets[:len(train)] = (1 - TEACHER) * bags.targets[:len(train)] + TEACHER * learned
-        buckets, mass = np.flatnonzero(kept), total[kept]
-        model, chosen = prune(model, buckets, mass, ratios, settings)
-        print(f"pruned: {chosen.sum():,} tokens kept, {settings.value_bits} bits each")
-        bags = make_bags(bags.tokens.numpy(), bags.offsets.numpy(), chosen, *(
-            column.numpy() for column in (bags.counts, bags.sources, bags.targets, bags.weights)))
+        epochs, score = train_phase(model, bags, number, NUM_EPOCHS, LEARNING_RATE)
+    return SimpleNamespace(bags=bags, model=model, total=total, ratios=ratios, settings=settings, epochs=epochs,
+                           macro_f1=score.macro_f1, initial_accuracy=initial_accuracy)
 
-        def quantise():
-            steps, step = choose_codebook(model.fold().detach().numpy(), mass[chosen], 1 << settings.value_bits)
-            model.quantise(steps * np.float32(step))
 
-        more, accuracy, learned = train_phase(
-            model, bags, len(train), QUANTISED_EPOCHS, QUANTISED_LEARNING_RATE, "quantised", quantise)
-    return finish(model, buckets[chosen], data.names, settings), {
-        "initial_test_accuracy": initial_accuracy, "validation_accuracy": accuracy, "learned": learned,
-        "epochs": epochs + more, "tokens_kept": int(chosen.sum())}
+def find_markers(texts, classes):
+    """Return the words that mark what is behind them, up to four: words behind which others say more of the class.
+
+    Of each of the 150 commonest words, the gain is how much better the classes of the words within MARKING behind it
+    predict a text's class than those of these words anywhere, in nats a text, each text left out of its own counts. A
+    marker is in a tenth of the texts, gains 0.002 nats over all of them and three standard errors over its own.
+    """
+    number, size = int(classes.max()) + 1, len(texts)
+    if number == 2 or not MARKING:
+        return ()
+    vocabulary, ids, roles, rows = number_tokens(texts, MAX_LENGTH)
+    words, breaks = roles & 1 > 0, roles & 2 > 0
+    prior = np.bincount(classes[:size][classes[:size] >= 0], minlength=number) / size
+
+    def count(places):
+        """Return the (row, word) pairs at these places, once each, and the classes of each word: (words, K)."""
+        row, word = np.divmod(np.unique(rows[places] * len(vocabulary) + ids[places]), len(vocabulary))
+        row, word = row[classes[row] >= 0], word[classes[row] >= 0]
+        return row, word, np.bincount(
+            word * number + classes[row], minlength=len(vocabulary) * number).reshape(-1, number)
+
+    places, gains = np.flatnonzero(words), {}
+    row, word, anywhere = count(places)
+    for marker in np.argsort(-anywhere.sum(axis=1), kind="stable")[:150]:
+        behind = in_scope(words & (ids == marker), breaks, breaks & False, roles, MARKING) & words & (ids != marker)
+        row, word, marked = count(np.flatnonzero(behind))
+        if len(row) == 0 or len(set(row.tolist())) < size / 10:
+            continue
+        own = np.eye(number)[classes[row]]
+        plain, marked = anywhere[word] - own, marked[word] - own
+        plain = (plain + 5 * prior) / (plain.sum(axis=1, keepdims=True) + 5)
+        marked = (marked + 5 * plain) / (marked.sum(axis=1, keepdims=True) + 5)
+        gain = np.bincount(row, np.log((marked * own).sum(axis=1) / (plain * own).sum(axis=1)), size)
+        inside = gain[np.unique(row)]
+        if gain.sum() / size >= 0.002 and inside.mean() >= 3 * inside.std() / math.sqrt(len(inside)):
+            gains[vocabulary[marker]] = gain.sum()
+    return tuple(sorted(sorted(gains, key=gains.get)[-4:]))
 
 
 def classes_in(targets):
@@ -337,52 +401,66 @@ def classes_in(targets):
     return np.where(targets.max(axis=1) > 0.5, targets.argmax(axis=1), -1)
 
 
-def count_tokens(buckets, offsets, classes, shape):
-    """Return how often each bucket is in each of K classes, of shape (buckets, K), rows of class -1 left out."""
-    counts = np.zeros(shape[::-1], np.int32)
+def count_tokens(codes, offsets, classes, evidence, number, settings):
+    """Return how often each bucket is in each of K classes, (buckets, K), rows of class -1 left out.
+
+    evidence: how much each row counts. What is negated counts FACTOR for the other of two classes, of more for none.
+    """
+    counts = np.zeros((number, settings.buckets), np.float32)
     for begin in range(0, len(offsets) - 1, 20000):  # in parts, to take less memory
         ends = offsets[begin:begin + 20001]
-        part, of_token = buckets[ends[0]:ends[-1]], np.repeat(classes[begin:begin + len(ends) - 1], np.diff(ends))
-        for k in range(shape[1]):
-            counts[k] += np.bincount(part[of_token == k], minlength=shape[0])
+        part, of_row = codes[ends[0]:ends[-1]], np.repeat(np.arange(begin, begin + len(ends) - 1), np.diff(ends))
+        for k in range(number):
+            inside = (classes[of_row] == k) & (part & 1 == 0)
+            counts[k] += np.bincount(part[inside] >> 1, evidence[of_row[inside]], settings.buckets)
+            if number == 2:
+                inside = (classes[of_row] == 1 - k) & (part & 1 == 1)
+                counts[k] += np.bincount(part[inside] >> 1, FACTOR * evidence[of_row[inside]], settings.buckets)
     return counts.T
 
 
-def row_weights(data, train, rows):
-    """Return how much each of the rows counts in the loss, float32: in each source, classes by CLASS_BALANCE.
+def row_weights(data, train):
+    """Return how much each row counts in the loss, float32: in each source, classes by CLASS_BALANCE.
 
-    At 1 the classes of a source weigh alike, at 0 the rows. Neutral rows weigh NEUTRAL_WEIGHT, and people's rows
-    HUMAN_WEIGHT times as much as others.
+    At 1 the classes of a source weigh alike, at 0 the rows. Neutral rows weigh NEUTRAL_WEIGHT, made rows MADE_WEIGHT,
+    and both these and people's rows HUMAN_WEIGHT times as much.
     """
     weights = np.ones(len(data.train_texts), np.float32)
     classes = classes_in(data.train_targets)
     for source in np.unique(data.train_sources):
-        inside = (data.train_sources == source) & (classes >= 0)
+        inside = (data.train_sources == source) & (classes >= 0) & (source < 2)
         seen = np.bincount(classes[train][inside[train]], minlength=len(data.names))
         share = np.maximum(seen, 1) / max(1, seen.sum())
         factor = share**-CLASS_BALANCE / (share * share**-CLASS_BALANCE).sum()
         weights[inside] = factor[classes[inside]]
     weights[classes < 0] = NEUTRAL_WEIGHT
-    weights[data.train_sources == 1] *= HUMAN_WEIGHT
-    return weights[rows]
+    weights[data.train_sources >= 1] *= HUMAN_WEIGHT
+    weights[data.train_sources >= 2] = MADE_WEIGHT
+    return weights
 
 
-def make_bags(tokens, offsets, kept, counts, sources, targets, weights):
-    """Return Bags of those tokens that `kept` (bool, one a token's number) marks, numbered anew from 0.
+def make_bags(codes, offsets, kept, sources, targets, weights):
+    """Return Bags of those codes whose bucket or index `kept` marks (bool), numbered anew from 0.
 
-    tokens is written over, to take less memory.
+    codes is written over, to take less memory.
     """
-    number, filled, ends = np.where(kept, np.cumsum(kept, dtype=np.int32) - np.int32(1), np.int32(-1)), 0, [[0]]
+    number, filled, ends = np.where(kept, np.cumsum(kept, dtype=np.int32) * 2 - 2, -1).astype(np.int32), 0, [[0]]
     for begin in range(0, len(offsets) - 1, 8192):
         bounds = offsets[begin:begin + 8193]
-        part = number[tokens[bounds[0]:bounds[-1]]]
+        part = codes[bounds[0]:bounds[-1]]
+        part = np.where(number[part >> 1] >= 0, number[part >> 1] + (part & 1), -1)
         ends.append(filled + np.append(0, np.cumsum(part >= 0))[bounds[1:] - bounds[0]])
         part = part[part >= 0]
-        tokens[filled:filled + len(part)] = part
+        codes[filled:filled + len(part)] = part
         filled += len(part)
-    columns = (tokens[:filled], np.concatenate(ends).astype(np.int32), counts.astype(np.float32),
-               sources.astype(np.int64), targets.astype(np.float32), weights.astype(np.float32))
+    columns = (codes[:filled], np.concatenate(ends).astype(np.int32), np.minimum(sources, 1).astype(np.int64),
+               targets.astype(np.float32), weights.astype(np.float32))
     return Bags(*map(torch.from_numpy, columns))
+
+
+def pooling_scale_of(bags, number):
+    """Return the root of the mean number of tokens of the first `number` texts."""
+    return float(np.sqrt(max(1.0, bags.offsets[number].item() / number)))
 
 
 def class_logits(logits):
@@ -399,33 +477,29 @@ def logits_of(model, bags, begin, end):
 
 def accuracy_before(model, data, kept, settings):
     """Return the accuracy of the model on the test rows, before it is trained."""
-    number, (buckets, offsets) = len(data.test_texts), encode(data.test_texts, settings)
+    number, (codes, offsets) = len(data.test_texts), encode(data.test_texts, settings)
     nothing = np.zeros((number, len(data.names)))
-    bags = make_bags(buckets, offsets, kept, bag_sizes(offsets), nothing[:, 0], nothing, nothing[:, 0])
+    bags = make_bags(codes, offsets, kept, nothing[:, 0], nothing, nothing[:, 0])
     return (logits_of(model, bags, 0, number).argmax(1).numpy() == data.test_labels).mean().item()
 
 
-def batch_size(number):
-    """Return how many texts a step has of `number`: small data need small batches, or there are too few steps."""
-    return min(BATCH_SIZE, max(32, number // 100))
-
-
-def train_phase(model, bags, number, epochs, learning_rate, name, before_epoch=None):
+def train_phase(model, bags, number, epochs, learning_rate, quantise=None):
     """Train on the first `number` texts of the bags; leave the model as it was at the epoch of the least validation
     loss.
 
-    The rest of the texts is for validation. The step size falls in a line to 0 over all `epochs`; without a better loss
-    for PATIENCE epochs, counted from the first that is better than one class for all, a phase stops. before_epoch is
-    called at the start of every epoch. Returns how many epochs ran, and of the best the validation accuracy, and
-    whether it gives the validation rows more than one class.
+    The rest of the texts is for validation. The step size falls in a line to 0 over all `epochs`, twice as many where
+    steps are small; without a better loss for PATIENCE epochs, counted from the first that is better than one class for
+    all, a phase stops. quantise is called at the start of every epoch. Returns how many epochs ran, and the `validate`
+    of the best.
     """
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
-    size = batch_size(number)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate, fused=True)
+    size = min(BATCH_SIZE, max(32, number // 100))  # small data need small batches, or there are too few steps
+    name, epochs = "quantised" if quantise else "full vocabulary", epochs if size == BATCH_SIZE else 2 * epochs
     begins, shuffle, step = np.arange(0, number, size), np.random.default_rng(SEED), 0
-    best_loss, best, best_state, waited, learned = float("inf"), None, None, 0, False
+    best, best_state, waited, learned = None, None, 0, False
     for epoch in range(1, epochs + 1):
-        if before_epoch:
-            before_epoch()
+        if quantise:
+            quantise()
         for begin in shuffle.permutation(begins):
             optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / (epochs * len(begins)))
             batch = bags.batch(begin, min(begin + size, number))
@@ -436,21 +510,21 @@ def train_phase(model, bags, number, epochs, learning_rate, name, before_epoch=N
             step += 1
             if ENABLE_LOGS and step % 20 == 0:
                 print(f"  {name}, epoch {epoch}, step {step}: loss {loss.item():.4f}")
-        loss, accuracy, several, better = validate(model, bags, number)
-        learned = learned or better
-        print(f"{name}, epoch {epoch}: validation loss {loss:.4f}, accuracy {accuracy:.4f}", flush=True)
-        if loss < best_loss:
-            best_loss, best, waited = loss, (accuracy, several), 0
+        score = validate(model, bags, number)
+        learned = learned or score.better
+        print(f"{name}, epoch {epoch}: validation loss {score.loss:.4f}, accuracy {score.accuracy:.4f}", flush=True)
+        if score.loss < (best.loss if best else float("inf")):
+            best, waited = score, 0
             best_state = {key: value.clone() for key, value in model.state_dict().items()}
         elif learned:
             waited += 1
             if waited >= PATIENCE:
                 break
-    if best_state is None:
+    if best is None:
         raise InputError("training diverged: no epoch had a finite validation loss; set a smaller LEARNING_RATE")
     model.codebook = best_state["codebook"]  # its size differs before the first `quantise`
     model.load_state_dict(best_state)
-    return epoch, *best
+    return epoch, best
 
 
 def training_loss(model, batch, number):
@@ -462,20 +536,19 @@ def training_loss(model, batch, number):
 
 
 def validate(model, bags, number):
-    """Return what the texts behind the first `number` say: (loss, accuracy, whether more than one class is given,
-    better).
-
-    The loss is weighted; the rest is of rows that are not neutral. better: the macro F1 is above that of one class for
-    all.
-    """
-    logits, targets = logits_of(model, bags, number, len(bags.counts)), bags.targets[number:]
+    """Return what the texts behind the first `number` say, a SimpleNamespace: the weighted loss, and of rows that are
+    not neutral the accuracy, macro F1, whether more than one class is given (`several`), and whether macro F1 is above
+    that of one class for all (`better`)."""
+    logits, targets = logits_of(model, bags, number, len(bags.weights)), bags.targets[number:]
     losses, weights = F.cross_entropy(logits, targets, reduction="none"), bags.weights[number:]
     clear = (targets.max(1).values > 0.5).numpy()
-    labels, found = targets.argmax(1).numpy()[clear], logits.argmax(1).numpy()[clear]
+    labels, found, classes = targets.argmax(1).numpy()[clear], logits.argmax(1).numpy()[clear], targets.shape[1]
     commonest = np.full_like(labels, np.bincount(labels).argmax()) if len(labels) else labels
-    better = macro_f1(labels, found, targets.shape[1]) > macro_f1(labels, commonest, targets.shape[1])
-    accuracy = float((labels == found).mean()) if len(labels) else float("nan")
-    return ((losses * weights).sum() / weights.sum()).item(), accuracy, len(set(found.tolist())) > 1, better
+    score = macro_f1(labels, found, classes)
+    return SimpleNamespace(
+        loss=((losses * weights).sum() / weights.sum()).item(), macro_f1=score, several=len(set(found.tolist())) > 1,
+        accuracy=float((labels == found).mean()) if len(labels) else float("nan"),
+        better=score > macro_f1(labels, commonest, classes))
 
 
 def prune(model, buckets, total, ratios, settings):
@@ -491,6 +564,7 @@ def prune(model, buckets, total, ratios, settings):
         pruned.embedding.weight.copy_(model.embedding.weight[torch.from_numpy(chosen)])
         pruned.linear.load_state_dict(model.linear.state_dict())
         pruned.bias.copy_(model.bias)
+        pruned.factor = nn.Parameter((model.factor.clamp(-7, 7) * 16).round() / 16, requires_grad=False)
     return pruned, chosen
 
 
@@ -545,58 +619,247 @@ def choose_codebook(weights, mass, number):
 
 
 def finish(model, buckets, labels, settings):
-    """Return the Packed of a trained model; its bias is that of the last source, people's where there are two."""
+    """Return the Packed of a trained model; its bias is that of people's rows where there are any."""
     step = max(model.codebook.abs().max().item() / 127, 1e-9)
     steps = np.round(model.codebook.numpy() / step).astype(np.int8)
     rows = model.nearest_row(model.fold()).numpy()
     bias = np.array([float(f"{value:.5g}") for value in model.bias[-1].tolist()], np.float32)  # as the file has them
     scale = float(f"{step * model.pooling_scale:.9e}")
-    return Packed(settings, labels, scale, bias, steps, pack(buckets, rows, settings))
+    return Packed(settings, labels, round(model.factor.item() * 16), scale, bias, steps, pack(buckets, rows, settings))
 
 
-# Text
+# Reading: how a text becomes n-grams, and a model's answer, in plain Python; `export` copies this part to tinymodel.py
 
-# What typographic characters mean: (first, last, target), where target is a character for the whole range, "" for none
-# at all, or a number that is added to each code
-PLAIN = [
-    ("A", "Z", 32), ("\xa0", "\xa0", " "), ("«", "«", '"'), ("\xad", "\xad", ""), ("´", "´", "'"), ("»", "»", '"'),
-    ("À", "Ö", 32), ("Ø", "Þ", 32), ("ʹ", "ʼ", "'"), ("Α", "Ρ", 32), ("Σ", "Ϋ", 32), ("Ѐ", "Џ", 80), ("А", "Я", 32),
-    ("\u2000", "\u200a", " "), ("\u200b", "\u200f", ""), ("‐", "―", "-"), ("‘", "‛", "'"), ("“", "‟", '"'),
-    ("\u2028", "\u2029", " "), ("\u202a", "\u202e", ""), ("\u202f", "\u202f", " "), ("′", "′", "'"), ("″", "″", '"'),
-    ("‵", "‵", "'"), ("‶", "‶", '"'), ("‹", "›", "'"), ("\u205f", "\u205f", " "), ("\u2060", "\u2064", ""),
-    ("−", "−", "-"), ("\u3000", "\u3000", " "), ("\ufe00", "\ufe0f", ""), ("\ufeff", "\ufeff", ""),
-    ("！", "＠", -0xFEE0), ("Ａ", "Ｚ", 32 - 0xFEE0), ("［", "～", -0xFEE0), ("\U0001f3fb", "\U0001f3ff", ""),
+# What characters mean: (first, last, target), where target is a character for the whole range, "" for none at all, or
+# a number that is added to each code. Digits are all one, apostrophes none
+MEANINGS = [
+    ("\1", "\2", " "), ("'", "'", ""), ("1", "9", "0"), ("A", "Z", 32), ("`", "`", ""), ("\xa0", "\xa0", " "),
+    ("«", "«", '"'), ("\xad", "\xad", ""), ("´", "´", ""), ("»", "»", '"'), ("À", "Ö", 32), ("Ø", "Þ", 32),
+    ("ʹ", "ʼ", ""), ("Α", "Ρ", 32), ("Σ", "Ϋ", 32), ("Ѐ", "Џ", 80), ("А", "Я", 32), ("\u2000", "\u200a", " "),
+    ("\u200b", "\u200f", ""), ("‐", "―", "-"), ("‘", "‛", ""), ("“", "‟", '"'), ("\u2028", "\u2029", " "),
+    ("\u202a", "\u202e", ""), ("\u202f", "\u202f", " "), ("′", "′", ""), ("″", "″", '"'), ("‵", "‵", ""),
+    ("‶", "‶", '"'), ("‹", "›", ""), ("\u205f", "\u205f", " "), ("\u2060", "\u2069", ""), ("−", "−", "-"),
+    ("\u3000", "\u3000", " "), ("\ufe00", "\ufe0f", ""), ("\ufeff", "\ufeff", ""), ("！", "＆", -0xFEE0),
+    ("＇", "＇", ""), ("（", "０", -0xFEE0), ("１", "９", "0"), ("：", "＠", -0xFEE0), ("Ａ", "Ｚ", 32 - 0xFEE0),
+    ("［", "＿", -0xFEE0), ("｀", "｀", ""), ("ａ", "～", -0xFEE0), ("\U0001f3fb", "\U0001f3ff", ""),
 ]
+PLAIN = {code: code + target if isinstance(target, int) else target
+         for first, last, target in MEANINGS for code in range(ord(first), ord(last) + 1)} | {ord("…"): "..."}
 ENTITIES = {"amp": 38, "lt": 60, "gt": 62, "quot": 34, "apos": 39, "nbsp": 160, "lsquo": 0x2018, "rsquo": 0x2019,
             "ldquo": 0x201C, "rdquo": 0x201D, "hellip": 0x2026, "ndash": 0x2013, "mdash": 0x2014}
 ENTITY = re.compile(rf"&(?:#([0-9]{{1,7}})|#[xX]([0-9a-fA-F]{{1,6}})|({'|'.join(ENTITIES)}));")
-# Classes of characters: 0 separates, 1 is part of a word, 2 is part of punctuation, 3 is a token of its own
-CLASSES = [(0x00, 0x20, 0), (0x21, 0x7E, 2), (0x7F, 0xA0, 0), (0xA1, 0xBF, 2), (0x2000, 0x218F, 2), (0x2190, 0x2BFF, 3),
-           (0x3000, 0x303F, 2), (0x1F000, 0x10FFFF, 3)]
-DROPPED = 0xFFFFFFFF  # in place of a character that is left out
-BEGIN, END = 1, 2  # marks of the text's begin and end; as characters of a text both are separators
-NEGATORS = ("not no never none nothing neither nor cannot without hardly dont doesnt didnt cant couldnt wont wouldnt "
-            "shouldnt isnt arent wasnt werent hasnt havent hadnt aint").split()
+# What is left out: links, and the names behind an @
+LINK = re.compile(r"(?<![0-9A-Za-z_\x80-\U0010ffff])(?:[Hh][Tt][Tt][Pp]|[Ww]{3}\.)[^\0-\x20]*|@[0-9A-Za-z_]+")
+BEGIN, END = "\1", "\2"  # tokens before and behind a text
+# Classes of characters from a code on: 0 separates, 1 is part of a word, 2 of punctuation, 3 is a token of its own
+KINDS = [(0, 0), (0x21, 2), (0x30, 1), (0x3A, 2), (0x41, 1), (0x5B, 2), (0x5F, 1), (0x60, 2), (0x61, 1), (0x7B, 2),
+         (0x7F, 0), (0xA1, 2), (0xC0, 1), (0x2000, 2), (0x2190, 3), (0x2C00, 1), (0x3000, 2), (0x3040, 1), (0x1F000, 3)]
+WORD, PUNCTUATION, SYMBOL = ("".join(
+    f"\\U{first:08x}-\\U{last - 1:08x}" for (first, kind), (last, _) in zip(KINDS, [*KINDS[1:], (0x110000, 0)])
+    if kind == wanted) for wanted in (1, 2, 3))
+TOKEN = re.compile(f"[{WORD}]+|[{PUNCTUATION}]+|[{SYMBOL}{BEGIN}{END}]")
+REPEATED = re.compile(r"(.)\1\1+", re.DOTALL)
+# What ends the scope of a negation or a marker, as a token's first character; "but" ends that of a negation
+BREAKS = ".,;:!?()[]{}<>|/\\"
+BREAK, IS_WORD = re.compile(f"[{re.escape(BREAKS)}{SYMBOL}{BEGIN}{END}]"), re.compile(f"[{WORD}]")
+NEGATORS = frozenset(
+    "not no never none nothing nobody nowhere neither nor cannot without hardly rarely dont doesnt didnt cant couldnt "
+    "wont wouldnt shouldnt mustnt neednt isnt arent wasnt werent hasnt havent havnt hadnt aint".split())
 
-# Hashing: polynomials modulo 2^32, then the finaliser of MurmurHash3 shortened by its last shift
-CHAR_BASE, WORD_BASE = 0x01000193, 0x2545F491
-MIX_1, MIX_2 = 0x85EBCA6B, 0xC2B2AE35
-WORD_SALT, SKIP_SALT, CHAR_SALT, NEGATED = 0x9E3779B9, 0x78DDE6E4, 0x2E2AC13B, 0x5BD1E995
+# Hashes: polynomials modulo 2^32, then the finaliser of MurmurHash3 shortened by its last shift
+MASK = 0xFFFFFFFF
+CHAR_BASE, WORD_BASE, MIX_1, MIX_2 = 0x01000193, 0x2545F491, 0x85EBCA6B, 0xC2B2AE35
+WORD_SALT, PAIR_SALT, CHAR_SALT, NEGATED, MARKED = 0x9E3779B9, 0x3C6EF372, 0x2E2AC13B, 0x5BD1E995, 0x7A3D5C21
+Prediction = collections.namedtuple("Prediction", "label probability probabilities")
 
 
-@dataclass
-class Settings:
+def resolve(match):
+    """Return the character that an HTML entity stands for, or the entity itself where it stands for none."""
+    decimal, hexadecimal, name = match.groups()
+    code = int(decimal) if decimal else int(hexadecimal, 16) if hexadecimal else ENTITIES[name]
+    return chr(code) if 0 < code < 0xD800 or 0xDFFF < code < 0x110000 else match[0]
+
+
+def tokenize(texts, max_length):
+    """Return the tokens of all texts (bytes of any content, in UTF-8) as one list of str, those of each text between
+    BEGIN and END.
+
+    A byte that is no UTF-8 is read as 0xDC00 + byte, as Python's surrogateescape has it. Left out are links, names
+    behind an @, and a character that repeats the two before it, or a digit the one before it.
+    """
+    plain = []
+    for text in texts:
+        text = text[:max_length].decode("utf-8", "surrogateescape")
+        text = LINK.sub(" ", text)
+        text = ENTITY.sub(resolve, text) if "&" in text else text
+        plain.append(text.translate(PLAIN))
+    joined = REPEATED.sub(r"\1\1", BEGIN + f"{END}{BEGIN}".join(plain) + END) if plain else ""
+    return TOKEN.findall(re.sub("00+", "0", joined))
+
+
+def hash_of(word):
+    """Return the hash of a word: the polynomial of its characters, modulo 2^32."""
+    return functools.reduce(lambda value, letter: (value * CHAR_BASE + ord(letter) + 1) & MASK, word, 0)
+
+
+class Reader:
+    """A model that reads in plain Python. labels: the names of the classes."""
+
+    def __init__(self, model):
+        """model: all that decides a prediction, as `describe_model` has it."""
+        self.labels, self.model = tuple(model["labels"]), model
+        self.steps, self.rows = [[0] * len(model["bias"]), *model["steps"]], self.unpack()
+        self.columns, self.known = list(zip(*self.steps)), functools.lru_cache(1 << 14)(self.look_up)
+        self.orders = [(order, pow(CHAR_BASE, order, 1 << 32)) for order in model["char_ngrams"]]
+
+    def unpack(self):
+        """Return for each bucket the row of the codebook of the token kept there, plus 1, or 0 for none: an array."""
+        model, rows = self.model, array.array("H", bytes(2 * self.model["buckets"]))
+        table, size, bits = base64.b64decode(model["table"]), model["block_bytes"], model["value_bits"]
+        for number in range(len(table) // size):
+            block = int.from_bytes(table[number * size:(number + 1) * size], "little")
+            taken, entries = block & (1 << 64) - 1, block >> 64
+            while taken:
+                slot = number * 64 + (taken & -taken).bit_length() - 1 << model["fingerprint_bits"]
+                rows[slot | entries >> bits & (1 << model["fingerprint_bits"]) - 1] = (entries & (1 << bits) - 1) + 1
+                taken, entries = taken & taken - 1, entries >> bits + model["fingerprint_bits"]
+        return rows
+
+    def bucket(self, value, salt):
+        """Return the bucket of a hash."""
+        value = (value & MASK ^ salt) * MIX_1 & MASK
+        return ((value ^ value >> 15) * MIX_2 & MASK) * self.model["buckets"] >> 32
+
+    def look_up(self, token):
+        """Return what is known of a token: its hash; (bucket, name) of its n-grams that the model keeps; buckets of the
+        word behind a negation and behind a marker, where they are kept; whether it breaks scopes, whether it is a word;
+        how many words the scopes have that it opens, of a negation and of a marker, -1 where it opens none."""
+        framed, sums, found, value = f" {token} ", [0], [], hash_of(token)
+        for letter in framed:
+            sums.append(sums[-1] * CHAR_BASE + ord(letter) + 1 & MASK)
+        for end in range(1, len(framed) + 1):
+            for order, power in self.orders:
+                if order <= end:  # the hash of the last `order` characters is a difference of two sums
+                    bucket = self.bucket(sums[end] - sums[end - order] * power, CHAR_SALT)
+                    found += [(bucket, f"'{framed[end - order:end]}'")] if self.rows[bucket] else []
+        kept = [bucket if self.rows[bucket] and token not in (BEGIN, END) else None for bucket in (
+            self.bucket(value ^ turn, WORD_SALT) for turn in (0, NEGATED, MARKED))]
+        found += [(kept[0], token)] if kept[0] is not None else []
+        opens = self.model["negation"] if token in NEGATORS else 0 if token == "but" else -1
+        marks = self.model["marking"] if token in self.model["markers"] else -1
+        return value, tuple(found), kept[1], kept[2], bool(BREAK.match(token)), bool(IS_WORD.match(token)), opens, marks
+
+    def ngrams(self, text):
+        """Return {bucket: (sixteenths, name)} of the n-grams of a text that the model keeps, in the order of reading.
+
+        A word or an n-gram of its characters counts 16 sixteenths, in the scope of a negation -model["factor"]; a pair
+        counts as its first word. What comes again does not count.
+        """
+        model, rows, known, found = self.model, self.rows, self.known, {}
+        negated = marked = 0  # how many words more are in the scope of a negation, of a marker
+        before, times_before, value_before = None, 16, 0
+        for token in tokenize([text], model["max_length"]):
+            value, own, exception, mark, breaks, is_word, opens, marks = known(token)
+            if breaks:
+                negated = marked = 0
+            times = -model["factor"] if negated else 16
+            for bucket, name in own:
+                if bucket not in found:
+                    found[bucket] = times, name
+            if negated and exception is not None:
+                found.setdefault(exception, (16, f"not {token}"))
+            if marked and mark is not None:
+                found.setdefault(mark, (16, f".. {token}"))
+            if before:
+                bucket = self.bucket(value_before * WORD_BASE + value, PAIR_SALT)
+                if rows[bucket] and bucket not in found:
+                    found[bucket] = times_before, f"{before} {token}"
+            if is_word:
+                negated = opens if opens >= 0 else max(0, negated - 1)
+                marked = marks if marks >= 0 else max(0, marked - 1)
+            before, times_before, value_before = token, times, value
+        return found
+
+    def read(self, text):
+        """Return (probabilities, one sixteenth of a step, `ngrams`) of a text."""
+        rows, found = self.rows, self.ngrams(text)
+        unit = self.model["scale"] / 16 / math.sqrt(max(1, len(found)))
+        sums = [sum([times * column[rows[bucket]] for bucket, (times, _) in found.items()]) for column in self.columns]
+        logits = [bias + unit * each for bias, each in zip(self.model["bias"], sums)]
+        logits = logits if len(logits) > 1 else [0.0, *logits]
+        highest = max(logits)
+        powers = [math.exp(logit - highest) for logit in logits]
+        total = sum(powers)
+        return tuple([power / total for power in powers]), unit, found
+
+    def predict(self, text):
+        """Return the Prediction of a text (str, or bytes in UTF-8): label, its probability, those of all labels."""
+        probabilities, *_ = self.read(as_bytes(text))
+        best = probabilities.index(max(probabilities))
+        return Prediction(self.labels[best], probabilities[best], probabilities)
+
+    def explain(self, text, most=8):
+        """Return the tokens that decided, as (token, weight) pairs, the heaviest first.
+
+        A weight is what a token adds to the logit of the second of two labels, of more to that of the label predicted
+        over the mean of all.
+        """
+        probabilities, unit, found = self.read(as_bytes(text))
+        best, weights = probabilities.index(max(probabilities)), []
+        for bucket, (times, name) in found.items():
+            steps = self.steps[self.rows[bucket]]
+            towards = steps[0] if len(steps) == 1 else steps[best] - sum(steps) / len(steps)
+            name = name.replace(BEGIN, "<s>").replace(END, "</s>")
+            weights.append((name if times > 0 else f"not({name})", unit * times * towards))
+        return sorted(weights, key=lambda pair: -abs(pair[1]))[:most]
+
+    def lines(self, texts, explained=False):
+        """Yield a line (bytes) a text (bytes): label, probability (of two labels that of the second), text, and if
+        explained the tokens that decided."""
+        for text in texts:
+            label, probability, probabilities = self.predict(text)
+            yield prediction_line(label, probabilities[1] if len(self.labels) == 2 else probability, text,
+                                  self.explain(text) if explained else None)
+
+
+def as_bytes(text):
+    """Return a text as UTF-8, where a surrogate is the replacement character."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text).encode() if isinstance(text, str) else text
+
+
+def prediction_line(label, probability, text, explained=None):
+    """Return the line (bytes) that is printed of a text (bytes)."""
+    line = b"%s\t%.4f\t%s" % (label.encode(), probability, text.replace(b"\n", b" "))
+    if explained is not None:
+        tokens = ", ".join(f"{name} {weight:+.2f}" for name, weight in explained)
+        line += b"\t" + tokens.encode(errors="surrogateescape")
+    return line + b"\n"
+
+
+def print_lines(arguments, lines):
+    """Print what `lines` makes of the texts that the arguments are; - is standard input, a text a line."""
+    texts = (text for argument in arguments for text in (
+        (line.rstrip(b"\r\n") for line in sys.stdin.buffer) if argument == "-" else [os.fsencode(argument)]))
+    for line in lines(texts):
+        sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
+
+
+# Encoding: what Reader does, for many texts at once
+
+
+class Settings(BaseModel):
     """All that turns a text into buckets: kept in the model file, written into its exports."""
 
-    max_length: int
-    word_ngrams: tuple
-    skip_bigrams: bool
-    char_ngrams: tuple
-    negation: int
-    entries: int
-    fingerprint_bits: int
-    value_bits: int
-    blocks: int
+    max_length: Annotated[int, Field(ge=1, le=65535)]
+    char_ngrams: tuple[Annotated[int, Field(ge=1, le=8)], ...]
+    negation: Annotated[int, Field(ge=0, le=15)]
+    marking: Annotated[int, Field(ge=0, le=15)]
+    markers: tuple[str, ...]
+    entries: Annotated[int, Field(ge=1, le=SLOTS)]
+    fingerprint_bits: Annotated[int, Field(ge=0, le=8)]
+    value_bits: Annotated[int, Field(ge=1, le=10)]
+    blocks: int = 0
 
     @property
     def buckets(self):
@@ -614,176 +877,108 @@ class Settings:
         return (SLOTS + self.entries * self.entry_bits + 7) // 8
 
 
-def character_tables():
-    """Return (plain, kinds) of each code: uint32, the code that it means, DROPPED for none; and uint8, its class."""
-    plain, kinds = np.arange(0x110000, dtype=np.uint32), np.ones(0x110000, np.uint8)
-    for first, last, target in PLAIN:
-        codes = slice(ord(first), ord(last) + 1)
-        if isinstance(target, int):
-            plain[codes] += np.uint32(target % (1 << 32))
-        else:
-            plain[codes] = ord(target) if target else DROPPED
-    for first, last, kind in CLASSES:
-        kinds[first:last + 1] = kind
-    kinds[list(b"0123456789abcdefghijklmnopqrstuvwxyz'_")] = 1
-    return plain, kinds
+@functools.lru_cache(1 << 16)
+def role_of(token):
+    """Return what a token is, as a sum: 1 a word, 2 what ends scopes, 4 "but", 8 a negator, 16 BEGIN, 32 END."""
+    return (bool(IS_WORD.match(token)) + 2 * bool(BREAK.match(token)) + 4 * (token == "but") + 8 * (token in NEGATORS)
+            + 16 * (token == BEGIN) + 32 * (token == END))
 
 
-PLAIN_OF, KIND_OF = character_tables()
+def number_tokens(texts, max_length):
+    """Return (vocabulary, ids, roles, text_ids): the different tokens, and of each token of all texts its place among
+    them, its `role_of` and its text."""
+    numbers, tokens = collections.defaultdict(itertools.count().__next__), tokenize(texts, max_length)
+    ids = np.fromiter(map(numbers.__getitem__, tokens), np.int32, len(tokens))
+    roles = np.fromiter(map(role_of, numbers), np.uint8, len(numbers))[ids]
+    return list(numbers), ids, roles, np.cumsum(roles & 16 > 0) - 1
 
 
-def resolve(match):
-    """Return the character that an HTML entity stands for, or the entity itself where it stands for none."""
-    decimal, hexadecimal, name = match.groups()
-    code = int(decimal) if decimal else int(hexadecimal, 16) if hexadecimal else ENTITIES[name]
-    return chr(code) if 0 < code < 0xD800 or 0xDFFF < code < 0x110000 else match[0]
-
-
-def read_codes(texts, max_length):
-    """Return (codes, text_ids): uint32 and int32 arrays, the plain characters of all texts with a blank after each
-    text.
-
-    A byte that is no UTF-8 becomes 0xDC00 + byte, as Python's surrogateescape has it; "…" becomes three dots.
-    """
-    decoded = [text[:max_length].decode("utf-8", "surrogateescape") for text in texts]
-    decoded = [ENTITY.sub(resolve, text) if "&" in text else text for text in decoded]
-    decoded = [text if text.isascii() else text.replace("…", "...") for text in decoded]
-    lengths = np.fromiter(map(len, decoded), np.int64, len(decoded)) + 1
-    codes = np.frombuffer((" ".join(decoded) + " ").encode("utf-32-le", "surrogatepass"), np.uint32)
-    codes, text_ids = PLAIN_OF[codes], np.repeat(np.arange(len(decoded), dtype=np.int32), lengths)
-    keep = codes != DROPPED
-    return (codes, text_ids) if keep.all() else (codes[keep], text_ids[keep])
-
-
-def tokenize(texts, max_length):
-    """Cut texts (list of bytes, of any content) into words, runs of punctuation and symbols.
-
-    Returns (codes, text_ids, begins, ends): uint32 characters of all tokens with a blank between two, the int32 text of
-    each, and where in it the tokens begin and end, int64. Dropped are apostrophes, words right after an @, and a
-    character that repeats the two before it. Each text is framed by the marks BEGIN and END.
-    """
-    codes, text_ids = read_codes(texts, max_length)
-    kinds = KIND_OF[codes]
-    run_begins = np.append(True, (kinds[1:] != kinds[:-1]) | (kinds[1:] == 3))
-    runs = np.cumsum(run_begins, dtype=np.int32)
-    before = np.append(np.uint32(32), codes[:-1])[run_begins]
-    keep = (kinds != 0) & (codes != ord("'")) & ~((kinds == 1) & (before == ord("@"))[runs - 1])
-    keep[2:] &= (codes[2:] != codes[1:-1]) | (codes[2:] != codes[:-2])
-    codes, text_ids, runs = codes[keep], text_ids[keep], runs[keep]
-
-    # Where each goes: behind the marks of its text and the texts before, and a blank for each token before it
-    starts = np.append(True, (runs[1:] != runs[:-1]) | (text_ids[1:] != text_ids[:-1]))[:len(codes)]
-    place = np.arange(len(codes)) + np.cumsum(starts) + 3 * text_ids + 1
-    counts = np.bincount(text_ids, minlength=len(texts)) + np.bincount(text_ids[starts], minlength=len(texts)) + 3
-    text_ends = np.cumsum(counts)
-    stream = np.full(text_ends[-1], 32, np.uint32)
-    stream[text_ends - counts], stream[text_ends - 1], stream[place] = BEGIN, END, codes
-
-    begin = np.zeros(len(stream), bool)
-    begin[text_ends - counts] = begin[text_ends - 1] = begin[place[starts]] = True
-    begins = np.flatnonzero(begin)
-    ids = np.repeat(np.arange(len(texts), dtype=np.int32), counts)
-    same = ids[begins[1:]] == ids[begins[:-1]]
-    ends = np.append(np.where(same, begins[1:] - 1, begins[1:]), len(stream))
-    return stream, ids, begins, ends
-
-
-def hash_of(word):
-    """Return the hash of a word: the polynomial of its codes, modulo 2^32."""
-    return functools.reduce(lambda value, character: (value * CHAR_BASE + ord(character) + 1) & 0xFFFFFFFF, word, 0)
-
-
-def find_negated(words, kinds, span):
-    """Return whether each token is one of up to `span` words behind a negation and before punctuation: bool array.
-
-    words: uint32 hashes; kinds: classes of the tokens' first characters.
-    """
-    hashes = np.array([hash_of(word) for word in NEGATORS], np.uint32)
-    likely = np.zeros(1 << 16, bool)
-    likely[hashes >> 16] = True
-    found = np.flatnonzero(likely[words >> 16])
-    negator, near = np.zeros(len(words), bool), np.zeros(len(words), bool)
-    negator[found] = np.isin(words[found], hashes) & (kinds[found] == 1)
-    clause = np.cumsum(kinds != 1)
-    for distance in range(1, span + 1):
-        near[distance:] |= negator[:-distance] & (clause[distance:] == clause[:-distance])
-    return near & ~negator & (kinds == 1)
-
-
-def mix(hashes, salt):
-    """Spread uint32 hashes over all 32 bits, the upper ones above all."""
+def buckets_of(hashes, salt, settings):
+    """Return the buckets of uint32 hashes: int32."""
     hashes = (hashes ^ np.uint32(salt)) * np.uint32(MIX_1)
-    hashes ^= hashes >> np.uint32(15)
-    return hashes * np.uint32(MIX_2)
+    hashes = (hashes ^ hashes >> np.uint32(15)) * np.uint32(MIX_2)
+    return (hashes.astype(np.uint64) * np.uint64(settings.buckets) >> np.uint64(32)).astype(np.int32)
 
 
-def hash_spans(codes, begins, ends):
-    """Return `hash_of` each span of codes: uint32. It is a difference of prefix sums, since the base has an inverse."""
-    powers_of = lambda base: np.cumprod(np.full(len(codes), base, np.uint32), dtype=np.uint32)
-    terms = (codes + np.uint32(1)) * powers_of(pow(CHAR_BASE, -1, 1 << 32))
-    prefix = np.append(np.uint32(0), np.cumsum(terms, dtype=np.uint32))
-    return (prefix[ends] - prefix[begins]) * powers_of(CHAR_BASE)[ends - 1]
+def hash_vocabulary(vocabulary, settings):
+    """Return (hashes, buckets, counts): uint32 hash of each token, and of its character n-grams, in the order of
+    reading, the buckets one after the other, and how many there are."""
+    lengths = np.fromiter(map(len, vocabulary), np.int64, len(vocabulary)) + 2
+    codes = np.frombuffer("".join(f" {token} " for token in vocabulary).encode("utf-32-le", "surrogatepass"), np.uint32)
+    codes, owners, ends = codes + np.uint32(1), np.repeat(np.arange(len(vocabulary)), lengths), np.cumsum(lengths)
+    # The polynomial of a span is a difference of prefix sums, since the base has an inverse modulo 2^32
+    powers = [np.cumprod(np.full(len(codes), base, np.uint32), dtype=np.uint32)
+              for base in (CHAR_BASE, pow(CHAR_BASE, -1, 1 << 32))]
+    prefix = np.append(np.uint32(0), np.cumsum(codes * powers[1], dtype=np.uint32))
+    span = lambda begins, ends: (prefix[ends] - prefix[begins]) * powers[0][ends - 1]
+    found, places = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+    for order in settings.char_ngrams:
+        begins = np.flatnonzero(owners[:max(0, len(codes) - order + 1)] == owners[order - 1:])
+        found.append(buckets_of(span(begins, begins + order), CHAR_SALT, settings))
+        places.append((begins + order) * 16 + order)
+    places = np.concatenate(places)
+    counts = np.bincount(owners[places // 16 - 1], minlength=len(vocabulary))
+    return span(ends - lengths + 1, ends - 1), np.concatenate(found)[np.argsort(places)], counts
 
 
-def polynomials(values, base, orders):
-    """Yield (order, hashes) for each of the orders in turn: uint32 hashes of all runs of so many values."""
-    hashes = values
-    for order in range(1, max(orders, default=0) + 1):
-        if order > 1:
-            hashes = hashes[:-1] * np.uint32(base) + values[order - 1:]
-        if order in orders:
-            yield order, hashes
+def in_scope(opens, breaks, ends, roles, size):
+    """Return whether each token is one of the `size` words behind one that opens, with no break up to it and no end
+    before it: bool array, as are opens, breaks and ends."""
+    words, ends = np.cumsum(roles & 1) - (roles & 1), np.cumsum(ends) - ends  # how many were before
+    breaks, last = np.cumsum(breaks), np.maximum.accumulate(np.where(opens, np.arange(len(opens)), -1))
+    last = np.append(-1, last[:-1])
+    return (last >= 0) & (words - words[last] <= size) & (breaks == breaks[last]) & (ends == ends[last])
 
 
-def ngrams(texts, settings):
-    """Yield (buckets, text_ids) of each kind of n-gram of all texts: int32 arrays, in the order of the texts."""
-    codes, text_ids, begins, ends = tokenize(texts, settings.max_length)
-    words, word_ids = hash_spans(codes, begins, ends), text_ids[begins]
-    negated = find_negated(words, KIND_OF[codes[begins]], settings.negation)
-    words = np.where(negated, words ^ np.uint32(NEGATED), words)
+def encode_batch(texts, settings, taken=None):
+    """Return (codes, text_ids) of all n-grams, in the order of reading: int32 of bucket * 2 + whether it counts
+    negated, each bucket once a text, and the text of each; of those alone whose bucket is `taken`, if that is given."""
+    vocabulary, ids, roles, text_ids = number_tokens(texts, settings.max_length)
+    hashes, chars, counts = hash_vocabulary(vocabulary, settings)
+    breaks, tokens = roles & 2 > 0, roles & 48 == 0
+    negated = in_scope(roles & 8 > 0, breaks, roles & 4 > 0, roles, settings.negation)
+    markers = [place for place, token in enumerate(vocabulary) if token in settings.markers]
+    marked = in_scope(np.isin(ids, markers) & (roles & 1 > 0), breaks, breaks & False, roles, settings.marking)
 
-    def within(hashes, ids, span, salt):
-        inside = ids[span - 1:] == ids[:max(0, len(ids) - span + 1)]  # what begins and ends in one text
-        hashes = mix(hashes[inside], salt).astype(np.uint64)
-        return (hashes * np.uint64(settings.buckets) >> np.uint64(32)).astype(np.int32), ids[span - 1:][inside]
-
-    for order, hashes in polynomials(words, WORD_BASE, settings.word_ngrams):
-        yield within(hashes, word_ids, order, WORD_SALT * order & 0xFFFFFFFF)
-    if settings.skip_bigrams:
-        yield within(words[:-2] * np.uint32(WORD_BASE) + words[2:], word_ids, 3, SKIP_SALT)
-    for order, hashes in polynomials(codes + np.uint32(1), CHAR_BASE, settings.char_ngrams):
-        yield within(hashes, text_ids, order, CHAR_SALT)
+    # Of each token its characters' n-grams, then four columns, -1 where there is none
+    columns = np.full((len(ids), 4), -1, np.int32)
+    for column, (turn, which, sign) in enumerate(((0, tokens, negated), (NEGATED, negated & tokens, 0),
+                                                  (MARKED, marked & tokens, 0))):
+        buckets = buckets_of(hashes ^ np.uint32(turn), WORD_SALT, settings)[ids]
+        columns[:, column] = np.where(which, buckets * 2 + sign, -1)
+    pairs = hashes[ids[:-1]] * np.uint32(WORD_BASE) + hashes[ids[1:]]
+    inside = text_ids[1:] == text_ids[:-1]
+    columns[1:, 3] = np.where(inside, buckets_of(pairs, PAIR_SALT, settings) * 2 + negated[:-1], -1)
+    each = counts[ids]
+    ends = np.cumsum(each + 4)
+    codes, begins = np.empty(ends[-1] if len(ends) else 0, np.int32), np.cumsum(counts) - counts
+    codes[(ends - 4)[:, None] + np.arange(4)] = columns
+    rank = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)
+    codes[np.repeat(ends - 4 - each, each) + rank] = (
+        chars[np.repeat(begins[ids], each) + rank] * 2 + np.repeat(negated, each))
+    text_ids = np.repeat(text_ids, each + 4)
+    keep = np.flatnonzero(codes >= 0 if taken is None else (codes >= 0) & taken[codes >> 1])
+    codes, text_ids = codes[keep], text_ids[keep]
+    _, first = np.unique(text_ids * settings.buckets + (codes >> 1), return_index=True)
+    first.sort()
+    return codes[first], text_ids[first]
 
 
 def encode(texts, settings):
-    """Turn texts into sequences of buckets, one after the other.
-
-    Returns (buckets, offsets): int32 array of all texts' buckets, each below settings.buckets, and
-    int64 array of len(texts) + 1 offsets, so that text i has buckets[offsets[i]:offsets[i + 1]].
-    """
+    """Return (codes, offsets) of texts: those of text i, as `encode_batch` has them, are codes[offsets[i]:offsets[i +
+    1]]."""
     parts, sizes = [], [[0]]
     for first in range(0, len(texts), 2048):  # faster than all at once: it fits a cache
-        kinds = list(ngrams(texts[first:first + 2048], settings))
-        counts = [np.bincount(text_ids, minlength=len(texts[first:first + 2048])) for _, text_ids in kinds]
-        total = np.sum(counts, axis=0)
-        begins, buckets = np.cumsum(total) - total, np.empty(total.sum(), np.int32)
-        for (found, text_ids), count in zip(kinds, counts):
-            buckets[np.arange(len(found)) + (begins - np.cumsum(count) + count)[text_ids]] = found
-            begins = begins + count
-        parts.append(buckets)
-        sizes.append(total)
+        batch = texts[first:first + 2048]
+        codes, text_ids = encode_batch(batch, settings)
+        parts.append(codes)
+        sizes.append(np.bincount(text_ids, minlength=len(batch)))
     offsets = np.cumsum(np.concatenate(sizes))
-    buckets, filled = np.empty(offsets[-1], np.int32), 0
-    while parts:  # a part goes when it is copied, to take less memory
-        part = parts.pop(0)
-        buckets[filled:filled + len(part)] = part
-        filled += len(part)
-    return buckets, offsets
-
-
-def bag_sizes(offsets):
-    """Return how many tokens each text has, at least 1, so that a text without tokens is not 0 / 0."""
-    return np.maximum(np.diff(offsets), 1)
+    codes = np.empty(offsets[-1], np.int32)
+    for end in offsets[2048::2048].tolist() + [offsets[-1]] if parts else []:
+        part = parts.pop(0)  # a part goes when it is copied, to take less memory
+        codes[end - len(part):end] = part
+    return codes, offsets
 
 
 # Packing
@@ -791,38 +986,32 @@ def bag_sizes(offsets):
 
 @dataclass
 class Packed:
-    """What the model file holds. labels: names of the K classes; bias: float32 (C,); steps: int8 (2^value_bits, C), the
-    codebook; table: uint8 (blocks * block_bytes,). C is 1 for two classes, else K.
+    """What the model file holds. labels: names of the K classes; factor: what is negated counts -factor sixteenths;
+    bias: float32 (C,); steps: int8 (2^value_bits, C), the codebook; table: uint8 (blocks * block_bytes,). C is 1 for
+    two classes, else K.
 
-    A text's logits are bias + scale * sum of its tokens' rows of steps / sqrt(number of its tokens). A block of the
-    table is a bit a slot, set if a token is kept there, then for each of those, in the order of the slots, value_bits
-    of row in `steps` and fingerprint_bits that must equal the token's own.
+    A text's logits are bias + scale * sum of its tokens' rows of steps / sqrt(number of its tokens), of those that are
+    kept. A block of the table is a bit a slot, set if a token is kept there, then for each of those, in the order of
+    the slots, value_bits of row in `steps` and fingerprint_bits that must equal the token's own.
     """
 
     settings: Settings
     labels: tuple
+    factor: int
     scale: float
     bias: np.ndarray
     steps: np.ndarray
     table: np.ndarray
 
     @functools.cached_property
-    def weights(self):
-        """The steps of every bucket, 0 where none is kept: int8 array (buckets, C)."""
-        settings = self.settings
-        bits = np.unpackbits(self.table.reshape(settings.blocks, -1), axis=1, bitorder="little")
-        blocks, slots = np.nonzero(bits[:, :SLOTS])
-        where = SLOTS + places_in(blocks) * settings.entry_bits
-        entries = sum(bits[blocks, where + bit].astype(np.int64) << bit for bit in range(settings.entry_bits))
-        weights = np.zeros((settings.buckets, self.steps.shape[1]), np.int8)
-        buckets = (blocks * SLOTS + slots) << settings.fingerprint_bits | entries >> settings.value_bits
-        weights[buckets] = self.steps[entries & ((1 << settings.value_bits) - 1)]
-        return weights
+    def rows(self):
+        """The row in `steps` of every bucket, plus 1, 0 where none is kept: uint16 array (buckets,)."""
+        return np.frombuffer(Reader(describe_model(self)).rows, np.uint16)
 
     @functools.cached_property
     def taken(self):
-        """Whether each slot has a token that counts: bool array (blocks * SLOTS,), which fits a cache."""
-        return self.weights.any(axis=1).reshape(-1, 1 << self.settings.fingerprint_bits).any(axis=1)
+        """Whether each bucket has a token: bool array (buckets,)."""
+        return self.rows > 0
 
 
 def pack(buckets, rows, settings):
@@ -837,22 +1026,21 @@ def pack(buckets, rows, settings):
     return np.packbits(bits, axis=1, bitorder="little").ravel()
 
 
-def plan_settings(labels):
+def plan_settings(labels, markers=()):
     """Return the Settings of the constants for these classes, with as many blocks as MODEL_BYTES can hold."""
-    layout = (ENTRIES, FINGERPRINT_BITS, VALUE_BITS) if len(labels) == 2 else (
+    entries, fingerprint_bits, value_bits = (ENTRIES, FINGERPRINT_BITS, VALUE_BITS) if len(labels) == 2 else (
         CODEBOOK_ENTRIES, CODEBOOK_FINGERPRINT_BITS, CODEBOOK_BITS)
-    settings = Settings(MAX_LENGTH, WORD_NGRAMS, SKIP_BIGRAMS, CHAR_NGRAMS, NEGATION, *layout, 0)
-    if not WORD_NGRAMS and not CHAR_NGRAMS:
-        raise InputError("WORD_NGRAMS and CHAR_NGRAMS are both empty; give at least one order")
+    settings = Settings(max_length=MAX_LENGTH, char_ngrams=sorted(CHAR_NGRAMS), negation=NEGATION, marking=MARKING,
+                        markers=markers, entries=entries, fingerprint_bits=fingerprint_bits, value_bits=value_bits)
     columns = 1 if len(labels) == 2 else len(labels)
-    widest = np.full(columns, -1.2345e-10, np.float32)
-    empty = Packed(settings, labels, 1.0, widest, np.zeros((1 << layout[2], columns), np.int8), np.zeros(0, np.uint8))
+    empty = Packed(settings, labels, -100, -1.234567891e-10, np.full(columns, -1.2345e-10, np.float32),
+                   np.zeros((1 << value_bits, columns), np.int8), np.zeros(0, np.uint8))
     spare = 2 * len(str(MODEL_BYTES)) + 8  # the table's size stands twice in the file; its header is padded to 8
     settings.blocks = (MODEL_BYTES - len(serialise(empty)) - spare) // settings.block_bytes
-    if settings.blocks < 1 or settings.buckets >= 1 << 31:
+    if settings.blocks < 1 or settings.buckets >= 1 << 30:
         size = "small" if settings.blocks < 1 else "large"
-        raise InputError(f"MODEL_BYTES={MODEL_BYTES} is too {size} for {len(labels)} classes, {layout[0]} entries a "
-                         f"block, {layout[1]} bits of fingerprint and {layout[2]} of value")
+        raise InputError(f"MODEL_BYTES={MODEL_BYTES} is too {size} for {len(labels)} classes, {entries} entries a "
+                         f"block, {fingerprint_bits} bits of fingerprint and {value_bits} of value")
     return settings
 
 
@@ -860,19 +1048,18 @@ def plan_settings(labels):
 
 
 def serialise(model):
-    """Return the bytes of the model file: safetensors, with the settings and the labels in its metadata."""
-    s = model.settings
-    joined = lambda values, form="d": ",".join(f"{value:{form}}" for value in values)
-    description = (f"2 {s.max_length} {joined(s.word_ngrams)} {s.skip_bigrams:d} {joined(s.char_ngrams)} {s.negation} "
-                   f"{s.entries} {s.fingerprint_bits} {s.value_bits} {model.scale:.9e} {joined(model.bias, '.5g')}")
-    description = "\n".join([description, *model.labels])
-    metadata = {"tinymodel": f"{checksum(description, model)} {description}"}  # one key: several are in no fixed order
+    """Return the bytes of the model file: safetensors, with all but the tables as JSON in its metadata."""
+    settings = list(model.settings.model_dump(exclude={"blocks"}).values())
+    bias = [float(f"{value:.5g}") for value in model.bias.tolist()]
+    description = json.dumps([3, settings, model.labels, model.factor, model.scale, bias], separators=(",", ":"),
+                             ensure_ascii=False)
+    metadata = {"tinymodel": f"{checksum(description, model.steps, model.table)} {description}"}
     return safetensors_bytes({"steps": model.steps, "table": model.table}, metadata)
 
 
-def checksum(description, model):
+def checksum(description, steps, table):
     """Return the CRC-32 of all that decides a prediction, as eight hexadecimal digits."""
-    return f"{zlib.crc32(description.encode() + model.steps.tobytes() + model.table.tobytes()):08x}"
+    return f"{zlib.crc32(description.encode() + steps.tobytes() + table.tobytes()):08x}"
 
 
 def load_model(path):
@@ -883,39 +1070,33 @@ def load_model(path):
     read_file(path)  # so that a refusal of the file system is told from a damaged file
     try:
         with safe_open(path, "np") as file:
-            description = (file.metadata() or {})["tinymodel"]
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-        crc, body = description.split(" ", 1)
-        model = read_description(*body.split("\n", 1), tensors)
-        marked = np.unpackbits(model.table.reshape(model.settings.blocks, -1)[:, :SLOTS // 8], axis=1).sum(axis=1)
-        if checksum(body, model) != crc or marked.max() > model.settings.entries:  # more than a block has room for
+            crc, description = (file.metadata() or {})["tinymodel"].split(" ", 1)
+            steps, table = file.get_tensor("steps"), file.get_tensor("table")
+        if checksum(description, steps, table) != crc:
             raise ValueError("the parts do not fit")
+        return read_description(description, steps, table)
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError,
-            MemoryError) as error:
+            MemoryError, RecursionError) as error:
         raise InputError(f"{path} is damaged, or no model of this script and version; run `{command}` to make it "
                          "anew") from error
-    return model
 
 
-def read_description(description, labels, tensors):
-    """Return the Packed of a model file's parts; raise ValueError, KeyError or TypeError where they do not fit."""
-    version, length, words, skip, chars, *layout, scale, bias = description.split(" ")
-    labels = tuple(labels.split("\n"))
-    orders = lambda text: tuple(int(order) for order in text.split(",") if order)
-    settings = Settings(int(length), orders(words), skip == "1", orders(chars), *map(int, layout), 0)
-    bias = np.array([float(value) for value in bias.split(",")], np.float32)
-    model = Packed(settings, labels, float(scale), bias, tensors["steps"], tensors["table"])
-    settings.blocks = len(model.table) // settings.block_bytes
+def read_description(description, steps, table):
+    """Return the Packed of a model file's parts; raise ValueError where they do not fit."""
+    version, values, labels, factor, scale, bias = json.loads(description)
+    settings = Settings(**dict(zip([*Settings.model_fields][:-1], values, strict=True)))
+    settings.blocks = len(table) // settings.block_bytes
+    model = Packed(settings, TypeAdapter(tuple[str, ...]).validate_python(labels), int(factor), float(scale),
+                   np.array(bias, np.float32), steps, table)
     columns = 1 if len(labels) == 2 else len(labels)
-    limits = ((settings.blocks, 1, 1 << 31), (settings.max_length, 1, 65535), (settings.negation, 0, 15),
-              (settings.entries, 1, SLOTS), (settings.fingerprint_bits, 0, 8), (settings.value_bits, 1, 10),
-              *((order, 1, 8) for order in settings.word_ngrams + settings.char_ngrams))
-    if not (version == "2" and len(labels) >= 2 and bias.shape == (columns,) and np.isfinite([*bias, model.scale]).all()
-            and all(low <= value <= high for value, low, high in limits)
-            and (settings.word_ngrams or settings.char_ngrams or settings.skip_bigrams)
-            and model.steps.dtype == np.int8 and model.steps.shape == (1 << settings.value_bits, columns)
-            and model.table.dtype == np.uint8 and model.table.shape == (settings.blocks * settings.block_bytes,)):
+    if not (version == 3 and len(labels) >= 2 and abs(factor) <= 127 and 1 <= settings.buckets < 1 << 30
+            and model.bias.shape == (columns,) and np.isfinite([*model.bias, np.float32(scale)]).all()
+            and steps.dtype == np.int8 and steps.shape == (1 << settings.value_bits, columns)
+            and table.dtype == np.uint8 and table.shape == (settings.blocks * settings.block_bytes,)):
         raise ValueError("the parts do not fit")
+    marked = np.unpackbits(table.reshape(settings.blocks, -1)[:, :SLOTS // 8], axis=1).sum(axis=1)
+    if marked.max() > settings.entries:
+        raise ValueError("a block has more tokens than it has room for")
     return model
 
 
@@ -950,14 +1131,11 @@ def predict(model, texts):
 
 def predict_batch(model, texts):
     """Return `predict` of some texts, all read at once."""
-    sums, counts = np.zeros((len(model.bias), len(texts))), np.zeros(len(texts))
-    for buckets, text_ids in ngrams(texts, model.settings):
-        counts += np.bincount(text_ids, minlength=len(texts))
-        found = np.flatnonzero(model.taken[buckets >> model.settings.fingerprint_bits])
-        ids, steps = text_ids[found], model.weights[buckets[found]]
-        for k, column in enumerate(steps.T):
-            sums[k] += np.bincount(ids, column, len(texts))
-    logits = model.bias + model.scale * sums.T / np.sqrt(np.maximum(counts, 1))[:, None]
+    codes, text_ids = encode_batch(texts, model.settings, model.taken)
+    times, rows = np.where(codes & 1, -model.factor, 16), model.rows[codes >> 1] - 1
+    sums = np.stack([np.bincount(text_ids, times * column[rows], len(texts)) for column in model.steps.T], axis=1)
+    counts = np.maximum(np.bincount(text_ids, minlength=len(texts)), 1)
+    logits = model.bias + model.scale / 16 * sums / np.sqrt(counts)[:, None]
     if len(model.labels) == 2:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)  # of the first class it is 0
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -965,28 +1143,19 @@ def predict_batch(model, texts):
 
 
 def prediction_lines(model, texts):
-    """Yield a line (bytes) a text: label, probability (of two classes that of the second), text."""
-    labels, texts = [label.encode() for label in model.labels], iter(texts)
+    """Yield the `prediction_line` of each text."""
+    texts = iter(texts)
     while batch := list(itertools.islice(texts, 2048)):
         probabilities = predict_batch(model, batch)
-        classes = (probabilities[:, 1] > 0.5).astype(int) if len(labels) == 2 else probabilities.argmax(axis=1)
-        printed = probabilities[:, 1] if len(labels) == 2 else probabilities.max(axis=1)
-        for text, best, probability in zip(batch, classes.tolist(), printed.tolist()):
-            yield b"%s\t%.4f\t%s\n" % (labels[best], probability, text.replace(b"\n", b" "))
+        classes = probabilities.argmax(axis=1)
+        printed = probabilities[:, 1] if len(model.labels) == 2 else probabilities.max(axis=1)
+        yield from map(prediction_line, (model.labels[k] for k in classes), printed.tolist(), batch)
 
 
 def print_predictions(model, arguments, explained):
     """Print a line a text of the --predict options, of standard input for -; explained as tinymodel.py explains it."""
-    texts = (text for argument in arguments for text in (
-        (line.rstrip(b"\r\n") for line in sys.stdin.buffer) if argument == "-" else [os.fsencode(argument)]))
-    lines = prediction_lines
-    if explained:
-        exported = {"__name__": "tinymodel"}
-        exec(export(model)["tinymodel.py"], exported)
-        lines = lambda model, texts: exported["prediction_lines"](texts, explained=True)
-    for line in lines(model, texts):
-        sys.stdout.buffer.write(line)
-    sys.stdout.buffer.flush()
+    reader = Reader(describe_model(model)) if explained else None
+    print_lines(arguments, lambda texts: reader.lines(texts, True) if explained else prediction_lines(model, texts))
 
 
 # Evaluation
@@ -1059,6 +1228,111 @@ def print_summary(results):
         print("WARNING: the model has learned nothing: it gives all validation rows one class. Give more rows, or set "
               "a larger NUM_EPOCHS or LEARNING_RATE")
     print("===============================================")
+
+
+# Made rows: evidence that labelled tweets lack, for positive or negative alone
+
+# How positive tweets with an emoji are, by 83 people (Kralj Novak et al. 2015, "Sentiment of Emojis", CC BY-SA 4.0)
+EMOJI = {
+    0.2: "👿", 0.3: "😩😒😕😑😠😐😿🚫✂😦", 0.4: "😔😡🔫😞😫💀💔😤😣😨😖👎😷💩🙅😶🚶🍣",
+    0.5: "😭☯😳😢😴😪👀🐓😰😓🔪☷💣😲📒😧⚠😬😟🐸👪", 0.6: (
+        "😂😱★🔥💯♫😅👊☕✋😥💥😈►😹🍀✔⚡➡🔮❗👫➜👻💰▶☔🍔👇💆😮✓🙇🍫📖🌀🐼💸●🏀🚗😯📝💭☞🍝❌"), 0.7: (
+        "😁🙏✌😏😉🙈😄😜✨☀😎🙊💁😆😝👋🍕✈🔝👉🍃🐧☆🎅✊💤💦🙋👯🌿🌟✖☝👅💏👈🍁🐷🙉💅🌚👽🎤👭🎧👆🍷🏃📚💨💍🍩👾☁🐯👼😸👶🍦🙀🎮🍆"
+        "🍰🍟🍌🐣📷👄🎥💄💉👣🗿🍭🌃💊🍪✅"), 0.8: (
+        "♥😍😊👌💕👏☺♡👍🙌💪😃🌸💜💗💋😋🎶💚😀😻💘❄⚽💓🎄🎵😛💎🎂⛄♪🍂🌴🌹🙆🍻🌞⭐🎀🌺🐶🍸🍉😇🍺🎸🍹💫🌷💝🏈👸🌻🌊🍓🍴😽🌈💑"
+        "🎃🐾🎓🏊🐱🚬🐒🌍🐥⛔🌙🐰🚨"), 0.9: "❤😘💃💖🎉💙💞💛😚🎊👑🎁🎈🏆😙💐🌼💟🐟🎆"}
+# Frames for a word of the lexicon as it is, and negated; for none, and negated; and the words that fill them
+POLAR = "{w}|{w}.|the {n} here seems really {w}|what a {w} {n}|we had a {w} {n}.|a {w} {p}|so {w}|very {w}"
+NEGATED_POLAR = ("not {w}|not a {w} {p}|we didn't have a {w} {n}.|not very {w}|the {n} here does not seem {w}|"
+                 "nothing {w}|isn't {w}|there was no {w} {n}|we never {w} a {p}")
+NEUTRAL = ("{name} lives in {name}.|{name} went to {name} on {name}|i am in {name}|from {name} to {name} at 5|{name}|"
+           "the {n} in {name} has 30 rooms.|{name} and {name}|my {p} is called {name}|a {x} {n}|both are {x}|"
+           "the {n} opens at ten on {name}|there is a {n} near the {n}.|it is the {n} of the {p}|he has a {n}|"
+           "the {p} has 2 {n}s|an {x} {p} from {name}|{name} works as a {p} in {name}.|we {v} a {n} on {name}|"
+           "my {p} is {x} and lives in {name}|one of them is a {x} {p}|{name} and {name} are {p}s|is {name} a {p}?")
+NEGATED_NEUTRAL = ("that {p} is not from {name}|it is not on {name}|not {name}|we did not {v} the {n}.|"
+                   "{name} doesn't live in {name}.|there is no {n} near the {n}|this is not the {n} of the {p}|"
+                   "the {n} is not for the {p}|{name} has no {x} {n}|one of them is not a {x} {p}|"
+                   "{name} and {name} are not {p}s")
+WORDS = {
+    "n": "train bus hotel room book song phone film meal shop house garden coffee car game party school town street "
+         "lesson team weather bed cake dress bike museum lecture jacket concert picture story market bank",
+    "p": "writer baker driver farmer student nurse painter lawyer cook engineer dancer judge sailor miner cousin uncle "
+         "colleague customer neighbour tourist gardener poet teacher doctor",
+    "x": "American British English Scottish Irish French German Italian Spanish Dutch Swiss Swedish Polish Russian "
+         "Greek Turkish Egyptian Israeli Indian Pakistani Chinese Japanese Korean Thai Vietnamese Mexican Brazilian "
+         "Chilean Cuban Canadian Australian Nigerian Kenyan Ethiopian Iranian Iraqi Syrian Saudi Afghan African Asian "
+         "European Arab Latin Christian Catholic Protestant Orthodox Muslim Jewish Hindu Buddhist Sikh Mormon brown "
+         "red blue green yellow grey young old tall short male female married local public digital annual daily "
+         "central northern southern wooden metal early round square modern medical national usual average large small "
+         "long wide",
+    "v": "take open close buy sell read write call visit move carry count watch use hear meet"}
+
+
+def add_made_rows(data, train):
+    """Return (data, train) with made rows behind the others, of source 2 and for emoji of source 3, and with the names
+    in all training rows changed. Without people's labels nothing is changed."""
+    if not data.human_texts:
+        return data, train
+    texts, names = change_names(data.train_texts)
+    made = make_rows(read_lexicon(), names, texts)
+    positive = np.array([chance for _, chance, _ in made], np.float32)
+    sources = np.array([source for *_, source in made], np.int8)
+    return data._replace(
+        train_texts=texts + [text.encode() for text, *_ in made],
+        train_targets=np.concatenate([data.train_targets, np.stack([1 - positive, positive], axis=1)]),
+        train_sources=np.append(data.train_sources, sources)), np.append(train, len(texts) + np.arange(len(made)))
+
+
+def read_lexicon():
+    """Return {word: logit of positive} of VADER's words, rated from -4 to 4 by ten people (Hutto and Gilbert 2014)."""
+    try:
+        text = importlib.resources.files("vaderSentiment").joinpath("vader_lexicon.txt").read_text("utf-8")
+    except ImportError as error:
+        raise InputError("a package is missing: python3 -m pip install vaderSentiment") from error
+    rows = (line.split("\t")[:2] for line in text.splitlines())
+    return {word: 0.9 * float(rating) for word, rating in rows if word.isalpha() and abs(float(rating)) > 0.7}
+
+
+def change_names(texts):
+    """Return texts (bytes) with another name in place of each, drawn at random, so that none says more than the others;
+    and the list of names.
+
+    A name is a word that is written Xxxx behind a small letter and a blank five times or more, and at least three times
+    where it is written xxxx there twice.
+    """
+    counts = collections.Counter(word for text in texts for word in re.findall(rb"(?<=[a-z,] )[A-Za-z][a-z]+\b", text))
+    names = [word for word, n in counts.items() if word[:1].isupper() and n >= max(5, 1.5 * counts[word.lower()])]
+    chances, rng = np.cumsum(np.sqrt([counts[name] for name in names])), np.random.default_rng(SEED)
+    known = set(names)
+
+    def other(match):
+        return names[np.searchsorted(chances, rng.random() * chances[-1])] if match[0] in known else match[0]
+
+    texts = [re.sub(rb"\b[A-Z][a-z]+\b", other, text) for text in texts]
+    return texts, [name.decode() for name in names]
+
+
+def make_rows(lexicon, names, texts):
+    """Return made rows, (text, probability of positive, source): frames with words of the lexicon, as often as the root
+    of how often they are in the texts, as they are and negated; neutral frames; and emoji."""
+    rng, lists = np.random.default_rng(SEED), {key: words.split() for key, words in WORDS.items()}
+    counts = collections.Counter(word for text in texts for word in text.lower().split())
+    chances = np.sqrt([min(counts[word.encode()], 400) + 0.5 for word in lexicon])
+    drawn = rng.choice(list(lexicon), 24000, p=chances / chances.sum()).tolist()
+    lists["name"], made = names or ["Anna"], []
+
+    def fill(frames, word=""):
+        pick = lambda match: lists[match[1]][rng.integers(len(lists[match[1]]))] if match[1] != "w" else word
+        return re.sub(r"{(\w+)}", pick, frames[rng.integers(len(frames))])
+
+    for i, word in enumerate(drawn):
+        frames, logit = (NEGATED_POLAR, -0.7 * lexicon[word] - 0.25) if i % 2 else (POLAR, lexicon[word])
+        made.append((fill(frames.split("|"), word), 1 / (1 + math.exp(-logit)), 2))
+    for i in range(10000):
+        text = fill((NEGATED_NEUTRAL if i % 5 < 2 else NEUTRAL).split("|"))
+        made.append((text.lower() if rng.random() < 0.5 else text, 0.5, 2))
+    return made + [(emoji, chance, 3) for chance, alike in EMOJI.items() for emoji in alike for _ in range(12)]
 
 
 # Data
@@ -1565,7 +1839,7 @@ def run_main():
     except InputError as error:
         text = f"error: {error}"
     except MemoryError:
-        text = "error: not enough memory; set a smaller MODEL_BYTES, FINGERPRINT_BITS or EMBEDDING_DIM"
+        text = "error: not enough memory; set a smaller MODEL_BYTES or FINGERPRINT_BITS"
     except KeyboardInterrupt:
         text, status = "stopped; what was saved before is as it was, and the data stay cached", 130
     except OSError as error:
@@ -1628,13 +1902,16 @@ def parse_arguments():
 
 def export(model):
     """Return {file name: bytes}: the model for C and C++, JavaScript, a web page, and Python without packages."""
-    values = describe_model(model)
-    quoted = lambda quote: "".join(f"  {quote(name)}: {quote(value)},\n" for name, value in values.items())
-    script = fill(JAVASCRIPT, {"SCRIPT": SCRIPT, "MODEL": quoted(json.dumps).replace("<", "\\u003c")})
+    values, everything = describe_model(model), {**describe_model(model), **describe_reading()}
+    quoted = lambda quote, values: "".join(f"  {quote(name)}: {quote(value)},\n" for name, value in values.items())
+    with open(__file__, encoding="utf-8") as file:
+        reading = re.search("(?ms)^# Reading.*?(?=^# Encoding)", file.read())[0].rstrip()
+    javascript = quoted(json.dumps, everything).replace("<", "\\u003c")  # so that no label ends the page's script
     files = {
-        "tinymodel.h": fill(HEADER, header_values(values)), "tinymodel.js": script,
+        "tinymodel.h": fill(HEADER, header_values(everything)),
+        "tinymodel.js": (script := fill(JAVASCRIPT, {"SCRIPT": SCRIPT, "MODEL": javascript})),
         "tinymodel.html": fill(PAGE, {"JAVASCRIPT": re.sub("(?m)^export ", "", script)}),
-        "tinymodel.py": fill(PYTHON, {"SCRIPT": SCRIPT, "MODEL": quoted(ascii)}),
+        "tinymodel.py": fill(PYTHON, {"SCRIPT": SCRIPT, "MODEL": quoted(ascii, values), "READING": reading}),
     }
     return {name: text.encode() for name, text in files.items()}
 
@@ -1645,26 +1922,25 @@ def fill(template, values):
 
 
 def describe_model(model):
-    """Return all that decides a prediction, as a dict of numbers, strings and lists: the exports are made of it."""
+    """Return what decides a prediction besides the rules of reading, as a dict of numbers, strings and lists."""
     s = model.settings
-    # First and last code, target (0: left out), whether the target moves with the code
-    plain = [[ord("…"), ord("…"), ord("."), 0]]
-    for first, last, target in PLAIN:
-        moves = isinstance(target, int)
-        plain.append([ord(first), ord(last), ord(first) + target if moves else ord(target or "\0"), int(moves)])
-    borders = [0, *(np.flatnonzero(np.diff(KIND_OF)) + 1).tolist()]
     return {
-        "labels": list(model.labels), "bytes": len(serialise(model)), "max_length": s.max_length, "entities": ENTITIES,
-        "plain": sorted(plain), "kinds": [[first, int(KIND_OF[first])] for first in borders],  # class from a code on
-        "begin": BEGIN, "end": END, "negation": s.negation, "negated": NEGATED,
-        "negators": NEGATORS if s.negation else [],
-        "word_ngrams": [[order, WORD_SALT * order & 0xFFFFFFFF] for order in sorted(s.word_ngrams)],
-        "skip_bigrams": [[3, SKIP_SALT]] * s.skip_bigrams,
-        "char_ngrams": [[order, CHAR_SALT] for order in sorted(s.char_ngrams)],
-        "char_base": CHAR_BASE, "word_base": WORD_BASE, "mix_1": MIX_1, "mix_2": MIX_2, "buckets": s.buckets,
-        "block_bytes": s.block_bytes, "fingerprint_bits": s.fingerprint_bits, "value_bits": s.value_bits,
-        "scale": float(np.float32(model.scale)), "bias": model.bias.tolist(), "steps": model.steps.tolist(),
-        "table": b64encode(model.table).decode(),
+        "labels": list(model.labels), "bytes": len(serialise(model)), "max_length": s.max_length,
+        "char_ngrams": list(s.char_ngrams), "negation": s.negation, "factor": model.factor, "marking": s.marking,
+        "markers": list(s.markers), "buckets": s.buckets, "entries": s.entries, "block_bytes": s.block_bytes,
+        "fingerprint_bits": s.fingerprint_bits, "value_bits": s.value_bits, "scale": model.scale,
+        "bias": model.bias.tolist(), "steps": model.steps.tolist(), "table": base64.b64encode(model.table).decode(),
+    }
+
+
+def describe_reading():
+    """Return the rules of reading, as other languages need them: a dict of numbers, strings and lists."""
+    return {
+        "meanings": [[ord(first), ord(last), target] for first, last, target in [*MEANINGS, ("…", "…", ".")]],
+        "kinds": list(map(list, KINDS)), "entities": ENTITIES, "breaks": BREAKS, "negators": sorted(NEGATORS),
+        "begin": ord(BEGIN), "end": ord(END), "char_base": CHAR_BASE, "word_base": WORD_BASE, "mix_1": MIX_1,
+        "mix_2": MIX_2, "word_salt": WORD_SALT, "pair_salt": PAIR_SALT, "char_salt": CHAR_SALT, "negated": NEGATED,
+        "marked": MARKED,
     }
 
 
@@ -1673,148 +1949,156 @@ def header_values(values):
     in_rows = lambda items: ",\n".join(", ".join(map(str, items[i:i + 24])) for i in range(0, len(items), 24))
     quoted = lambda label: "".join(chr(b) if chr(b).isalnum() and b < 128 else f"\\{b:03o}" for b in label.encode())
     packed = lambda name: functools.reduce(lambda value, letter: value << 5 | ord(letter) - 96, name, 0)
-
-    def tree(borders):  # the class of `code`, as an expression
-        half = len(borders) // 2
-        if half == 0:
-            return borders[0][1]
-        return f"code < {borders[half][0]:#x} ? {tree(borders[:half])} : {tree(borders[half:])}"
-
-    ranges = [byte for first, last, target, moves in values["plain"] if 127 < first < 1 << 16
-              for byte in (first & 255, first >> 8, last - first | moves << 7, target & 255, target >> 8)]
-    names = {
-        **{name.upper(): f"{value:#x}u" if value >> 16 else value
+    cases = lambda numbers: " ".join(f"case {number:#x}u:" for number in numbers)
+    orders, columns, ranges = values["char_ngrams"], len(values["bias"]), []
+    for first, last, target in sorted(values["meanings"], key=lambda meaning: meaning[0]):
+        moves = isinstance(target, int)
+        code = first + target if moves else ord(target or "`")
+        if first > 127:
+            ranges += [first & 255, first >> 8 & 255, first >> 16, last - first | moves << 7, code & 255, code >> 8]
+    plain = [chr(code).translate(PLAIN) for code in range(128)]
+    plain = [ord(char) + 128 * bool(IS_WORD.match(char)) if TOKEN.match(char) else 32 if char else 0 for char in plain]
+    return {
+        **{name.upper(): f"{value:#x}u" if value >> 16 > 0 else value
            for name, value in values.items() if isinstance(value, int)},
-        **header_ngrams(values),
-        "SCRIPT": SCRIPT, "CLASSES": len(values["labels"]), "COLUMNS": len(values["bias"]),
+        "SCRIPT": SCRIPT, "CLASSES": len(values["labels"]), "COLUMNS": columns,
         "LABELS": ", ".join(f'"{quoted(label)}"' for label in values["labels"]),
         "LABEL_BYTES": max(len(label.encode()) for label in values["labels"]) + 1,
-        "STEPS": in_rows([step + 128 for row in values["steps"] for step in row]), "RANGES": in_rows(ranges),
-        "TABLE": in_rows([*b64decode(values["table"]), 0, 0]), "SCALE": f"{values['scale']:.9e}f",
-        "BIAS": in_rows([f"{bias:.9e}f" for bias in values["bias"]]), "KIND": tree(values["kinds"]),
-        "BEYOND": "".join(f"  if (code - {first:#x}u <= {last - first}) return {target};\n"
-                          for first, last, target, _ in values["plain"] if first >> 16),
+        "STEPS": in_rows([step + 128 for row in values["steps"] for step in row]),
+        "BIAS": in_rows([f"{bias:.9e}f" for bias in values["bias"]]), "UNIT": f"{values['scale'] / 16:.9e}f",
+        "TABLE": in_rows([*base64.b64decode(values["table"]), 0, 0]), "PLAIN": in_rows(plain),
+        "RANGES": in_rows(ranges),
+        "KIND": "".join(f"code < {end:#x} ? {kind} : " for (_, kind), (end, _) in zip(KINDS, KINDS[1:]) if end > 128)
+                + str(KINDS[-1][1]),
+        "COUNTED": (values["buckets"] // (64 << values["fingerprint_bits"]) * values["entries"] + 127) // 128 * 4,
         "ENTITIES": "\n".join(f"    case {packed(name):#x}: value = {code:#x}; break; /* {name} */"
                               for name, code in values["entities"].items()),
-        "NEGATORS": "\n".join(f"  case {each:#x}u:" for each in sorted(map(hash_of, values["negators"]))),
+        "CHARS": max(orders, default=1), "ADD_CHARS": "\n".join(
+            f"  if (s->seen >= {order}) tinymodel_add(s, s->chars[{order - 1}] ^ {CHAR_SALT:#x}u, s->times);"
+            for order in orders),
+        "BREAKS": cases(map(ord, values["breaks"])), "NEGATORS": cases(map(hash_of, values["negators"])),
+        "BUT": cases([hash_of("but")]), "MARK": "".join(
+            f"  if (s->word == {hash_of(word):#x}u) s->marked = {values['marking']};\n" for word in values["markers"]),
+        "ENTRY": " | ".join(f"(uint32_t)TINYMODEL_READ(block + {i}) << {8 * i}" for i in range(
+            2 if values["value_bits"] + values["fingerprint_bits"] <= 9 else 3)),  # the bytes that it may lie in
     }
-    wide = values["value_bits"] + values["fingerprint_bits"] > 9  # then an entry may lie in three bytes
-    names["ENTRY"] = "((uint32_t)TINYMODEL_READ(block) | (unsigned)TINYMODEL_READ(block + 1) << 8" + (
-        " | (uint32_t)TINYMODEL_READ(block + 2) << 16)" if wide else ")")
-    names["NEGATE"] = fill(NEGATE, names) if values["negation"] else ""
-    names["CLASSIFY"] = fill(CLASSIFY_TWO if names["COLUMNS"] == 1 else CLASSIFY_MORE, names)
-    return names
 
 
-def header_ngrams(values):
-    """Return what stands in HEADER for the n-grams: how many words and characters are kept, the lines that add."""
-    longest = lambda *kinds: max([1] + [order for kind in kinds for order, _ in values[kind]])
-    add = "  if (s->{}_seen >= {}) tinymodel_add(s, {} ^ {:#x}u);"
-
-    def word_hash(places):
-        return functools.reduce(lambda hashed, i: f"({hashed} * {values['word_base']:#x}u + s->words[{i}])", places[1:],
-                                f"s->words[{places[0]}]")
-
-    words = [add.format("words", n, word_hash(range(n - 1, -1, -1)), salt) for n, salt in values["word_ngrams"]]
-    words += [add.format("words", n, word_hash([2, 0]), salt) for n, salt in values["skip_bigrams"]]
-    chars = [add.format("chars", n, f"s->chars[{n - 1}]", salt) for n, salt in values["char_ngrams"]]
-    return {"WORDS": longest("word_ngrams", "skip_bigrams"), "ADD_WORDS": "\n".join(words),
-            "CHARS": longest("char_ngrams"), "ADD_CHARS": "\n".join(chars)}
-
-
-HEADER = r"""/* Text classifier: include this file from C or C++ and call tinymodel_classify. It holds the same
-   model as model.safetensors and gives what Python gives, for every byte string. No allocation, no
-   static RAM, no library. Written by @SCRIPT@. */
+HEADER = r"""/* Text classifier: include this file from C or C++ and call tinymodel_classify. It holds the same model as
+   model.safetensors and gives what Python gives, for every byte string. No allocation, no static RAM, no library.
+   Written by @SCRIPT@. */
 #ifndef TINYMODEL_H
 #define TINYMODEL_H
-
 #include <stddef.h>
 #include <stdint.h>
 #ifdef __AVR__ /* where constants would fill the RAM if they did not stay in program memory */
 #include <avr/pgmspace.h>
 #define TINYMODEL_ROM PROGMEM
 #define TINYMODEL_READ(address) pgm_read_byte(address)
+#define TINYMODEL_READ_FLOAT(address) pgm_read_float(address)
 #else
 #define TINYMODEL_ROM
 #define TINYMODEL_READ(address) (*(address))
+#define TINYMODEL_READ_FLOAT(address) (*(address))
 #endif
-
 #define TINYMODEL_CLASSES @CLASSES@
-
 /* The names of the classes, in UTF-8; on AVR in program memory */
 static const char tinymodel_labels[TINYMODEL_CLASSES][@LABEL_BYTES@] TINYMODEL_ROM = {@LABELS@};
-
+static const float tinymodel_bias[] TINYMODEL_ROM = {@BIAS@};
 /* The levels that a kept token may have, plus 128: @COLUMNS@ a row */
 static const uint8_t tinymodel_steps[] TINYMODEL_ROM = {
 @STEPS@};
-
-/* What typographic characters mean: first code, how many follow (plus 128: the meaning moves with the code), meaning */
+/* What ASCII means, plus 128 in a word; 32 separates, 0 is left out */
+static const uint8_t tinymodel_ascii[] TINYMODEL_ROM = {
+@PLAIN@};
+/* What other characters mean: first code, how many follow (plus 128: the meaning moves with the code), meaning */
 static const uint8_t tinymodel_ranges[] TINYMODEL_ROM = {
 @RANGES@};
-
 static const uint8_t tinymodel_table[] TINYMODEL_ROM = {
 @TABLE@};
 
 typedef struct {
-  int32_t sums[@COLUMNS@];    /* of the levels of all tokens so far */
-  uint32_t count;      /* of all tokens so far, kept or not */
-  uint32_t chars[@CHARS@];   /* hashes of the last 1, 2, .. characters */
-  uint32_t words[@WORDS@];   /* hashes of the last words, the newest first */
-  uint32_t word;       /* hash of the word that is being read */
-  uint32_t chars_seen, words_seen;
-  uint8_t kind;        /* of the word: 1 letters, 2 punctuation, 3 a symbol */
-  uint8_t left;        /* how many words more are negated */
+  int32_t sums[@COLUMNS@];            /* of the levels of all tokens so far, in sixteenths */
+  uint32_t counted[@COUNTED@];       /* a bit a token that is kept: whether it was in the text before */
+  uint32_t count;              /* of those bits that are set */
+  uint32_t chars[@CHARS@];           /* hashes of the last 1, 2, .. characters */
+  uint32_t word, word_before;  /* hashes of the token that is being read, and of the one before */
+  int times, times_before;     /* how many sixteenths they count */
+  unsigned seen;               /* how many characters of the token were read, with the blank before it */
+  uint8_t kind, paired;        /* 1 word, 2 punctuation, 3 symbol, 4 begin or end, 0 none; whether one was before */
+  uint8_t negated, marked;     /* how many words more are in the scope of a negation, of a marker */
 } tinymodel_state;
 
-/* Add the levels of a token, if its slot is taken and the fingerprint there is its own. */
-static inline void tinymodel_add(tinymodel_state *s, uint32_t hash) {
-  uint32_t bucket, low = 0, high = 0, mask;
-  const uint8_t *block, *steps;
-  unsigned slot, at, entry;
-  int i;
+/* Count a token, if its slot is taken, the fingerprint there is its own, and it was not in the text before. */
+static inline void tinymodel_add(tinymodel_state *s, uint32_t hash, int times) {
   hash *= @MIX_1@;
-  hash ^= hash >> 15;
-  hash *= @MIX_2@;
-  bucket = (uint32_t)((uint64_t)hash * @BUCKETS@ >> 32);
-  slot = (unsigned)(bucket >> @FINGERPRINT_BITS@ & 63);
-  block = tinymodel_table + (size_t)(bucket >> (@FINGERPRINT_BITS@ + 6)) * @BLOCK_BYTES@u;
-  s->count++;
+  hash = (hash ^ hash >> 15) * @MIX_2@;
+  uint32_t bucket = (uint32_t)((uint64_t)hash * @BUCKETS@ >> 32), number = bucket >> (@FINGERPRINT_BITS@ + 6);
+  unsigned slot = (unsigned)(bucket >> @FINGERPRINT_BITS@ & 63);
+  const uint8_t *block = tinymodel_table + (size_t)number * @BLOCK_BYTES@u;
   if (!(TINYMODEL_READ(block + (slot >> 3)) >> (slot & 7) & 1)) return;
   /* Its rank: how many slots of the block before this one are taken */
-  for (i = 4; i-- > 0;) {
-    low = low << 8 | TINYMODEL_READ(block + i);
-    high = high << 8 | TINYMODEL_READ(block + 4 + i);
-  }
-  mask = ((uint32_t)1 << (slot & 31)) - 1;
-  if (slot & 32) high &= mask;
-  else low &= mask, high = 0;
-  low -= low >> 1 & 0x55555555u;
-  high -= high >> 1 & 0x55555555u;
+  uint32_t low = 0, high = 0, mask = ((uint32_t)1 << (slot & 31)) - 1;
+  for (int i = 4; i-- > 0;)
+    low = low << 8 | TINYMODEL_READ(block + i), high = high << 8 | TINYMODEL_READ(block + 4 + i);
+  if (slot & 32) high &= mask; else low &= mask, high = 0;
+  low -= low >> 1 & 0x55555555u, high -= high >> 1 & 0x55555555u;
   low = (low & 0x33333333u) + (low >> 2 & 0x33333333u) + (high & 0x33333333u) + (high >> 2 & 0x33333333u);
-  low = (low & 0x0f0f0f0fu) + (low >> 4 & 0x0f0f0f0fu);
-  at = 64 + (unsigned)((low * 0x01010101u) >> 24) * (@VALUE_BITS@u + @FINGERPRINT_BITS@);
+  low = ((low & 0x0f0f0f0fu) + (low >> 4 & 0x0f0f0f0fu)) * 0x01010101u >> 24;
+  unsigned at = 64 + (unsigned)low * (@VALUE_BITS@u + @FINGERPRINT_BITS@);
   block += at >> 3;
-  entry = (unsigned)(@ENTRY@ >> (at & 7));
+  unsigned entry = (unsigned)((@ENTRY@) >> (at & 7));
   if ((entry >> @VALUE_BITS@ ^ bucket) & ((1u << @FINGERPRINT_BITS@) - 1)) return;
-  steps = tinymodel_steps + (entry & ((1u << @VALUE_BITS@) - 1)) * @COLUMNS@u;
-  for (i = 0; i < @COLUMNS@; i++) s->sums[i] += (int)TINYMODEL_READ(steps + i) - 128;
+  number = number * @ENTRIES@ + low;
+  mask = (uint32_t)1 << (number & 31);
+  if (s->counted[number >> 5] & mask) return;
+  s->counted[number >> 5] |= mask, s->count++;
+  const uint8_t *steps = tinymodel_steps + (entry & ((1u << @VALUE_BITS@) - 1)) * @COLUMNS@u;
+  for (int i = 0; i < @COLUMNS@; i++) s->sums[i] += times * ((int)TINYMODEL_READ(steps + i) - 128);
 }
 
 static inline void tinymodel_char(tinymodel_state *s, uint32_t code) {
-  int i;
-  for (i = @CHARS@ - 1; i > 0; i--) s->chars[i] = s->chars[i - 1] * @CHAR_BASE@ + code;
+  for (int i = @CHARS@ - 1; i > 0; i--) s->chars[i] = s->chars[i - 1] * @CHAR_BASE@ + code;
   s->chars[0] = code;
-  s->chars_seen++;
+  s->seen++;
 @ADD_CHARS@
 }
 
-static inline void tinymodel_word(tinymodel_state *s) {
-  int i;
-@NEGATE@  for (i = @WORDS@ - 1; i > 0; i--) s->words[i] = s->words[i - 1];
-  s->words[0] = s->word;
-  s->word = 0;
-  s->words_seen++;
-@ADD_WORDS@
+/* The token ends: count it, and it with the one before; it may open or end a scope. */
+static inline void tinymodel_end(tinymodel_state *s) {
+  tinymodel_char(s, ' ' + 1);
+  if (s->kind < 4) {
+    tinymodel_add(s, s->word ^ @WORD_SALT@, s->times);
+    if (s->negated) tinymodel_add(s, s->word ^ @NEGATED@ ^ @WORD_SALT@, 16);
+    if (s->marked) tinymodel_add(s, s->word ^ @MARKED@ ^ @WORD_SALT@, 16);
+  }
+  if (s->paired) tinymodel_add(s, (s->word_before * @WORD_BASE@ + s->word) ^ @PAIR_SALT@, s->times_before);
+  s->paired = 1, s->word_before = s->word, s->times_before = s->times;
+  if (s->kind != 1) return;
+  s->negated -= s->negated > 0, s->marked -= s->marked > 0;
+  switch (s->word) {
+    @NEGATORS@ s->negated = @NEGATION@; break;
+    @BUT@ s->negated = 0;
+  }
+@MARK@}
+
+/* Read a plain character of this kind: of the token that is being read, or the first of another. */
+static inline void tinymodel_put(tinymodel_state *s, uint32_t code, unsigned kind) {
+  if (kind != s->kind || kind > 2) {
+    int ends = kind > 2; /* the scopes */
+    if (s->kind) tinymodel_end(s);
+    if (kind == 2) switch (code) {
+      @BREAKS@ ends = 1;
+    }
+    s->kind = (uint8_t)kind;
+    if (ends) s->negated = s->marked = 0;
+    s->times = s->negated ? -(@FACTOR@) : 16;
+    s->word = s->seen = 0;
+    if (kind) tinymodel_char(s, ' ' + 1);
+  }
+  if (!kind) return;
+  s->word = s->word * @CHAR_BASE@ + code + 1;
+  tinymodel_char(s, code + 1);
 }
 
 /* The character that begins at text[*at - 1] with a byte above 127; what is no UTF-8 is 0xdc00 + byte. */
@@ -1824,9 +2108,8 @@ static inline uint32_t tinymodel_decode(const char *text, size_t length, size_t 
   code = first & (0x3fu >> more);
   if (!more || length - *at < more) return 0xdc00u + first;
   for (i = 0; i < more; i++) {
-    unsigned byte = (unsigned char)text[*at + i];
-    if ((byte & 0xc0) != 0x80) return 0xdc00u + first;
-    code = code << 6 | (byte & 0x3f);
+    if ((text[*at + i] & 0xc0) != 0x80) return 0xdc00u + first;
+    code = code << 6 | (text[*at + i] & 0x3f);
   }
   if ((more > 1 && code >> (5 * more + 1) == 0) || code - 0xd800u < 0x800 || code > 0x10ffffu) return 0xdc00u + first;
   *at += more;
@@ -1836,20 +2119,15 @@ static inline uint32_t tinymodel_decode(const char *text, size_t length, size_t 
 /* The character of the HTML entity whose & is text[*at - 1], or the & where there is none. */
 static inline uint32_t tinymodel_entity(const char *text, size_t length, size_t *at) {
   uint32_t value = 0;
-  unsigned base = 32, most = 6, digits = 0, byte, digit;
+  unsigned base = 32, digits = 0, byte, digit;
   size_t i = *at;
-  if (i < length && text[i] == '#') {
-    base = 10;
-    most = 7;
-    if (++i < length && (text[i] == 'x' || text[i] == 'X')) i++, base = 16, most = 6;
-  }
-  for (; ; i++, digits++) {
+  if (i < length && text[i] == '#') base = ++i < length && (text[i] | 32) == 'x' ? i++, 16 : 10;
+  for (; i >= length || text[i] != ';'; i++, digits++) {
     if (i >= length) return '&';
     byte = (unsigned char)text[i];
-    if (byte == ';') break;
     if (base == 32) digit = byte - 'a' < 26u ? byte - 96 : 32;
     else digit = byte - '0' < 10u ? byte - '0' : (byte | 32) - 'a' < 6u ? (byte | 32) - 87 : 32;
-    if (digit >= base || digits == most) return '&';
+    if (digit >= base || digits == (base == 10 ? 7 : 6)) return '&';
     value = value * base + digit;
   }
   if (base == 32) switch (value) { /* the letters of the name, five bits each */
@@ -1861,229 +2139,195 @@ static inline uint32_t tinymodel_entity(const char *text, size_t length, size_t 
   return value;
 }
 
-/* The plain character that stands for one above 127; 0 where it is to be left out. */
+#define TINYMODEL_IN_WORD(byte) (!((byte) & 0x80) && TINYMODEL_READ(tinymodel_ascii + ((byte) & 0x7f)) > 127)
+
+/* A blank for the link or the @name that begins at text[*at - 1], or its first character where there is none. */
+static inline uint32_t tinymodel_link(const char *text, size_t length, size_t *at) {
+  size_t begin = *at - 1, end = *at;
+  uint32_t first = (unsigned char)text[begin], four = first;
+  if (first == '@') {
+    while (end < length && TINYMODEL_IN_WORD(text[end])) end++;
+    if (end == *at) return first;
+  } else {
+    if (length - begin < 4 || (begin && (text[begin - 1] & 0x80 || TINYMODEL_IN_WORD(text[begin - 1])))) return first;
+    while (end < begin + 4) four = four << 8 | (unsigned char)text[end++];
+    if ((four | 0x20202020u) != 0x68747470u && (four | 0x20202000u) != 0x7777772eu) return first; /* http, www. */
+    while (end < length && (unsigned char)text[end] > ' ') end++;
+  }
+  *at = end;
+  return ' ';
+}
+
+/* What a character above 127 means */
 static inline uint32_t tinymodel_plain(uint32_t code) {
   const uint8_t *range = tinymodel_ranges;
-@BEYOND@  for (; range < tinymodel_ranges + sizeof tinymodel_ranges; range += 5) {
-    unsigned first = TINYMODEL_READ(range) | (unsigned)TINYMODEL_READ(range + 1) << 8;
-    unsigned length = TINYMODEL_READ(range + 2);
-    unsigned target = TINYMODEL_READ(range + 3) | (unsigned)TINYMODEL_READ(range + 4) << 8;
+  for (; range < tinymodel_ranges + sizeof tinymodel_ranges; range += 6) {
+    uint32_t first = TINYMODEL_READ(range) | (uint32_t)TINYMODEL_READ(range + 1) << 8;
+    unsigned length = TINYMODEL_READ(range + 3);
+    unsigned target = TINYMODEL_READ(range + 4) | (unsigned)TINYMODEL_READ(range + 5) << 8;
+    first |= (uint32_t)TINYMODEL_READ(range + 2) << 16;
     if (code < first) break;
     if (code - first <= (length & 127)) return length > 127 ? target + (code - first) : target;
   }
   return code;
 }
 
-/* Add up the tokens of a text; return the square root of their number. */
+/* Add up the tokens of a text; return what a sixteenth of a level counts. */
 static inline float tinymodel_read(tinymodel_state *s, const char *text, size_t length) {
-  uint32_t code, last = 32, before_last = 32;
-  unsigned kind = 0, last_kind, dropped = 0, starts = 1, again = 0, keep, ended;
-  float root = 16;
+  volatile uint32_t nothing = 0; /* so that no compiler calls memset for the loops */
+  uint32_t code, last = 0, before_last = 0, zero = nothing;
+  unsigned kind, again = 0;
   size_t i, start;
-  for (i = 0; i < @COLUMNS@; i++) s->sums[i] = 0;
-  for (i = 0; i < @WORDS@; i++) s->words[i] = 0;
-  for (i = 0; i < @CHARS@; i++) s->chars[i] = 0;
-  s->count = s->chars_seen = s->words_seen = s->kind = s->left = 0;
-  s->word = 1 + @BEGIN@;
-  tinymodel_char(s, s->word);
+  float root = 16;
+  for (i = 0; i < @COLUMNS@; i++) s->sums[i] = (int32_t)zero;
+  for (i = 0; i < @COUNTED@; i++) s->counted[i] = zero;
+  for (i = 0; i < @CHARS@; i++) s->chars[i] = zero;
+  s->count = s->word_before = 0, s->times_before = s->kind = s->paired = s->negated = s->marked = 0;
   if (length > @MAX_LENGTH@u) length = @MAX_LENGTH@u;
-  i = 0;
-  do {
-    start = i;
-    ended = i >= length;
-    code = ended ? @END@ : (unsigned char)text[i++];
+  tinymodel_put(s, @BEGIN@, 4);
+  for (i = 0; i < length;) {
+    start = i, code = (unsigned char)text[i++];
     if (code > 127) code = tinymodel_decode(text, length, &i);
     else if (code == '&') code = tinymodel_entity(text, length, &i);
-    if (code > 127) {
-      if (code == 0x2026 && (again = !again)) i = start; /* two dots: the third in a row would be dropped */
-      code = tinymodel_plain(code);
-      if (!code) continue;
-    } else if (code - 'A' < 26) code += 32;
-    last_kind = kind;
-    kind = code - 'a' < 26 ? 1 : @KIND@;
-    if (kind != last_kind || kind == 3) {
-      starts = 1;
-      dropped = kind == 1 && last == '@';
-    }
-    keep = kind && !dropped && code != '\'' && (code != last || code != before_last);
-    before_last = last;
-    last = code;
-    if (!keep && !ended) continue;
-    if (starts || ended) {
-      tinymodel_word(s);
-      tinymodel_char(s, 32 + 1);
-      s->kind = (uint8_t)kind;
-    }
-    starts = 0;
-    s->word = s->word * @CHAR_BASE@ + code + 1;
-    tinymodel_char(s, code + 1);
-  } while (!ended);
-  tinymodel_word(s);
-  for (i = 0; i < 12; i++) root = (root + (float)s->count / root) / 2; /* Newton's method */
-  return root;
+    else if (code == '@' || (code | 32) == 'h' || (code | 32) == 'w') code = tinymodel_link(text, length, &i);
+    if (code == 0x2026 && (again = !again)) i = start; /* two dots: the third in a row would be dropped */
+    if (code > 127) code = tinymodel_plain(code);
+    if (code > 127) kind = @KIND@;
+    else if ((code = TINYMODEL_READ(tinymodel_ascii + code)) == 0) continue;
+    else kind = code > 127 ? 1 : code > ' ' ? 2 : 0, code &= 127;
+    if (code == last && (code == before_last || code == '0')) continue;
+    before_last = last, last = code;
+    tinymodel_put(s, code, kind);
+  }
+  tinymodel_put(s, @END@, 4);
+  tinymodel_put(s, ' ', 0);
+  for (i = 0; i < 12; i++) root = (root + (float)(s->count ? s->count : 1) / root) / 2; /* Newton's method */
+  return @UNIT@ / root;
 }
 
 /* exp(-a) for a >= 0, to 1e-7 */
 static inline float tinymodel_exp(float a) {
-  float r, e;
-  int k;
   if (!(a < 80)) a = 80;
-  k = (int)(a * 1.44269504f + 0.5f);
-  r = ((float)k * 0.693359375f - a) - (float)k * 2.12194440e-4f;
-  e = 1 + r * (1 + r / 2 * (1 + r / 3 * (1 + r / 4 * (1 + r / 5 * (1 + r / 6 * (1 + r / 7))))));
+  int k = (int)(a * 1.44269504f + 0.5f);
+  float r = ((float)k * 0.693359375f - a) - (float)k * 2.12194440e-4f;
+  float e = 1 + r * (1 + r / 2 * (1 + r / 3 * (1 + r / 4 * (1 + r / 5 * (1 + r / 6 * (1 + r / 7))))));
   while (k-- > 0) e *= 0.5f;
   return e;
 }
 
-@CLASSIFY@
-#endif
-"""
-
-NEGATE = """\
-  if (s->kind != 1) s->left = 0;
-  else switch (s->word) { /* not, no, never, .. */
-@NEGATORS@
-    s->left = @NEGATION@;
-    break;
-  default:
-    if (s->left) {
-      s->left--;
-      s->word ^= @NEGATED@;
-    }
-  }
-"""
-
-CLASSIFY_TWO = """\
-/* The probability of the second class. text: length bytes, of any content; those after the first
-   @MAX_LENGTH@ are not read. */
-static inline float tinymodel_predict(const char *text, size_t length) {
-  tinymodel_state s;
-  float root = tinymodel_read(&s, text, length), z = @SCALE@ * (float)s.sums[0] / root + @BIAS@;
-  float e = tinymodel_exp(z < 0 ? -z : z);
-  return (z < 0 ? e : 1) / (1 + e);
-}
-
-/* Fill in the probabilities of both classes; return the index of the likelier in tinymodel_labels. */
-static inline int tinymodel_classify(const char *text, size_t length, float *probabilities) {
-  probabilities[1] = tinymodel_predict(text, length);
-  probabilities[0] = 1 - probabilities[1];
-  return probabilities[1] > 0.5f;
-}
-"""
-
-CLASSIFY_MORE = """\
-#ifdef __AVR__
-#define TINYMODEL_READ_FLOAT(address) pgm_read_float(address)
-#else
-#define TINYMODEL_READ_FLOAT(address) (*(address))
-#endif
-
-static const float tinymodel_bias[TINYMODEL_CLASSES] TINYMODEL_ROM = {
-@BIAS@};
-
-/* Fill in the probabilities of all classes; return the index of the likeliest in tinymodel_labels. text: length
-   bytes, of any content; those after the first @MAX_LENGTH@ are not read. */
+/* Fill in the probabilities of all classes; return the index of the likeliest in tinymodel_labels. text: length bytes,
+   of any content; those after the first @MAX_LENGTH@ are not read. */
 static inline int tinymodel_classify(const char *text, size_t length, float *probabilities) {
   tinymodel_state s;
-  float root = tinymodel_read(&s, text, length), highest, total = 0;
+  float unit = tinymodel_read(&s, text, length), highest, total = 0;
   int i, best = 0;
-  for (i = 0; i < TINYMODEL_CLASSES; i++) {
-    probabilities[i] = @SCALE@ * (float)s.sums[i] / root + TINYMODEL_READ_FLOAT(tinymodel_bias + i);
-    if (probabilities[i] > probabilities[best]) best = i;
-  }
+  probabilities[0] = 0; /* the first of two has no level */
+  for (i = 0; i < @COLUMNS@; i++)
+    probabilities[@CLASSES@ - @COLUMNS@ + i] = unit * (float)s.sums[i] + TINYMODEL_READ_FLOAT(tinymodel_bias + i);
+  for (i = 1; i < TINYMODEL_CLASSES; i++) if (probabilities[i] > probabilities[best]) best = i;
   highest = probabilities[best];
   for (i = 0; i < TINYMODEL_CLASSES; i++) total += probabilities[i] = tinymodel_exp(highest - probabilities[i]);
   for (i = 0; i < TINYMODEL_CLASSES; i++) probabilities[i] /= total;
   return best;
 }
+
+static inline float tinymodel_predict(const char *text, size_t length) { /* the probability of the second class */
+  float probabilities[TINYMODEL_CLASSES];
+  tinymodel_classify(text, length, probabilities);
+  return probabilities[1];
+}
+#endif
 """
 
-JAVASCRIPT = r"""// Text classifier for browsers and node, without dependencies: the model of
-// model.safetensors, which gives what Python gives for any text. Written by @SCRIPT@.
+JAVASCRIPT = r"""// Text classifier for browsers and node, without dependencies: the model of model.safetensors, which
+// gives what Python gives for any text. Written by @SCRIPT@.
 //   import { predict, explain, labels } from "./tinymodel.js";
 //   predict("i love this song");  // { label, probability, probabilities }
 //   explain("i love this song");  // [{ token, weight }, ..], the heaviest first
 
 const model = {
 @MODEL@};
-
 export const labels = model.labels;
 
-const table = Uint8Array.from(`${atob(model.table)}\0\0\0`, (character) => character.charCodeAt(0));
-const columns = model.bias.length, steps = Int8Array.from(model.steps.flat()), encoder = new TextEncoder();
+const { buckets, entries, mix_1: mix1, mix_2: mix2, fingerprint_bits: fingerprintBits, value_bits: valueBits } = model;
+const { char_base: charBase, word_base: wordBase, char_salt: charSalt, word_salt: wordSalt } = model;
+const steps = Int8Array.from(model.steps.flat()), columns = model.bias.length, blockBytes = model.block_bytes;
+const table = Uint8Array.from(`${atob(model.table)}\0\0\0`, (character) => character.charCodeAt());
+const hashOf = (word) => [...word].reduce((hash, one) => Math.imul(hash, charBase) + one.codePointAt() + 1 | 0, 0);
+const negators = new Set(model.negators.map(hashOf)), markers = new Set(model.markers.map(hashOf)), but = hashOf("but");
 const entity = new RegExp(`^&(?:#([0-9]{1,7})|#[xX]([0-9a-fA-F]{1,6})|(${Object.keys(model.entities).join("|")}));`);
-const plain = new Int32Array(0x110000).map((_, code) => code), kindOf = new Uint8Array(0x110000);
-for (const [first, kind] of model.kinds) kindOf.fill(kind, first);
-for (const [first, last, target, moves] of model.plain) { // -1 for a character that is left out
-  for (let code = first; code <= last; code++) plain[code] = target ? (moves ? target + code - first : target) : -1;
+const breaks = new Set(Array.from(model.breaks, (character) => character.charCodeAt()));
+
+// What a character means, -1 where it is left out; its kind: 0 separates, 1 is part of a word, 2 of punctuation, 3 is a
+// token of its own, 4 the begin or end of a text
+const plain = new Int32Array(0x110000).map((_, code) => code), kinds = new Uint8Array(0x110000);
+for (const [first, kind] of model.kinds) kinds.fill(kind, first);
+kinds[model.begin] = kinds[model.end] = 4;
+for (const [first, last, target] of model.meanings) {
+  for (let code = first; code <= last; code++) plain[code] = target.charCodeAt ? target.charCodeAt() : code + target;
+  if (target === "") plain.fill(-1, first, last + 1);
 }
-const negators = new Set(model.negators.map((word) => {
-  return [...word].reduce((hash, letter) => Math.imul(hash, model.char_base) + letter.charCodeAt(0) + 1 >>> 0, 0);
-}));
 
-// The text that was read last: its characters with a blank between two tokens, the bytes where each begins and ends,
-// and of each token its begin and end in codes, its hash, its class, whether it is negated
-const room = 2 * model.max_length + 8, codes = new Int32Array(room), froms = new Int32Array(room);
-const tos = new Int32Array(room), begins = new Int32Array(room), ends = new Int32Array(room);
-const hashes = new Int32Array(room), rolling = new Int32Array(room);
-const kinds = new Uint8Array(room), negated = new Uint8Array(room);
-let length = 0, tokens = 0, next = 0, starts = true;
+// The text that was read last: its bytes; the characters of its tokens, with a blank before, between and behind them,
+// and at which byte each begins, -1 for a blank; where the blank before each token stands
+const room = 2 * model.max_length + 8, bytes = new Uint8Array(3 * model.max_length + 3), encoder = new TextEncoder();
+const codes = new Int32Array(room), froms = new Int32Array(room), begins = new Int32Array(room);
+let length = 0, tokens = 0, lastKind = 0, next = 0;
 
-// The character at a place in UTF-8; `next` is the place after it. What is no UTF-8 is 0xdc00 + byte, as in Python.
-function decode(bytes, at) {
-  const first = bytes[at], isScalar = (code) => code < 0x110000 && code >> 11 !== 27;
+const isWord = (byte) => byte < 128 && kinds[byte] === 1, isScalar = (code) => code < 0x110000 && code >> 11 !== 27;
+
+// The character that begins at a byte; `next` is the place behind it. A link or a name behind an @ is a blank; what is
+// no UTF-8 is 0xdc00 + byte, as in Python
+function decode(at, end) {
+  const first = bytes[at], low = first | 32;
   next = at + 1;
   if (first > 127) {
     const more = first < 0xc2 || first > 0xf4 ? 0 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
-    let code = first & 0x3f >> more, read = 0;
-    while (read < more && (bytes[at + 1 + read] & 0xc0) === 0x80) code = code << 6 | bytes[at + 1 + read++] & 0x3f;
-    if (!more || read < more || more > 1 && !(code >> 5 * more + 1) || !isScalar(code)) return 0xdc00 + first;
-    next += more;
-    return code;
+    let code = first & 0x3f >> more, to = next;
+    while (to < end && to <= at + more && (bytes[to] & 0xc0) === 0x80) code = code << 6 | bytes[to++] & 0x3f;
+    if (!more || to <= at + more || more > 1 && !(code >> 5 * more + 1) || !isScalar(code)) return 0xdc00 + first;
+    return next = to, code;
   }
-  const found = first === 38 && entity.exec(String.fromCharCode(...bytes.subarray(at, at + 10)));
-  if (!found) return first;
-  const code = found[3] ? model.entities[found[3]] : parseInt(found[1] || found[2], found[1] ? 10 : 16);
-  if (!code || !isScalar(code)) return 38;
-  next = at + found[0].length;
-  return code;
+  if (first === 38) {
+    const found = entity.exec(String.fromCharCode(...bytes.subarray(at, Math.min(at + 10, end)))) || [];
+    const code = found[3] ? model.entities[found[3]] : parseInt(found[1] || found[2], found[1] ? 10 : 16);
+    if (!code || !isScalar(code)) return first;
+    return next = at + found[0].length, code;
+  }
+  if (first === 64) {
+    while (next < end && isWord(bytes[next])) next++;
+    return next > at + 1 ? 32 : first;
+  }
+  if (low !== 104 && low !== 119 || at + 4 > end || at && (bytes[at - 1] > 127 || isWord(bytes[at - 1]))) return first;
+  const four = first << 24 | bytes[at + 1] << 16 | bytes[at + 2] << 8 | bytes[at + 3];
+  if ((four | 0x20202020) !== 0x68747470 && (four | 0x20202000) !== 0x7777772e) return first;
+  while (next < end && bytes[next] > 32) next++;
+  return 32;
 }
 
-function put(code, from, to, kind) {
-  if (starts) {
-    if (tokens) codes[length++] = 32, tos[length - 1] = 0;
-    begins[tokens] = length, hashes[tokens] = 0, kinds[tokens] = kind, negated[tokens++] = 0;
-    starts = false;
-  }
-  codes[length] = code, froms[length] = from, tos[length++] = to;
-  hashes[tokens - 1] = Math.imul(hashes[tokens - 1], model.char_base) + code + 1;
-  ends[tokens - 1] = length;
+function put(code, from) {
+  const kind = kinds[code];
+  if (kind && (kind !== lastKind || kind > 2)) begins[tokens++] = length, froms[length] = -1, codes[length++] = 32;
+  if (kind) froms[length] = from, codes[length++] = code;
+  lastKind = kind;
 }
 
 function tokenize(text) {
-  let bytes = typeof text === "string" ? encoder.encode(text.slice(0, model.max_length + 1)) : text;
-  let last = 32, beforeLast = 32, lastKind = 0, dropped = false, left = 0;
-  bytes = bytes.subarray(0, model.max_length);
-  length = tokens = 0, starts = true;
-  put(model.begin, 0, 0, 0), starts = true;
-  for (let from = 0; from < bytes.length; from = next) {
-    let code = bytes[from], times = 1;
-    if (code > 127 || code === 38) code = decode(bytes, from);
-    else next = from + 1;
-    if (code === 0x2026) times = 3;
-    for (code = plain[code]; code >= 0 && times--;) {
-      const kind = kindOf[code];
-      if (kind !== lastKind || kind === 3) starts = true, dropped = kind === 1 && last === 64;
-      if (kind && !dropped && code !== 39 && (code !== last || code !== beforeLast)) put(code, from, next, kind);
-      beforeLast = last, last = code, lastKind = kind;
+  let end = model.max_length, last = 0, beforeLast = 0;
+  if (typeof text === "string") end = Math.min(end, encoder.encodeInto(text.slice(0, end + 1), bytes).written);
+  else bytes.set(text.subarray(0, end)), end = Math.min(end, text.length);
+  length = tokens = lastKind = 0;
+  put(model.begin, -1);
+  for (let from = 0; from < end; from = next) {
+    const read = decode(from, end), code = plain[read];
+    if (code < 0) continue;
+    for (let times = read === 0x2026 ? 2 : 1; times; times--) { // two dots: the third in a row would be dropped
+      if (code !== last || code !== beforeLast && code !== 48) put(code, from);
+      beforeLast = last, last = code;
     }
   }
-  starts = true, put(model.end, 0, 0, 0);
-  for (let i = 0; i < tokens; i++) {
-    if (kinds[i] !== 1) left = 0;
-    else if (negators.has(hashes[i] >>> 0)) left = model.negation;
-    else if (left) left--, negated[i] = 1, hashes[i] ^= model.negated;
-  }
+  put(model.end, -1);
+  begins[tokens] = length, froms[length] = -1, codes[length] = 32;
 }
 
 const ones = (bits) => {
@@ -2091,56 +2335,56 @@ const ones = (bits) => {
   bits = (bits & 0x33333333) + (bits >>> 2 & 0x33333333);
   return Math.imul(bits + (bits >>> 4) & 0x0f0f0f0f, 0x01010101) >>> 24;
 };
-const word = (at) => table[at] | table[at + 1] << 8 | table[at + 2] << 16 | table[at + 3] << 24;
+const four = (at) => table[at] | table[at + 1] << 8 | table[at + 2] << 16 | table[at + 3] << 24;
 
-// Where in steps those of the token with this hash begin, -1 where it is not kept
-const { mix_1: mix1, mix_2: mix2, buckets, fingerprint_bits: fingerprintBits, value_bits: valueBits } = model;
-const blockBytes = model.block_bytes;
-function stepsOf(hash) {
-  hash = Math.imul(hash, mix1);
-  hash = Math.imul(hash ^ hash >>> 15, mix2);
+// Of the text that is read the sums and how many tokens count; for each token that is kept the last text that had it
+const sums = new Float64Array(columns), counted = new Uint32Array(Math.floor(table.length / blockBytes) * entries);
+let texts = 0, count = 0;
+
+// Count a token, of the characters from begin to end, if it is kept and was not in the text before; found gets it
+function add(hash, times, found, style, begin, end) {
+  hash = Math.imul(hash, mix1), hash = Math.imul(hash ^ hash >>> 15, mix2);
   // The upper half of hash * buckets, in parts, as 64 bits would be rounded
   const bucket = ((hash >>> 16) * buckets + Math.floor((hash & 0xffff) * buckets / 65536)) / 65536 | 0;
   const slot = bucket >>> fingerprintBits, block = (slot >>> 6) * blockBytes;
-  if (!(table[block + (slot >>> 3 & 7)] >> (slot & 7) & 1)) return -1;
+  if (!(table[block + (slot >>> 3 & 7)] >> (slot & 7) & 1)) return;
   const mask = (1 << (slot & 31)) - 1; // its rank: how many slots of the block before this one are taken
-  const rank = slot & 32 ? ones(word(block)) + ones(word(block + 4) & mask) : ones(word(block) & mask);
-  const at = 64 + rank * (valueBits + fingerprintBits);
-  const entry = word(block + (at >> 3)) >>> (at & 7);
-  if ((entry >> valueBits ^ bucket) & (1 << fingerprintBits) - 1) return -1;
-  return (entry & (1 << valueBits) - 1) * columns;
+  const rank = slot & 32 ? ones(four(block)) + ones(four(block + 4) & mask) : ones(four(block) & mask);
+  const at = 64 + rank * (valueBits + fingerprintBits), number = (slot >>> 6) * entries + rank;
+  const entry = four(block + (at >> 3)) >>> (at & 7), row = (entry & (1 << valueBits) - 1) * columns;
+  if ((entry >> valueBits ^ bucket) & (1 << fingerprintBits) - 1 || counted[number] === texts) return;
+  counted[number] = texts, count++;
+  for (let k = 0; k < columns; k++) sums[k] += times * steps[row + k];
+  if (found) found.push({ times, style, begin, end, row });
 }
 
-// Add up the n-grams of values: those of each order come of those of the order before; found gets those kept.
-// For skip_bigrams the word between is left out. Returns how many n-grams there are.
-function look(kind, values, size, base, plus, sums, found) {
-  const salts = model[kind], orders = salts.length ? salts[salts.length - 1][0] : 0;
-  let count = 0, next = 0;
-  for (let i = 0; i < size && orders; i++) rolling[i] = values[i] + plus;
-  for (let order = 1; order <= orders && order <= size; order++) {
-    const last = size - order, skip = order === 2 && kind === "skip_bigrams", isOne = salts[next][0] === order;
-    const salt = salts[next][1];
-    if (isOne) count += last + 1, next++;
-    for (let first = 0; first <= last && !skip; first++) {
-      if (order > 1) rolling[first] = Math.imul(rolling[first], base) + values[first + order - 1] + plus;
-      if (!isOne) continue;
-      const at = stepsOf(rolling[first] ^ salt);
-      if (at < 0) continue;
-      for (let k = 0; k < columns; k++) sums[k] += steps[at + k];
-      if (found) found.push({ kind, key: `${kind} ${order} ${rolling[first]}`, first, last: first + order - 1, at });
-    }
-  }
-  return count;
-}
-
-// Read a text: how much one step adds to a logit, the probabilities, the best label; found gets the n-grams kept
+// Read a text: what a sixteenth of a step adds to a logit, the probabilities, the best label; found gets what counts
 function read(text, found) {
-  const sums = new Float64Array(columns);
-  tokenize(text);
-  const count = look("word_ngrams", hashes, tokens, model.word_base, 0, sums, found)
-    + look("skip_bigrams", hashes, tokens, model.word_base, 0, sums, found)
-    + look("char_ngrams", codes, length, model.char_base, 1, sums, found);
-  const unit = model.scale / Math.sqrt(Math.max(1, count));
+  let negated = 0, marked = 0, hashBefore = 0, timesBefore = 0, start = 0;
+  tokenize(text), texts++, count = 0, sums.fill(0);
+  for (let token = 0; token < tokens; token++) {
+    const begin = begins[token], end = begins[token + 1], first = codes[begin + 1], kind = kinds[first];
+    if (kind > 2 || kind === 2 && breaks.has(first)) negated = marked = 0;
+    const times = negated ? -model.factor : 16;
+    for (let to = begin + 1; to <= end + 1; to++) {
+      for (const order of model.char_ngrams) {
+        let ngram = 0, at = to - order;
+        if (at < begin) break;
+        while (at < to) ngram = Math.imul(ngram, charBase) + codes[at++] + 1 | 0;
+        add(ngram ^ charSalt, times, found, "'*'", to - order, to);
+      }
+    }
+    let hash = 0;
+    for (let at = begin + 1; at < end; at++) hash = Math.imul(hash, charBase) + codes[at] + 1 | 0;
+    if (kind < 4) add(hash ^ wordSalt, times, found, "*", begin + 1, end);
+    if (negated) add(hash ^ model.negated ^ wordSalt, 16, found, "not *", begin + 1, end);
+    if (marked) add(hash ^ model.marked ^ wordSalt, 16, found, ".. *", begin + 1, end);
+    if (token) add(Math.imul(hashBefore, wordBase) + hash ^ model.pair_salt, timesBefore, found, "*", start, end);
+    if (kind === 1) negated = negators.has(hash) ? model.negation : hash === but ? 0 : Math.max(0, negated - 1);
+    if (kind === 1) marked = markers.has(hash) ? model.marking : Math.max(0, marked - 1);
+    hashBefore = hash, timesBefore = times, start = begin + 1;
+  }
+  const unit = model.scale / 16 / Math.sqrt(Math.max(1, count));
   const logits = model.bias.map((bias, k) => bias + unit * sums[k]);
   if (columns === 1) logits.unshift(0);
   const highest = Math.max(...logits), powers = logits.map((logit) => Math.exp(logit - highest));
@@ -2148,13 +2392,13 @@ function read(text, found) {
   return { unit, probabilities, best: probabilities.indexOf(Math.max(...probabilities)) };
 }
 
-// The n-grams found in a text, each with its weight: what it adds to the logit of the second of two labels, of more to
-// that of the best over the mean
+// What counts in a text, each with its weight: what it adds to the logit of the second of two labels, of more to that
+// of the best over the mean
 function weigh(text) {
   const found = [], { unit, best } = read(text, found);
-  for (const ngram of found) {
-    const row = steps.subarray(ngram.at, ngram.at + columns), mean = row.reduce((sum, step) => sum + step, 0) / columns;
-    ngram.weight = unit * (columns === 1 ? row[0] : row[best] - mean);
+  for (const token of found) {
+    const row = steps.subarray(token.row, token.row + columns), total = row.reduce((sum, step) => sum + step, 0);
+    token.weight = unit * token.times * (columns === 1 ? row[0] : row[best] - total / columns);
   }
   return found;
 }
@@ -2167,21 +2411,13 @@ export function predict(text) {
 
 // The tokens that decided, as [{ token, weight }], the heaviest first; see `weigh` for the weights
 export function explain(text, most = 8) {
-  const explained = new Map(), marks = { [model.begin]: "<s>", [model.end]: "</s>" };
-  const spellOne = (code) => marks[code] || String.fromCodePoint(code);
-  const spell = (begin, end) => Array.from(codes.subarray(begin, end), spellOne).join("");
-  const nameOf = ({ kind, first, last }) => {
-    if (kind === "char_ngrams") return `'${spell(first, last + 1)}'`;
-    const gap = kind === "skip_bigrams", name = gap ? `${spell(begins[first], ends[first])} .. ` : "";
-    const not = negated.subarray(first, last + 1).some((one, i) => one && !(gap && i === 1));
-    const words = name + spell(begins[gap ? last : first], ends[last]);
-    return not ? `not(${words})` : words;
-  };
-  for (const ngram of weigh(text)) {
-    if (!explained.has(ngram.key)) explained.set(ngram.key, { token: nameOf(ngram), weight: 0 });
-    explained.get(ngram.key).weight += ngram.weight;
-  }
-  return [...explained.values()].sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight)).slice(0, most);
+  const marks = { [model.begin]: "<s>", [model.end]: "</s>" };
+  const heaviest = weigh(text).sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight)).slice(0, most);
+  return heaviest.map(({ times, style, begin, end, weight }) => {
+    const spelled = Array.from(codes.subarray(begin, end), (code) => marks[code] || String.fromCodePoint(code));
+    const token = style.replace("*", () => spelled.join(""));
+    return { token: times > 0 ? token : `not(${token})`, weight };
+  });
 }
 """
 
@@ -2193,8 +2429,7 @@ PAGE = r"""<!DOCTYPE html>
 <style>
 :root { color-scheme: light dark; --one: 217 119 6; --two: 37 99 235; }
 body { max-width: 42rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; font: 1.05rem/1.6 system-ui, sans-serif; }
-textarea { box-sizing: border-box; width: 100%; min-height: 6rem; padding: 0.7rem 0.8rem; }
-textarea { font: inherit; border-radius: 0.6rem; }
+textarea { box-sizing: border-box; width: 100%; min-height: 6rem; padding: 0.7rem; font: inherit; border-radius: 9px; }
 output { display: flex; align-items: baseline; gap: 0.8rem; margin-top: 1rem; }
 output b { font-size: 2rem; line-height: 1.2; overflow-wrap: anywhere; }
 progress { width: 100%; accent-color: rgb(var(--two)); }
@@ -2211,57 +2446,47 @@ i { display: inline-block; width: 0.8em; height: 0.8em; margin: 0 0.3em 0 0.8em;
 <progress id="bar" max="1" aria-label="Probability"></progress>
 <p id="words"></p>
 <small>What decided:<i id="first"></i><span id="against"></span><i id="second"></i><span id="towards"></span></small>
-<ul id="tokens"></ul>
+<ul id="tokens" aria-label="What decided, the heaviest first"></ul>
 <small id="size"></small>
 </main>
 <script>
 "use strict";
 @JAVASCRIPT@
 const element = (id) => document.getElementById(id);
-const strength = (weight) => (0.6 * Math.tanh(Math.abs(weight))).toFixed(3);
-const colour = (weight) => `rgb(var(--${weight < 0 ? "one" : "two"}) / ${strength(weight)})`;
+const colour = (weight) => `rgb(var(--${weight < 0 ? "one" : "two"}) / ${0.6 * Math.tanh(Math.abs(weight))})`;
+const make = (kind, ...parts) => parts.reduce((made, part) => (made.append(part), made), document.createElement(kind));
 const signed = (weight) => (weight < 0 ? "−" : "+") + Math.abs(weight).toFixed(2);
 
-// The words of a text and the gaps between them as [part, weight]: an n-gram's weight is shared out over its characters
-function weighWords(text) {
-  const found = weigh(text), weights = new Float64Array(model.max_length);
-  for (const { kind, first, last, weight } of found) {
-    const [begin, end] = kind === "char_ngrams" ? [first, last + 1] : [begins[first], ends[last]];
-    for (let i = begin; i < end; i++) if (tos[i]) weights[froms[i]] += weight / (end - begin);
+// The words of a text and the gaps between them; the weight of a token is shared out over its characters
+function shade(text) {
+  const weights = new Float64Array(model.max_length);
+  for (const { begin, end, weight } of weigh(text)) {
+    for (let i = begin; i < end; i++) if (froms[i] >= 0) weights[froms[i]] += weight / (end - begin);
   }
   let at = 0;
   return (text.match(/\s+|\S+/g) || []).map((part) => {
-    const from = at;
-    at += new TextEncoder().encode(part).length;
-    return [part, weights.subarray(from, at).reduce((sum, weight) => sum + weight, 0)];
+    const shaded = make("span", part), from = at;
+    at += encoder.encode(part).length;
+    const weight = weights.subarray(from, at).reduce((sum, each) => sum + each, 0);
+    if (Math.abs(weight) > 0.005) [shaded.style.background, shaded.title] = [colour(weight), signed(weight)];
+    return shaded;
   });
 }
 
-function make(kind, text, ...more) {
-  const made = document.createElement(kind);
-  made.append(text, ...more);
-  return made;
-}
-
 function show() {
-  const text = element("text").value, { label, probability } = predict(text), two = labels.length === 2;
-  const texts = { label, probability: `${(100 * probability).toFixed(1)} %`, against: two ? labels[0] : "for others",
-    towards: two ? labels[1] : label };
+  const text = element("text").value, { label, probability } = predict(text);
+  const [against, towards] = labels.length === 2 ? labels : ["for others", label];
+  const texts = { label, probability: `${(100 * probability).toFixed(1)} %`, against, towards };
   for (const id in texts) element(id).textContent = texts[id];
   element("bar").value = probability;
-  element("words").replaceChildren(...weighWords(text).map(([part, weight]) => {
-    const word = make("span", part);
-    if (part.trim() && Math.abs(weight) > 0.005) [word.style.background, word.title] = [colour(weight), signed(weight)];
-    return word;
-  }));
+  element("words").replaceChildren(...shade(text));
   const item = ({ token, weight }) => make("li", token, " ", make("b", signed(weight)));
   element("tokens").replaceChildren(...explain(text).map(item));
 }
 
-element("first").style.background = colour(-9);
-element("second").style.background = colour(9);
-const bytes = model.bytes.toLocaleString("en");
-element("size").textContent = `The model is in this page, in ${bytes} bytes; no text leaves it.`;
+[element("first").style.background, element("second").style.background] = [colour(-9), colour(9)];
+const size = model.bytes.toLocaleString("en");
+element("size").textContent = `The model is in this page, in ${size} bytes; no text leaves it.`;
 element("text").addEventListener("input", show);
 show();
 </script>
@@ -2278,205 +2503,29 @@ PYTHON = r'''#!/usr/bin/env python3
     python3 tinymodel.py "i love this song"  # prints label, probability (of two labels that of the second), text
     python3 tinymodel.py --explain - < texts.txt  # a text a line, each with the tokens that decided
 """
+import array
+import base64
+import collections
+import functools
 import math
 import os
 import re
-import struct
 import sys
-from array import array
-from base64 import b64decode
-from collections import Counter, namedtuple
-from functools import lru_cache
 
 MODEL = {
 @MODEL@}
-MASK = 0xFFFFFFFF
-Prediction = namedtuple("Prediction", "label probability probabilities")
-labels = tuple(MODEL["labels"])
+
+@READING@
 
 
-def characters(kind):
-    """Return the characters of a class as a part of a regular expression."""
-    ends = [first - 1 for first, _ in MODEL["kinds"][1:]] + [0x10FFFF]
-    return "".join(f"\\U{first:08x}-\\U{last:08x}" for (first, of), last in zip(MODEL["kinds"], ends) if of == kind)
-
-
-WORD = re.compile(f"[{characters(1)}]+")
-MENTION = re.compile("@" + WORD.pattern)
-TOKEN = re.compile(f"{WORD.pattern}|[{characters(2)}]+|[{characters(3)}]")
-THREE = re.compile(r"(.)\1\1+", re.DOTALL)
-ENTITY = re.compile(f"&(?:#([0-9]{{1,7}})|#[xX]([0-9a-fA-F]{{1,6}})|({'|'.join(MODEL['entities'])}));")
-PLAIN = {code: target + code - first if moves else target or None
-         for first, last, target, moves in MODEL["plain"] for code in range(first, last + 1)}
-PLAIN[0x2026] = "..."
-BEGIN, END, NOT = chr(MODEL["begin"]), chr(MODEL["end"]), "\0"  # marks of the text's begin and end, of a negated word
-NEGATORS = frozenset(MODEL["negators"])
-
-
-def unpack():
-    """Return for each bucket the row of the codebook that the token kept there has, plus 1, or 0 for none: an array."""
-    table, size, rows = b64decode(MODEL["table"]), MODEL["block_bytes"], array("H", bytes(2 * MODEL["buckets"]))
-    for number in range(len(table) // size):
-        block = int.from_bytes(table[number * size:(number + 1) * size], "little")
-        taken, entries = block & (1 << 64) - 1, block >> 64
-        while taken:
-            slot = (taken & -taken).bit_length() - 1
-            fingerprint = entries >> MODEL["value_bits"] & (1 << MODEL["fingerprint_bits"]) - 1
-            row = (entries & (1 << MODEL["value_bits"]) - 1) + 1
-            rows[(number * 64 + slot << MODEL["fingerprint_bits"]) + fingerprint] = row
-            taken, entries = taken & taken - 1, entries >> MODEL["value_bits"] + MODEL["fingerprint_bits"]
-    return rows
-
-
-ROWS, STEPS = unpack(), [[0] * len(MODEL["bias"]), *MODEL["steps"]]
-
-
-def resolve(match):
-    """Return the character that an HTML entity stands for, or the entity itself where it stands for none."""
-    decimal, hexadecimal, name = match.groups()
-    code = int(decimal) if decimal else int(hexadecimal, 16) if hexadecimal else MODEL["entities"][name]
-    return chr(code) if 0 < code < 0xD800 or 0xDFFF < code < 0x110000 else match[0]
-
-
-def tokenize(text):
-    """Return the words, runs of punctuation and symbols of a text (str, or bytes in UTF-8), without what is dropped."""
-    if isinstance(text, str):
-        text = re.sub("[\ud800-\udfff]", "\ufffd", text[:MODEL["max_length"]]).encode()
-    text = text[:MODEL["max_length"]].decode("utf-8", "surrogateescape")
-    if "&" in text:
-        text = ENTITY.sub(resolve, text)
-    text = THREE.sub(r"\1\1", text.lower() if text.isascii() else text.translate(PLAIN))
-    tokens = TOKEN.findall(MENTION.sub("@ ", text) if "@" in text else text)
-    if "'" in text:
-        tokens = [token for token in (token.replace("'", "") for token in tokens) if token]
-    return [BEGIN, *tokens, END]
-
-
-def mark_negated(tokens):
-    """Return the tokens, NOT before each word that is one of those behind a negation and before punctuation."""
-    left, marked = 0, tokens
-    if not NEGATORS.isdisjoint(tokens):
-        marked = []
-        for token in tokens:
-            left = 0 if not WORD.match(token) else MODEL["negation"] + 1 if token in NEGATORS else max(left - 1, 0)
-            marked.append(NOT + token if left and token not in NEGATORS else token)
-    return marked
-
-
-@lru_cache(1 << 14)
-def hash_of(word):
-    """Return the hash of a word: the polynomial of its characters, modulo 2^32."""
-    value = 0
-    for code in map(ord, word.lstrip(NOT)):
-        value = (value * MODEL["char_base"] + code + 1) & MASK
-    return value ^ MODEL["negated"] if word[:1] == NOT else value
-
-
-@lru_cache(1 << 12)
-def repeated(value, size):
-    """Return `size` times the same value in 64-bit lanes: one large integer, with which Python reckons at once."""
-    return value * (((1 << 64 * size) - 1) // ((1 << 64) - 1))
-
-
-def polynomials(values, total, base, name):
-    """Yield (name, order, hashes, size) of the n-grams of `total` values in lanes, of each order that the model has."""
-    hashes, salts = values, dict(MODEL[name])
-    for order in range(1, min(max(salts, default=0), total) + 1):
-        size = total - order + 1
-        if order > 1 and (name != "skip_bigrams" or order == 3):  # of three words without the one between
-            hashes = hashes * base + (values >> 64 * (order - 1)) & repeated(MASK, size)
-        if order in salts:
-            yield name, order, hashes ^ repeated(salts[order], size), size
-
-
-def ngrams(text):
-    """Return (stream, words, kinds, rows) of a text.
-
-    These are its tokens as a str, and marked; (name, order, size) of each kind of n-gram; and of all n-grams the row in
-    STEPS, 0 where the model does not keep it.
-    """
-    tokens = tokenize(text)
-    words, stream = mark_negated(tokens), " ".join(tokens)
-    hashes = int.from_bytes(struct.pack(f"<{len(words)}Q", *map(hash_of, words)), "little")
-    codes = "\0".join(stream).encode("utf-32-le", "surrogatepass")  # the zeros fill the lanes
-    codes = int.from_bytes(codes, "little") + repeated(1, len(stream))
-    lanes, count, kinds = 0, 0, []
-    for name, order, values, size in (*polynomials(hashes, len(words), MODEL["word_base"], "word_ngrams"),
-                                      *polynomials(hashes, len(words), MODEL["word_base"], "skip_bigrams"),
-                                      *polynomials(codes, len(stream), MODEL["char_base"], "char_ngrams")):
-        lanes |= values << 64 * count
-        count += size
-        kinds.append((name, order, size))
-    low = repeated(MASK, count)
-    lanes = lanes * MODEL["mix_1"] & low
-    lanes = (lanes ^ lanes >> 15 & repeated(MASK >> 15, count)) * MODEL["mix_2"] & low
-    lanes = lanes * MODEL["buckets"] >> 32 & low
-    buckets = struct.unpack(f"<{count}Q", lanes.to_bytes(8 * count, "little"))
-    return stream, words, kinds, list(map(ROWS.__getitem__, buckets))
-
-
-def weigh(rows):
-    """Return (probabilities, what one step adds to a logit) of a text with n-grams of these rows."""
-    unit, columns = MODEL["scale"] / math.sqrt(max(1, len(rows))), zip(STEPS[0], *(STEPS[row] for row in rows if row))
-    logits = [bias + unit * sum(column) for bias, column in zip(MODEL["bias"], columns)]
-    logits = logits if len(logits) > 1 else [0.0, *logits]
-    highest = max(logits)
-    powers = [math.exp(logit - highest) for logit in logits]
-    total = sum(powers)
-    return tuple(power / total for power in powers), unit
-
-
-def predict(text):
-    """Return the Prediction of a text (str, or bytes in UTF-8): label, its probability, those of all labels."""
-    probabilities, _ = weigh(ngrams(text)[3])
-    best = probabilities.index(max(probabilities))
-    return Prediction(labels[best], probabilities[best], probabilities)
-
-
-def explain(text, most=8):
-    """Return the tokens that decided, as (token, weight) pairs, the heaviest first.
-
-    A weight is what a token adds to the logit of the second of two labels, of more to that of the label
-    predicted over the mean of all.
-    """
-    stream, words, kinds, rows = ngrams(text)
-    probabilities, unit = weigh(rows)
-    best, weights = probabilities.index(max(probabilities)), Counter()
-    places = [(name, order, i) for name, order, size in kinds for i in range(size)]
-    for (name, order, i), row in zip(places, rows):
-        if row:
-            units, by, steps = stream if name == "char_ngrams" else words, 1 + (name == "skip_bigrams"), STEPS[row]
-            towards = steps[0] if len(steps) == 1 else steps[best] - sum(steps) / len(steps)
-            weights[name, tuple(units[i:i + order:by])] += unit * towards
-    named = [(spell(name, ngram), weight) for (name, ngram), weight in weights.items()]
-    return sorted(named, key=lambda item: -abs(item[1]))[:most]
-
-
-def spell(name, ngram):
-    """Return the name for a reader of an n-gram."""
-    words = {"skip_bigrams": " .. ", "word_ngrams": " ", "char_ngrams": ""}[name].join(ngram)
-    words = words.replace(BEGIN, "<s>").replace(END, "</s>")
-    if name == "char_ngrams":
-        return f"'{words}'"
-    return f"not({words.replace(NOT, '')})" if NOT in words else words
-
-
-def prediction_lines(texts, explained=False):
-    """Yield a line (bytes) a text (bytes): label, probability, text, and if explained the tokens that decided."""
-    for text in texts:
-        label, probability, probabilities = predict(text)
-        line = b"%s\t%.4f\t%s" % (label.encode(), probabilities[1] if len(labels) == 2 else probability,
-                                  text.replace(b"\n", b" "))
-        names = ", ".join(f"{name} {weight:+.2f}" for name, weight in explain(text)) if explained else ""
-        yield line + (b"\t" + names.encode(errors="surrogateescape") if explained else b"") + b"\n"
+reader = Reader(MODEL)
+labels, predict, explain = reader.labels, reader.predict, reader.explain
 
 
 def main():
     """Print a line a text."""
-    for argument in [argument for argument in sys.argv[1:] if argument != "--explain"] or sys.exit(__doc__):
-        texts = (line.rstrip(b"\r\n") for line in sys.stdin.buffer) if argument == "-" else [os.fsencode(argument)]
-        for line in prediction_lines(texts, "--explain" in sys.argv):
-            sys.stdout.buffer.write(line)
+    texts = [argument for argument in sys.argv[1:] if argument != "--explain"] or sys.exit(__doc__)
+    print_lines(texts, lambda texts: reader.lines(texts, "--explain" in sys.argv))
 
 
 if __name__ == "__main__":

@@ -25,21 +25,22 @@ from tiny import SCRIPTS, quiet, random_model
 README = (REPO / "README.md").read_text(encoding="utf-8")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = ("anger", 'j"oy', "sad\\ness", "</script><!--", "😀??=é'\u2028", "export a@TABLE@")
-USUAL = dict(labels=("negative", "positive"), entries=21, fingerprint=5, blocks=300, scale=float(np.float32(0.02)))  # a model
+USUAL = dict(labels=("negative", "positive"), entries=21, fingerprint=5, blocks=300, scale=0.02)  # a model
 KINDS = {  # what is otherwise
     "two": dict(entries=40, fingerprint=0),  # so that every third n-gram is kept
-    "two, no negation": dict(negation=0, entries=40, fingerprint=1),
-    "six": dict(labels=HOSTILE, entries=40, fingerprint=1),
+    "two, no scopes": dict(negation=0, marking=0, markers=("feel",), entries=40, fingerprint=1, factor=-9),
+    "six": dict(labels=HOSTILE, entries=40, fingerprint=1, markers=("a", "feel", "é"), marking=2),
     "10,000 bytes, two": dict(),
-    "10,000 bytes, six": dict(labels=HOSTILE),
+    "10,000 bytes, six": dict(labels=HOSTILE, markers=("feel", "feeling")),
     "wide entries": dict(labels=HOSTILE, entries=12, fingerprint=5, value=7, blocks=100),
-    "widest entries": dict(labels=HOSTILE, entries=30, fingerprint=6, value=10, blocks=50),
-    "thirty": dict(labels=tuple(f"label {i}" for i in range(30))),
-    "pairs and skips": dict(words=(1, 2, 3), skip=True, chars=(3, 5), blocks=500, entries=40, fingerprint=1, value=3),
-    "words alone": dict(chars=(), words=(1, 4), max_length=7, fingerprint=8, value=1),
-    "characters alone": dict(labels=HOSTILE, chars=(1, 8), words=(), entries=64, fingerprint=0, value=8, blocks=7,
-                             max_length=65535),
-    "skips alone": dict(chars=(), words=(), skip=True, entries=1, blocks=1, negation=15, value=8, fingerprint=1),
+    "widest entries": dict(labels=HOSTILE, entries=30, fingerprint=6, value=10, blocks=50, factor=112),
+    "thirty": dict(labels=tuple(f"label {i}" for i in range(30)), factor=0),
+    "two orders": dict(chars=(3, 5), blocks=500, entries=40, fingerprint=1, value=3, factor=-112,
+                       markers=("not", "love", "but")),
+    "words alone": dict(chars=(), max_length=7, fingerprint=8, value=1),
+    "long characters": dict(labels=HOSTILE, chars=(1, 8), entries=64, fingerprint=0, value=8, blocks=7, max_length=65535,
+                            markers=("a", "love"), marking=15),
+    "one entry": dict(chars=(), entries=1, blocks=1, negation=15, value=8, fingerprint=1),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -51,14 +52,16 @@ def needs(*tools):
 
 # Texts
 
-NASTY = b"aab@'' !:.A\x00\xff_1&;#"
+NASTY = b"aab@'' !:.A\x00\xff_1&;#hHtpwW09`/"
 PIECES = (
     "’ ‘ “ ” … – — − \xa0 \xad \u200b \u200d \ufe0f 😀 😀😀😀 👍🏽 ❤️ é É ß Ж ж Σ σ ＡＢ ！ ＠ ａ 中 の 。 « » ´ ʼ "
     "\u3000 ‹ › ′ × ÷ • → ☺ \u2060 K Å ı İ "
     "&amp; &lt; &#39; &#x27; &#8217; &hellip; &nbsp; &quot &#; &#x; &#xD800; &#1114112; &#1114111; &#0; &#1; &#2; &#x10FFFF; "
     "&#x110000; &amp;lt; &#38;lt; &AMP; &#00000039; &#0000039; &#X2019; &apos; &ampx; &mdash; &ndash; &#128512; &#x1F3FD; "
-    "&#64; &#65; &#xC9; not don't don’t never no can't good bad love @bob @ @@ ' '' . ... .. !!! ! :( :) a aa aaa A "
-    "Z 0 _ & ; # x `amp; https://t.co/x \ufeff \uffff \U0010ffff").split(" ") + [
+    "&#64; &#65; &#xC9; not don't don’t don`t never no can't "
+    "but feel feeling - , / good bad love @bob @ @@ ' '' . ... .. !!! ! :( :) a aa aaa A "
+    "Z 0 _ & ; # x `amp; https://t.co/x "
+    "HTTP www.a wWw. http:// 7 42 1٣ ＇ ｀ ＡＺ ０ ９ ｗｗｗ. ″ „ ‟ \ufeff \uffff \U0010ffff").split(" ") + [
     " ", "  ", "\t", "\n", "\r", "\x00", "\x01", "\x02", "\x7f", "\x85", "\u1680", "\u2028", "\ud800", "\udc80", "\udfff",
     "\ud83d"]
 RAW = [bytes.fromhex(h) for h in ("e280 f09f98 c0af eda080 f4908080 f5 c3 80 ff e08080 c2 e28099 f08fbfbf f0908080 ee8080 "
@@ -212,7 +215,7 @@ def test_c_plus_plus(exports, kind):
     pytest.param("mips-linux-gnu-gcc", "qemu-mips", ">", marks=needs("mips-linux-gnu-gcc", "qemu-mips"), id="big-endian"),
     pytest.param("arm-linux-gnueabihf-gcc", "qemu-arm", "<", marks=needs("arm-linux-gnueabihf-gcc", "qemu-arm"), id="arm"),
 ])
-@pytest.mark.parametrize("kind", ["two", "six", "pairs and skips"])
+@pytest.mark.parametrize("kind", ["two", "six", "two orders"])
 def test_other_machines(exports, kind, compiler, emulator, order):
     made, texts = exports(kind), random_texts(2000, 5) + tweets(500)
     assert_same(*by_c(made, texts, [compiler, "-std=c99", "-Os", "-static"], [emulator], order), by_script(made, texts))
@@ -278,7 +281,7 @@ def talkers(exports, tmp_path_factory):
         node.wait(10)
 
 
-@pytest.mark.parametrize("kind", ["two", "six", "pairs and skips"])
+@pytest.mark.parametrize("kind", ["two", "six", "two orders"])
 @quiet
 @given(text=any_text)
 def test_all_agree_on_any_text(exports, talkers, kind, text):
@@ -295,7 +298,7 @@ def test_all_agree_on_any_text(exports, talkers, kind, text):
 # Explanations, labels, command line
 
 @needs("node")
-@pytest.mark.parametrize("kind", ["two", "six", "pairs and skips"])
+@pytest.mark.parametrize("kind", ["two", "six", "two orders"])
 def test_javascript_explains_as_python_does(exports, kind):
     made, texts = exports(kind), [reference.to_bytes(text) for text in random_texts(300, 8)] + tweets(100)
     module, rows = load_python(made), by_node(made, texts, "explained")
@@ -319,7 +322,7 @@ def test_labels_of_any_text_arrive_whole(exports):
     out = subprocess.run([made.folder / "labels"], capture_output=True, check=True).stdout
     width = len(out) // len(HOSTILE)
     assert tuple(out[i:i + width].split(b"\0")[0].decode() for i in range(0, len(out), width)) == HOSTILE
-    for name in ("tinymodel.h", "tinymodel.js", "tinymodel.py"):
+    for name in ("tinymodel.h", "tinymodel.js"):  # whatever a browser or a compiler takes them for
         assert (made.folder / name).read_bytes().isascii()
 
 
@@ -376,7 +379,7 @@ def test_page_shows_what_is_typed_as_text(exports, tmp_path):
 # What the header costs
 
 @needs("gcc", "nm", "size")
-@pytest.mark.parametrize("kind", ["two", "six", "pairs and skips"])
+@pytest.mark.parametrize("kind", ["two", "six", "two orders"])
 def test_c_object_is_small_and_needs_nothing(exports, kind, tmp_path):
     made = exports(kind)
     rest = [*STRICT, "-c", "-I", made.folder, "-o", tmp_path / "f.o", PROGRAMS / "function.c"]
@@ -388,9 +391,11 @@ def test_c_object_is_small_and_needs_nothing(exports, kind, tmp_path):
     sections = {name: int(number) for name, number in re.findall(r"^(\.\S+)\s+(\d+)", listing, re.MULTILINE)}
     total = lambda *kinds: sum(number for name, number in sections.items() if name.startswith(kinds))
     assert total(".data", ".bss", ".tdata", ".tbss") == 0
-    assert total(".text", ".rodata") - made.model.table.size - made.model.steps.size <= 3072
+    assert total(".text", ".rodata") - made.model.table.size - made.model.steps.size <= 4096
     stacks = [line.split("\t") for path in tmp_path.glob("*.su") for line in path.read_text().splitlines()]
-    assert stacks and all(how == "static" for _, _, how in stacks) and sum(int(number) for _, number, _ in stacks) < 512
+    counted = made.model.settings.blocks * made.model.settings.entries / 8  # bytes: a bit a token that is kept
+    assert stacks and all(how == "static" for _, _, how in stacks)
+    assert sum(int(number) for _, number, _ in stacks) < counted + 512
     included = re.findall(rb"#include (\S+)", (made.folder / "tinymodel.h").read_bytes())
     assert set(included) == {b"<stddef.h>", b"<stdint.h>", b"<avr/pgmspace.h>"}
     for flags in (["gcc", "-std=c99", "-O0"], ["gcc", "-std=c99", "-O3", "-Wshadow"],
@@ -402,7 +407,7 @@ def test_c_object_is_small_and_needs_nothing(exports, kind, tmp_path):
 @needs("avr-gcc", "avr-size", "simavr")
 @pytest.mark.parametrize("kind, labels_room", [("10,000 bytes, two", 8), ("10,000 bytes, six", 24)])
 def test_an_emulated_atmega328p(exports, kind, labels_room, tmp_path):
-    """Flash below 32 kB, RAM for nothing but the caller's probabilities, 16-bit int, the numbers of Python."""
+    """Flash below 32 KiB, 2 KiB of RAM for the text, the probabilities and the stack, 16-bit int, the numbers of Python."""
     made = exports(kind)
     texts = [text[:520] for text in map(reference.to_bytes, random_texts(140, 9)[40:] + tweets(10))]
     numbers = ",".join(str(byte - 256 * (byte > 127)) for byte in b"".join(texts))
@@ -425,7 +430,7 @@ def test_an_emulated_atmega328p(exports, kind, labels_room, tmp_path):
     assert len(words) == len(texts), printed[-500:]
     probabilities = np.array([row[1:-1] for row in words], np.uint32).view(np.float32)
     assert_same(np.array([row[0] for row in words]), probabilities, by_script(made, texts))
-    assert int(re.search("s([0-9a-f]{8})", printed)[1], 16) < 200
+    assert int(re.search("s([0-9a-f]{8})", printed)[1], 16) < 2048 - 640 - 4 * len(made.model.labels)
 
 
 @needs("avr-g++")

@@ -943,7 +943,7 @@ def test_a_csv_with_names_of_its_own_is_trained_on_and_names_what_is_predicted(t
     process = run_script(SCRIPT, "--OUTPUT_DIR", out, "--predict", "a grave loss", "--predict", "dance at the party")
     assert [row.split(b"\t")[0] for row in process.stdout.splitlines()] == [b"grim", b"wild"]
     header = (out / "tinymodel.h").read_text()
-    assert "tinymodel_classify" in header and "tinymodel_predict" not in header and '"calm", "grim", "wild"' in header
+    assert "#define TINYMODEL_CLASSES 3\n" in header and '"calm", "grim", "wild"' in header
     assert (tmp_path / "victim").read_bytes() == b"victim"
     assert (out / "model.safetensors").is_symlink() and len(elsewhere.read_bytes()) > 9000
     assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o640

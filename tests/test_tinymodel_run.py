@@ -1,5 +1,7 @@
 """The tiny models: what a whole training run prints, measures and writes, and the measures themselves."""
 import json
+import os
+import re
 import sys
 
 import numpy as np
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import csv_bytes, run_script, tree
-from tiny import LIMITS, SCRIPTS, assert_equal_models, both, each_run, quiet, random_model
+from tiny import LIMITS, SCRIPTS, assert_equal_models, assert_one_line, both, each_run, quiet, random_model, settings_for
 
 pytest_plugins = ["tiny"]
 
@@ -60,7 +62,7 @@ def test_results_hold_what_is_asked_for(runs, modules, name):
     assert set(profile["seconds"]) == {"data", "encoding", "training", "saving", "evaluation"}
     assert profile["seconds"]["training"] == results["training_seconds"] > 0
     assert profile["training_texts_per_second"] > 0 and profile["peak_memory_bytes"] > 10**8
-    assert 2 <= results["epochs"] and results["tokens_kept"] > 1000
+    assert 2 <= results["epochs"] and results["tokens_kept"] > 500
 
 
 @each_run
@@ -144,17 +146,17 @@ def test_a_second_run_gives_the_same_bytes_in_the_default_folder(runs):
 def test_a_full_file_fills_the_limit_and_never_passes_it(modules, monkeypatch, size, number):
     """plan_settings gives the most blocks; the widest numbers and a full table stay below MODEL_BYTES."""
     module = modules[size]
-    labels = tuple(f"emotion {i}" for i in range(number))
+    labels, markers = tuple(f"emotion {i}" for i in range(number)), () if number == 2 else ("feel", "feeling", "\u00e9", "漢字")
     columns = 1 if number == 2 else number
     for limit in (1000, 2000, 5000, 9999, 10_000, 50_000, 99_999, 100_000, 250_000, 10**6):
         monkeypatch.setattr(module, "MODEL_BYTES", limit)
         if limit < 2 * columns << module.CODEBOOK_BITS and number > 2:
             continue  # little is left beside the codebook
-        s = module.plan_settings(labels)
+        s = module.plan_settings(labels, markers)
         table = np.full(s.blocks * s.block_bytes, 255, np.uint8)
         steps = np.full((1 << s.value_bits, columns), -127, np.int8)
         bias = np.full(columns, -1.2346e-10, np.float32)
-        length = len(module.serialise(module.Packed(s, labels, 1.23456789e-12, bias, steps, table)))
+        length = len(module.serialise(module.Packed(s, labels, -112, 1.234567891e-10, bias, steps, table)))
         assert limit - s.block_bytes - 40 < length <= limit
 
 
@@ -230,21 +232,156 @@ def test_rows_weigh_by_class_source_and_neutrality(module, mixed, monkeypatch):
     for name, value in (("CLASS_BALANCE", 1.0), ("HUMAN_WEIGHT", 3.0), ("NEUTRAL_WEIGHT", 0.25)):
         monkeypatch.setattr(module, name, value)
     rows = np.arange(10)
-    assert module.row_weights(mixed, rows, rows) == pytest.approx([1] * 4 + [3, 3, 0.75, 3, 0.75, 3])
+    assert module.row_weights(mixed, rows) == pytest.approx([1] * 4 + [3, 3, 0.75, 3, 0.75, 3])
     train = np.array([0, 1, 2, *range(4, 10)])  # of the first source two positive, one negative: 1.5 / 2 and 1.5
-    assert module.row_weights(mixed, train, rows)[:4] == pytest.approx([0.75, 1.5, 0.75, 1.5])
+    assert module.row_weights(mixed, train)[:4] == pytest.approx([0.75, 1.5, 0.75, 1.5])
+    monkeypatch.setattr(module, "MADE_WEIGHT", 7.0)
+    made = mixed._replace(train_sources=np.array([0] * 4 + [1, 1, 2, 2, 3, 3], np.int8))
+    assert module.row_weights(made, rows) == pytest.approx([1] * 4 + [3, 3, 7, 7, 7, 7])
 
 
-def test_neutral_rows_count_for_no_class(module, mixed, monkeypatch):
-    s = module.Settings(512, (1,), False, (), 0, 8, 4, 4, 50)
-    sequences = module.encode(mixed.train_texts, s)
-    buckets, offsets = sequences
-    counts = module.count_tokens(buckets, offsets[:10], module.classes_in(mixed.train_targets), (s.buckets, 2))
-    bucket = lambda word: module.encode([word], s)[0][1]
+def test_what_is_counted_of_a_token(module, mixed, monkeypatch):
+    """Neutral rows count for no class; a row as `evidence` says; what is negated for the other of two classes."""
+    s = settings_for(module, blocks=50)
+    texts, evidence = [*mixed.train_texts, b"not good"], np.array([1.0] * 10 + [0.5])
+    codes, offsets = module.encode(texts, s)
+    classes = np.append(module.classes_in(mixed.train_targets), 0)
+    monkeypatch.setattr(module, "FACTOR", 0.75)
+    count = lambda texts, number=2: module.count_tokens(codes, offsets[:texts + 1], classes, evidence, number, s)
+    bucket = lambda word: module.encode([word], s)[0][0] >> 1
+    counts = count(9)
     assert counts[bucket(b"good")].tolist() == [0, 2] and counts[bucket(b"one")].tolist() == [1, 1]
     assert counts[bucket(b"so")].tolist() == [0, 0] and counts[bucket(b"it")].tolist() == [0, 0]
     assert counts[bucket(b"awful")].tolist() == [1, 0]  # the tenth row is not among the first nine
-    assert counts.sum() == 7 * 4  # each has two words and the two marks
+    assert counts.sum() == 7 * 5  # each has two words and three pairs
+    assert count(11)[bucket(b"good")].tolist() == [0, 2 + 0.75 * 0.5], "not good, of the first class"
+    assert count(11)[bucket(b"not")].tolist() == [0.5, 0]
+    assert count(11, 3)[bucket(b"good")].tolist() == [0, 2, 0], "of more than two there is no other one"
+
+
+# Markers
+
+
+def marked_rows(number, marked, seed=0):
+    """Return (texts, classes): the word behind "feel so" says the class of four texts in five; if marked, two others mislead."""
+    rng, words = np.random.default_rng(seed), [[f"{mood}{letter}" for letter in "abcd"] for mood in ("sad", "glad", "cross")]
+    texts, classes = [], rng.integers(3, size=number)
+    other = lambda: "".join(rng.choice(list("bdgklm"), 2))  # 36 words, none in a tenth of the texts
+    for label in np.where(rng.random(number) < 0.8, classes, rng.integers(3, size=number)):
+        sentences = [f"{'feel' if rng.random() < 0.9 else other()} so {rng.choice(words[label])}."]
+        sentences += [f"{other()} so {rng.choice(words[rng.integers(3)])}." for _ in range(2 * marked)]
+        texts.append(" ".join([*rng.permutation(sentences), f"day {other()}"]).encode())
+    return texts, classes
+
+
+def test_a_word_marks_what_is_behind_it_where_the_rows_say_so(module):
+    texts, classes = marked_rows(3000, True)
+    assert module.find_markers(texts, classes) == ("feel",)
+    assert module.find_markers(*marked_rows(3000, False)) == (), "the words say it themselves"
+    assert module.find_markers(texts, np.random.default_rng(1).permutation(classes)) == (), "no word says anything"
+    assert module.find_markers(texts, np.minimum(classes, 1)) == (), "of two classes there are none"
+
+
+def test_the_begin_of_a_text_marks_nothing(module):
+    """Where the first word says the class and others mislead, as what readers look up in the markers is words."""
+    rng, words = np.random.default_rng(0), ["sada sadb sadc".split(), "glada gladb gladc".split(), "crossa crossb crossc".split()]
+    classes = rng.integers(3, size=2000)
+    texts = [" ".join(rng.choice(words[each]) + "." for each in (label, *rng.integers(3, size=3))).encode() for label in classes]
+    assert module.find_markers(texts, classes) == ()
+
+
+def test_no_span_no_markers(module, monkeypatch):
+    monkeypatch.setattr(module, "MARKING", 0)
+    assert module.find_markers(*marked_rows(3000, True)) == ()
+
+
+def test_markers_are_kept_in_the_file_and_used(tmp_path):
+    """A run on rows in which only the word behind "feel" says the class: without its mark, 0.55 at best."""
+    texts, classes = marked_rows(3000, True)
+    rows = [(text.decode(), ("sad", "glad", "cross")[label]) for text, label in zip(texts, classes)]
+    (tmp_path / "rows.csv").write_bytes(csv_bytes(rows))
+    process = run_script(SCRIPTS["10kB"], "--TRAIN_URL", tmp_path / "rows.csv", "--OUTPUT_DIR", tmp_path / "out", "--CHAR_NGRAMS", "")
+    assert process.returncode == 0, process.stderr
+    assert b"feel" in (tmp_path / "out" / "model.safetensors").read_bytes()
+    assert json.loads((tmp_path / "out" / "results.json").read_bytes())["test_accuracy"] > 0.7
+
+
+# Made rows
+
+
+def test_without_people_s_labels_nothing_is_made(module, mixed, monkeypatch):
+    monkeypatch.setattr(module, "read_lexicon", lambda: pytest.fail("read"))
+    data, train = module.add_made_rows(mixed._replace(human_texts=None), np.arange(10))
+    assert data.train_texts == mixed.train_texts and train.tolist() == list(range(10))
+
+
+def test_made_rows_stand_behind_the_others(module, mixed):
+    pytest.importorskip("vaderSentiment")
+    train = np.array([0, 1, 4, 5])
+    data, rows = module.add_made_rows(mixed, train)
+    again, _ = module.add_made_rows(mixed, train)
+    assert data.train_texts == again.train_texts and (data.train_targets == again.train_targets).all()
+    assert data.train_texts[:10] == mixed.train_texts and (data.train_targets[:10] == mixed.train_targets).all()
+    number = len(data.train_texts)
+    assert rows.tolist() == [0, 1, 4, 5, *range(10, number)] and len(data.train_targets) == len(data.train_sources) == number
+    assert data.train_targets.dtype == np.float32 and data.train_targets.sum(axis=1) == pytest.approx(1)
+    assert data.train_sources.dtype == np.int8 and set(data.train_sources[10:].tolist()) == {2, 3}
+    assert (data.test_texts, data.human_texts) == (mixed.test_texts, mixed.human_texts)
+    made = dict(zip(data.train_texts[10:], zip(data.train_targets[10:, 1].tolist(), data.train_sources[10:].tolist())))
+    assert made["😍".encode()] == (pytest.approx(0.8), 3) and made["😡".encode()][0] < 0.5 < made["❤".encode()][0]
+    assert not [text for text in made if b"{" in text or b"}" in text or b"|" in text], "no frame is left unfilled"
+    neutral = (data.train_targets[:, 1] == 0.5) & (data.train_sources == 2)
+    assert neutral.sum() > 5000
+
+
+def test_made_rows_teach_what_the_tweets_lack(runs, models, modules):
+    """Emoji and words of the lexicon, of which no training row has one; with people's labels alone."""
+    texts = ["😍".encode(), "😡".encode(), b"wonderful", b"not wonderful", b"horrible", b"not horrible"]
+    love, anger, good, not_good, bad, not_bad = modules["10kB"].predict(models("two"), texts)[:, 1]
+    assert anger < 0.5 < 0.6 < love and bad < 0.4 < 0.6 < good and not_good < 0.5 and bad < not_bad
+    love, anger, *_ = modules["250kB"].predict(models("twin"), texts)[:, 1]
+    assert love == anger
+
+
+def test_a_made_row_says_what_its_word_is_rated_and_less_of_the_opposite_where_it_is_negated(module):
+    made = module.make_rows({"good": 1.7, "bad": -2.2}, ["Anna"], [b"a good day"] * 5)
+    plain = {word: {chance for text, chance, _ in made if text == word} for word in ("good", "bad", "not good", "not bad")}
+    assert {word: [round(float(np.log(chance / (1 - chance))), 3) for chance in chances] for word, chances in plain.items()} == {
+        "good": [1.7], "bad": [-2.2], "not good": [-1.44], "not bad": [1.29]}
+    goods, bads = (sum(word in text.split() for text, _, source in made) for word in ("good", "bad"))
+    assert goods > 2 * bads > 0, "as often as the root of how often they are"
+    assert [text for text, chance, _ in made if "Anna" in text and chance != 0.5] == []
+
+
+def test_the_lexicon_is_that_of_vader(module):
+    sentiment = pytest.importorskip("vaderSentiment.vaderSentiment").SentimentIntensityAnalyzer().lexicon
+    lexicon = module.read_lexicon()
+    assert len(lexicon) > 5000 and all(word.isalpha() for word in lexicon)
+    assert all(value == pytest.approx(0.9 * sentiment[word]) for word, value in lexicon.items())
+    assert lexicon["good"] > 1 and lexicon["awful"] < -1
+
+
+def test_names_are_changed_for_others(module):
+    """What is written Xxxx inside sentences is a name; one stands for another, and nothing else moves."""
+    texts = [b"we saw Anna and met Boris, yes"] * 10
+    others = [b"well. Annable Great day", b"a great day"] * 20
+    changed, names = module.change_names(texts + others)
+    assert sorted(names) == ["Anna", "Boris"] and changed[10:] == others, "great is written small as often"
+    assert {re.sub(rb"\b(Anna|Boris)\b", b"N", text) for text in changed[:10]} == {b"we saw N and met N, yes"}
+    assert len(set(changed[:10])) == 4 and module.change_names(texts + others)[0] == changed
+    assert module.change_names([b"no names here", b"\xff\xc3 odd"]) == ([b"no names here", b"\xff\xc3 odd"], [])
+
+
+def test_a_missing_lexicon_is_one_line_before_the_training(runs, tmp_path):
+    run = runs("two")
+    (tmp_path / "vaderSentiment.py").write_text("raise ModuleNotFoundError('No module named vaderSentiment')\n")
+    process = run_script(run.script, *run.arguments, "--OUTPUT_DIR", tmp_path / "out",
+                         env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"})
+    assert_one_line(process, "a package is missing: python3 -m pip install vaderSentiment")
+    assert tree(tmp_path / "out") == {} and b"epoch" not in process.stdout
+
+
+# Biases
 
 
 def test_the_saved_bias_is_peoples(module):
@@ -253,7 +390,7 @@ def test_the_saved_bias_is_peoples(module):
     model = module.TinyModel(np.ones((2, 1), np.float32), 2, 1.0)
     model.bias.data = torch.tensor([[0.25], [-0.123456789]])
     model.quantise(np.array([[-1.0], [1.0]]))
-    s = module.Settings(512, (1,), False, (), 0, 8, 4, 1, 1)
+    s = settings_for(module, value_bits=1, blocks=1)
     packed = module.finish(model, np.array([0, 16]), ("0", "1"), s)
     assert packed.bias.tolist() == [np.float32(-0.12346)]
 

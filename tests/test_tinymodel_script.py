@@ -12,19 +12,22 @@ from tiny import LIMITS, SCRIPTS, both
 
 pytest_plugins = ["tiny"]
 
-SECTIONS = ["Data", "Text", "Model", "Training", "Output", "Model", "Training", "Text", "Packing", "Saving", "Prediction",
-            "Evaluation", "Data", "Files of rows", "Files", "Errors and the command line", "Export"]
+SECTIONS = ["Data", "Text", "Model", "Training", "Output", "Model", "Training", "Reading", "Encoding", "Packing", "Saving",
+            "Prediction", "Evaluation", "Made rows", "Data", "Files of rows", "Files", "Errors and the command line", "Export"]
 
 
 @both
 def test_the_story_comes_first(size):
     """Docstring, constants, main, model, training; then plumbing, and what is in other languages last."""
     text = SCRIPTS[size].read_text(encoding="utf-8")
-    headings = [line[2:] for line in text.splitlines() if re.fullmatch(r"# (%s)" % "|".join(set(SECTIONS)), line)]
-    assert headings == SECTIONS
-    functions = [node.name for node in ast.parse(text).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
-    assert functions[:2] == ["main", "TinyModel"]
-    assert re.findall("^[A-Z_]+ = r?[\"']{3}", text, re.MULTILINE)[0].startswith("HEADER") and functions[-1] == "header_ngrams"
+    assert re.findall(r"(?m)^# (%s)(?:: .*)?$" % "|".join(set(SECTIONS)), text) == SECTIONS
+    tree = ast.parse(text)
+    functions = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    assert [node.name for node in functions[:2]] == ["main", "TinyModel"]
+    templates = [node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+                 and "\n" in str(node.value.value)]
+    assert [node.targets[0].id for node in templates] == ["HEADER", "JAVASCRIPT", "PAGE", "PYTHON"]
+    assert templates[0].lineno > functions[-1].end_lineno
     named = re.findall(r"tinymodel-emotion-classification-(\w+)", ast.get_docstring(ast.parse(text)))
     assert named and set(named) == {size} and f"{LIMITS[size]:,}" in ast.get_docstring(ast.parse(text))
 
@@ -72,11 +75,11 @@ def parse(monkeypatch, *arguments):
 
 
 def test_constants_come_from_the_command_line(monkeypatch):
-    values = {"NUM_EPOCHS": "3", "LEARNING_RATE": "0.5", "CHAR_NGRAMS": "2,3", "WORD_NGRAMS": "(1,)", "SKIP_BIGRAMS": "true",
-              "ENABLE_LOGS": "False", "FALLBACK": "never", "HUMAN_URL": "", "SEED": "7"}
+    values = {"NUM_EPOCHS": "3", "LEARNING_RATE": "0.5", "CHAR_NGRAMS": "3, 2", "MADE_WEIGHT": "0", "FACTOR": "1",
+              "MARKING": "15", "ENABLE_LOGS": "False", "FALLBACK": "never", "HUMAN_URL": "", "SEED": "7"}
     module, _ = parse(monkeypatch, *[part for name, value in values.items() for part in (f"--{name}", value)])
-    expected = dict(NUM_EPOCHS=3, LEARNING_RATE=0.5, CHAR_NGRAMS=(2, 3), WORD_NGRAMS=(1,), SKIP_BIGRAMS=True, ENABLE_LOGS=False,
-                    FALLBACK="never", HUMAN_URL="", SEED=7)
+    expected = dict(NUM_EPOCHS=3, LEARNING_RATE=0.5, CHAR_NGRAMS=(2, 3), MADE_WEIGHT=0.0, FACTOR=1.0, MARKING=15,
+                    ENABLE_LOGS=False, FALLBACK="never", HUMAN_URL="", SEED=7)
     assert {name: getattr(module, name) for name in values} == expected
     module, _ = parse(monkeypatch, "--char_ngrams", "", "--enable_logs")
     assert module.CHAR_NGRAMS == () and module.ENABLE_LOGS is True
@@ -86,7 +89,10 @@ def test_constants_come_from_the_command_line(monkeypatch):
     (["--NUM_EPOCHS", "-1"], "NUM_EPOCHS"), (["--NUM_EPOCHS", "0"], "NUM_EPOCHS"), (["--NUM_EPOCHS", "2.5"], "NUM_EPOCHS"),
     (["--BATCH_SIZE", "x"], "BATCH_SIZE"), (["--BATCH_SIZE", ""], "BATCH_SIZE"), (["--FALLBACK", "maybe"], "FALLBACK"),
     (["--CHAR_NGRAMS", "99"], "CHAR_NGRAMS"), (["--CHAR_NGRAMS", "3,x"], "CHAR_NGRAMS"), (["--CHAR_NGRAMS", "9"], "CHAR_NGRAMS"),
-    (["--WORD_NGRAMS", "0"], "WORD_NGRAMS"), (["--LEARNING_RATE", "nan"], "LEARNING_RATE"),
+    (["--CHAR_NGRAMS", "0"], "CHAR_NGRAMS"), (["--MARKING", "16"], "MARKING"), (["--NEGATION", "-1"], "NEGATION"),
+    (["--FACTOR", "11"], "FACTOR"), (["--MADE_WEIGHT", "-1"], "MADE_WEIGHT"), (["--MADE_COUNT", "x"], "MADE_COUNT"),
+    (["--EMOJI_COUNT", "nan"], "EMOJI_COUNT"), (["--WORD_NGRAMS", "1"], "WORD_NGRAMS"),
+    (["--LEARNING_RATE", "nan"], "LEARNING_RATE"),
     (["--LEARNING_RATE", "inf"], "LEARNING_RATE"), (["--ENABLE_LOGS", "perhaps"], "ENABLE_LOGS"),
     (["--MODEL_BYTES", "300"], "MODEL_BYTES"), (["--DOWNLOAD_TIMEOUT", "0"], "DOWNLOAD_TIMEOUT"),
     (["--VALIDATION_FRACTION", "1"], "VALIDATION_FRACTION"), (["--SEED", "-1"], "SEED"),
@@ -103,7 +109,7 @@ def test_a_wrong_constant_is_one_line(monkeypatch, capfd, arguments, word):
 
 @pytest.mark.parametrize("name, value", [
     ("PATIENCE", "6"), ("PATIENCE", True), ("CHAR_NGRAMS", 4), ("TRAIN_URL", None), ("ENABLE_LOGS", 1),
-    ("LEARNING_RATE", "0.1"), ("WORD_NGRAMS", ("1",)),
+    ("LEARNING_RATE", "0.1"), ("CHAR_NGRAMS", ("1",)), ("FACTOR", "0.75"), ("MADE_COUNT", None),
 ])
 def test_a_constant_edited_to_a_wrong_type_is_one_line(monkeypatch, capfd, name, value):
     module = load_script(SCRIPTS["10kB"])

@@ -22,7 +22,8 @@ from conftest import (EMOTIONS, PROGRAMS, REPO, csv_bytes, emotion_rows, load_sc
 SCRIPTS = {size: REPO / f"tinymodel-emotion-classification-{size}.py" for size in ("10kB", "250kB")}
 LIMITS = {"10kB": 10_000, "250kB": 250_000}
 SIZES = {"two": "10kB", "six": "10kB", "twin": "250kB"}  # of each run, the script
-NOT_NEEDED = ("torch", "requests", "urllib3", "tqdm", "pooch", "pyarrow", "sklearn", "pandas")  # by --predict and --help
+NOT_NEEDED = ("torch", "requests", "urllib3", "tqdm", "pooch", "pyarrow", "sklearn", "pandas",
+              "vaderSentiment")  # by --predict and --help
 DEAD_PROXY = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
 
 both = pytest.mark.parametrize("size", SCRIPTS)
@@ -33,7 +34,8 @@ assert_one_line = functools.partial(conftest.assert_one_line, most=600)  # the l
 
 # Texts of every kind that the tokeniser tells apart, in pieces
 PIECES = [piece.encode() if isinstance(piece, str) else piece for piece in (
-    *"aabzAZ019_'@@!:.- \x00\x01\x02\x7f\t", "not ", "don't ", "good ", "@bob", "...", ":)", "soooo", "&", "&amp;",
+    *"aabzAZ019_'`@@!:.-,/ \x00\x01\x02\x7f\t", "not ", "don't ", "don`t ", "but ", "feel ", "a ", "good ", "@bob", "http",
+    "HTTPS://t.co/1 ", "www.", "Www.x ", "...", ":)", "soooo", "&", "&amp;",
     "&#39;", "&#x2019;", "&#x1F600;", "&hellip;", "&nbsp;", "&Amp;", "&lt", "&#55296;", "&#0;", "&#1114112;", "&#12345678;",
     "&#8204;", "&#1;", ";",
     *"\x80\x9f\xa0\xa1\xab\xad´»¿ÀÉ×ØÞßéÿʹʼΑΡΣΫσЀЏАЯя\u2000\u200b\u200d\u200f‐―‘’“”…\u2028\u202a\u202f′″‹›\u205f\u2060\u2064−",
@@ -135,11 +137,12 @@ def bare(tmp_path_factory):
 # Models of random tokens
 
 
-def random_model(module, seed, labels=("0", "1"), max_length=512, words=(1, 2), skip=False, chars=(4,), negation=3, entries=8,
-                 fingerprint=4, value=4, blocks=3, fill=1.0, scale=0.0123):
+def random_model(module, seed, labels=("0", "1"), max_length=512, chars=(4,), negation=3, marking=3, markers=(), factor=11,
+                 entries=8, fingerprint=4, value=4, blocks=3, fill=1.0, scale=0.0123):
     """Return a Packed with random tokens, and the row of the codebook that each kept bucket has: {bucket: row}."""
     rng, columns = np.random.default_rng(seed), 1 if len(labels) == 2 else len(labels)
-    s = module.Settings(max_length, words, skip, chars, negation, entries, fingerprint, value, blocks)
+    s = settings_for(module, max_length=max_length, char_ngrams=chars, negation=negation, marking=marking, markers=markers,
+                     entries=entries, fingerprint_bits=fingerprint, value_bits=value, blocks=blocks)
     steps = rng.integers(-127, 128, (1 << value, columns)).astype(np.int8)
     kept, rows = np.zeros(s.buckets, bool), {}
     for block in range(blocks):
@@ -148,7 +151,20 @@ def random_model(module, seed, labels=("0", "1"), max_length=512, words=(1, 2), 
             kept[bucket], rows[bucket] = True, int(rng.integers(len(steps)))
     table = module.pack(np.flatnonzero(kept), np.array([rows[bucket] for bucket in sorted(rows)], np.int64), s)
     bias = np.float32([float(f"{value:.5g}") for value in rng.normal(0, 0.3, columns)])  # five digits, as in the file
-    return module.Packed(s, tuple(labels), scale, bias, steps, table), rows
+    return module.Packed(s, tuple(labels), factor, scale, bias, steps, table), rows
+
+
+def settings_for(module, **values):
+    """Return Settings, of words and pairs alone where nothing else is said."""
+    usual = dict(max_length=512, char_ngrams=(), negation=3, marking=3, markers=(), entries=8, fingerprint_bits=4, value_bits=4)
+    return module.Settings(**{**usual, **values})
+
+
+def full_model(module, **values):
+    """Return a Packed that keeps every token, each with the same weight."""
+    s = settings_for(module, **{"entries": 64, "fingerprint_bits": 0, "value_bits": 1, "blocks": 1000, **values})
+    table = module.pack(np.arange(s.buckets), np.zeros(s.buckets, np.int64), s)
+    return module.Packed(s, ("0", "1"), 12, 0.01, np.float32([0]), np.int8([[1], [1]]), table)
 
 
 def exported(module, model):
@@ -160,7 +176,7 @@ def exported(module, model):
 
 def assert_equal_models(one, other):
     """Two Packed agree in all that decides a prediction."""
-    assert (one.settings, one.labels, np.float32(one.scale)) == (other.settings, other.labels, np.float32(other.scale))
+    assert (one.settings, one.labels, one.factor, one.scale) == (other.settings, other.labels, other.factor, other.scale)
     for name in ("bias", "steps", "table"):
         a, b = getattr(one, name), getattr(other, name)
         assert a.dtype == b.dtype and a.shape == b.shape and (a == b).all(), name

@@ -1,146 +1,125 @@
-"""The tiny models' tokens and probabilities, slowly and obviously, one text at a time: what the fast code is checked against.
+"""How a tiny model reads a text, slowly and obviously, one text at a time: what the fast readers are checked against.
 
 Nothing here is taken from the scripts, so that a fault in one of them is no fault in both.
 """
+import functools
+import html
+import itertools
 import math
 import re
 import string
 
 MASK = 0xFFFFFFFF
-CHAR_BASE, WORD_BASE = 0x01000193, 0x2545F491
-MIX_1, MIX_2 = 0x85EBCA6B, 0xC2B2AE35
-WORD_SALT, SKIP_SALT, CHAR_SALT, NEGATED = 0x9E3779B9, 0x78DDE6E4, 0x2E2AC13B, 0x5BD1E995
-ENTITIES = {"amp": 38, "lt": 60, "gt": 62, "quot": 34, "apos": 39, "nbsp": 160, "lsquo": 0x2018, "rsquo": 0x2019,
-            "ldquo": 0x201C, "rdquo": 0x201D, "hellip": 0x2026, "ndash": 0x2013, "mdash": 0x2014}
-NEGATORS = """not no never none nothing neither nor cannot without hardly dont doesnt didnt cant couldnt wont wouldnt shouldnt
-isnt arent wasnt werent hasnt havent hadnt aint""".split()
-# What a character means: first and last code, target (0: it is left out), and whether the target moves with the code
-PLAIN = [
-    (0x41, 0x5A, 0x61, 1), (0xA0, 0xA0, 32, 0), (0xAB, 0xAB, 34, 0), (0xAD, 0xAD, 0, 0), (0xB4, 0xB4, 39, 0),
-    (0xBB, 0xBB, 34, 0), (0xC0, 0xD6, 0xE0, 1), (0xD8, 0xDE, 0xF8, 1), (0x2B9, 0x2BC, 39, 0), (0x391, 0x3A1, 0x3B1, 1),
-    (0x3A3, 0x3AB, 0x3C3, 1), (0x400, 0x40F, 0x450, 1), (0x410, 0x42F, 0x430, 1), (0x2000, 0x200A, 32, 0),
-    (0x200B, 0x200F, 0, 0), (0x2010, 0x2015, 45, 0), (0x2018, 0x201B, 39, 0), (0x201C, 0x201F, 34, 0),
-    (0x2026, 0x2026, 46, 0), (0x2028, 0x2029, 32, 0), (0x202A, 0x202E, 0, 0), (0x202F, 0x202F, 32, 0),
-    (0x2032, 0x2032, 39, 0), (0x2033, 0x2033, 34, 0), (0x2035, 0x2035, 39, 0), (0x2036, 0x2036, 34, 0),
-    (0x2039, 0x203A, 39, 0), (0x205F, 0x205F, 32, 0), (0x2060, 0x2064, 0, 0), (0x2212, 0x2212, 45, 0),
-    (0x3000, 0x3000, 32, 0), (0xFE00, 0xFE0F, 0, 0), (0xFEFF, 0xFEFF, 0, 0), (0xFF01, 0xFF20, 0x21, 1),
-    (0xFF21, 0xFF3A, 0x61, 1), (0xFF3B, 0xFF5E, 0x5B, 1), (0x1F3FB, 0x1F3FF, 0, 0),
-]
+CHAR_BASE, WORD_BASE, MIX_1, MIX_2 = 0x01000193, 0x2545F491, 0x85EBCA6B, 0xC2B2AE35
+WORD_SALT, PAIR_SALT, CHAR_SALT, NEGATED, MARKED = 0x9E3779B9, 0x3C6EF372, 0x2E2AC13B, 0x5BD1E995, 0x7A3D5C21
+ENTITIES = "amp lt gt quot apos nbsp lsquo rsquo ldquo rdquo hellip ndash mdash".split()
+NEGATORS = """not no never none nothing nobody nowhere neither nor cannot without hardly rarely dont doesnt didnt cant couldnt
+wont wouldnt shouldnt mustnt neednt isnt arent wasnt werent hasnt havent havnt hadnt aint""".split()
+BEGIN, END = "\1", "\2"
+BREAKS = ".,;:!?()[]{}<>|/\\"
+WORD_LETTERS = string.ascii_letters + string.digits + "_"
+
+
+def between(*ends):
+    """All characters from the first to the second, from the third to the fourth, .."""
+    return "".join(chr(code) for first, last in zip(ends[::2], ends[1::2]) for code in range(ord(first), ord(last) + 1))
+
+
+CAPITALS = between("A", "Z", "À", "Ö", "Ø", "Þ", "Α", "Ρ", "Σ", "Ϋ", "Ѐ", "Я")
+BLANKS = BEGIN + END + "\xa0" + between("\u2000", "\u200a", "\u2028", "\u2029") + "\u202f\u205f\u3000"
+NOTHING = "'`´‘’‚‛′‵‹›" + between("ʹ", "ʼ") + "\xad\ufeff" + between(  # apostrophes; what is not seen; tones of skin
+    "\u200b", "\u200f", "\u202a", "\u202e", "\u2060", "\u2069", "\ufe00", "\ufe0f", "\U0001f3fb", "\U0001f3ff")
+QUOTES, HYPHENS, FULL_WIDTH = "«»“”„‟″‶", between("‐", "―") + "−", between("！", "～")
+
+
+@functools.lru_cache(1 << 16)
+def meaning(char):
+    """The characters that one means."""
+    if char in FULL_WIDTH:
+        return meaning(chr(ord(char) - ord("！") + ord("!")))
+    if char in CAPITALS:
+        return char.lower()
+    for alike, target in ((BLANKS, " "), (NOTHING, ""), (QUOTES, '"'), (HYPHENS, "-"), ("123456789", "0"), ("…", "...")):
+        if char in alike:
+            return target
+    return char
+
+
+@functools.lru_cache(1 << 16)
+def kind_of(char):
+    """"separator", "word", "punctuation", or "symbol", which is a token of its own."""
+    code = ord(char)
+    if code <= 32 or 127 <= code <= 0xA0:
+        return "separator"
+    if code < 128:
+        return "word" if char in WORD_LETTERS else "punctuation"
+    if code < 0xC0 or 0x2000 <= code < 0x2190 or 0x3000 <= code < 0x3040:
+        return "punctuation"
+    return "symbol" if 0x2190 <= code < 0x2C00 or code >= 0x1F000 else "word"
 
 
 def to_bytes(text):
     """Bytes as they are; a str in UTF-8, each lone surrogate as U+FFFD."""
-    if isinstance(text, bytes):
-        return text
-    return re.sub("[\ud800-\udfff]", "\ufffd", text).encode()
+    return text if isinstance(text, bytes) else re.sub("[\ud800-\udfff]", "\ufffd", text).encode()
 
 
-def decode(data):
-    """Codes of UTF-8, by the table of well-formed sequences (Unicode, table 3-7); other bytes become 0xDC00 + byte."""
-    forms = [((0, 0x7F),), ((0xC2, 0xDF), (0x80, 0xBF)), ((0xE0, 0xE0), (0xA0, 0xBF), (0x80, 0xBF)),
-             ((0xE1, 0xEC), (0x80, 0xBF), (0x80, 0xBF)), ((0xED, 0xED), (0x80, 0x9F), (0x80, 0xBF)),
-             ((0xEE, 0xEF), (0x80, 0xBF), (0x80, 0xBF)), ((0xF0, 0xF0), (0x90, 0xBF), (0x80, 0xBF), (0x80, 0xBF)),
-             ((0xF1, 0xF3), (0x80, 0xBF), (0x80, 0xBF), (0x80, 0xBF)), ((0xF4, 0xF4), (0x80, 0x8F), (0x80, 0xBF), (0x80, 0xBF))]
-    codes, i = [], 0
-    while i < len(data):
-        for form in forms:
-            part = data[i:i + len(form)]
-            if len(part) == len(form) and all(low <= byte <= high for byte, (low, high) in zip(part, form, strict=True)):
-                code = part[0] & (0x7F, 0x1F, 0x0F, 0x07)[len(form) - 1]
-                for byte in part[1:]:
-                    code = code << 6 | byte & 0x3F
-                break
-        else:
-            code, form = 0xDC00 + data[i], (0,)
-        codes.append(code)
-        i += len(form)
-    return codes
-
-
-def entity_at(codes, i):
-    """(code, how many codes it took) of the entity that begins at codes[i], or None."""
-    rest = "".join(chr(c) if c < 128 else "\0" for c in codes[i:i + 12])
-    end = rest.find(";")
-    if rest[0] != "&" or end < 0:
+def entity_at(text, at):
+    """(character, where it ends) of the HTML entity that begins at text[at], or None."""
+    body, semicolon, _ = text[at + 1:at + 10].partition(";")
+    if not semicolon:
         return None
-    body = rest[1:end]
     if body in ENTITIES:
-        return ENTITIES[body], end + 1
-    if body[:1] != "#":
+        return html.unescape(f"&{body};"), at + len(body) + 2
+    base, digits, most = (16, body[2:], 6) if body[:2] in ("#x", "#X") else (10, body[1:], 7)
+    known = string.hexdigits if base == 16 else string.digits
+    if body[:1] != "#" or not 1 <= len(digits) <= most or not set(digits) <= set(known):
         return None
-    digits, base, most, known = body[1:], 10, 7, string.digits
-    if digits[:1] in ("x", "X"):
-        digits, base, most, known = digits[1:], 16, 6, string.hexdigits
-    if not 1 <= len(digits) <= most or not all(d in known for d in digits):
+    code = int(digits, base)
+    return (chr(code), at + len(body) + 2) if 0 < code <= 0x10FFFF and not 0xD800 <= code <= 0xDFFF else None
+
+
+def link_at(text, at):
+    """Where the link or the @name ends that begins at text[at], or None."""
+    end = at + 1
+    if text[at] == "@":
+        while end < len(text) and text[end] in WORD_LETTERS:
+            end += 1
+        return end if end > at + 1 else None
+    before = text[at - 1] if at else " "
+    if before in WORD_LETTERS or ord(before) > 127 or text[at:at + 4].lower() not in ("http", "www."):
         return None
-    value = int(digits, base)
-    if not 1 <= value <= 0x10FFFF or 0xD800 <= value <= 0xDFFF:
-        return None
-    return value, end + 1
-
-
-def resolve(codes):
-    """Codes with the HTML entities among them resolved, in one pass."""
-    out, i = [], 0
-    while i < len(codes):
-        found = entity_at(codes, i) if codes[i] == 38 else None
-        code, taken = found or (codes[i], 1)
-        out.append(code)
-        i += taken
-    return out
-
-
-def plain(codes):
-    """Codes with each mapped by the range of PLAIN that holds it."""
-    out = []
-    for code in codes:
-        for first, last, target, shift in PLAIN:
-            if first <= code <= last:
-                if code == 0x2026:
-                    out += [46, 46, 46]
-                elif shift:
-                    out.append(target + code - first)
-                elif target:
-                    out.append(target)
-                break
-        else:
-            out.append(code)
-    return out
-
-
-def kind_of(code):
-    """Class of a mapped code: 0 separates, 1 is part of a word, 2 is part of punctuation, 3 is a token of its own."""
-    if code <= 32 or 127 <= code <= 0x9F:
-        return 0
-    if code < 128:
-        return 1 if chr(code) in string.digits + string.ascii_lowercase + "_'" else 2
-    if 0xA1 <= code <= 0xBF or 0x2000 <= code <= 0x218F or 0x3001 <= code <= 0x303F:
-        return 2
-    if 0x2190 <= code <= 0x2BFF or code >= 0x1F000:
-        return 3
-    assert code >= 0xC0
-    return 1
+    while end < len(text) and text[end] > " ":
+        end += 1
+    return end
 
 
 def tokens_of(text, max_length):
-    """[(kind, codes)] of the tokens, BEGIN and END among them."""
-    stream = plain(resolve(decode(to_bytes(text)[:max_length])))
-    kinds = [kind_of(code) for code in stream]
-    tokens, i = [(0, [1])], 0
-    while i < len(stream):
-        j = i + 1
-        while j < len(stream) and kinds[j] == kinds[i] and kinds[i] != 3:
-            j += 1
-        left = []
-        for k in range(i, j):
-            mention = kinds[i] == 1 and i > 0 and stream[i - 1] == ord("@")
-            repeat = k >= 2 and stream[k] == stream[k - 1] == stream[k - 2]
-            if kinds[i] != 0 and stream[k] != 39 and not mention and not repeat:
-                left.append(stream[k])
-        if left:
-            tokens.append((kinds[i], left))
-        i = j
-    return tokens + [(0, [2])]
+    """The tokens of a text, BEGIN and END among them; a byte that is no UTF-8 is the character 0xDC00 + byte."""
+    text, at, stream = to_bytes(text)[:max_length].decode("utf-8", "surrogateescape"), 0, ""
+    while at < len(text):
+        char, end = text[at], at + 1
+        if text[at] == "&":
+            char, end = entity_at(text, at) or (char, end)
+        elif after := link_at(text, at):
+            char, end = " ", after
+        for char in meaning(char):
+            if not stream.endswith("0" if char == "0" else char + char):  # a digit once, all else twice
+                stream += char
+        at = end
+    tokens = [BEGIN]
+    for kind, run in itertools.groupby(stream, kind_of):
+        tokens += [] if kind == "separator" else run if kind == "symbol" else ["".join(run)]
+    return tokens + [END]
+
+
+def scope(tokens, openers, size, enders=()):
+    """Whether each token is in the scope of an opener before it: with fewer than `size` words between, none of them an
+    ender, and no break between or at it."""
+    words = [kind_of(token[0]) == "word" for token in tokens]
+    breaks = [token[0] in BREAKS + BEGIN + END or kind_of(token[0]) == "symbol" for token in tokens]
+    places = [j for j, token in enumerate(tokens) if words[j] and token in openers]
+    return [any(sum(words[j + 1:i]) < size and not any(breaks[j + 1:i + 1]) and not set(tokens[j + 1:i]) & set(enders)
+                for j in places if j < i) for i in range(len(tokens))]
 
 
 def polynomial(values, base):
@@ -151,49 +130,36 @@ def polynomial(values, base):
     return h
 
 
-def word_hash(codes):
-    """Hash of a word or of a span of characters."""
-    return polynomial([c + 1 for c in codes], CHAR_BASE)
+@functools.lru_cache(1 << 16)
+def hash_of(chars):
+    return polynomial([ord(char) + 1 for char in chars], CHAR_BASE)
 
 
-def word_hashes(tokens, negation):
-    """(hash, whether it is negated) of each token; a negated one's hash is marked."""
-    negators = {word_hash(map(ord, word)) for word in NEGATORS}
-    left, hashes = 0, []
-    for kind, codes in tokens:
-        h, marked = word_hash(codes), False
-        if kind != 1:
-            left = 0
-        elif negation and h in negators:
-            left = negation
-        elif left > 0:
-            left -= 1
-            h, marked = h ^ NEGATED, True
-        hashes.append((h, marked))
-    return hashes
+def ngrams_of(text, s):
+    """(bucket, whether it counts negated) of all n-grams of a text in the order of reading, each bucket once."""
+    tokens, found = tokens_of(text, s.max_length), {}
+    negated, marked = scope(tokens, NEGATORS, s.negation, ["but"]), scope(tokens, s.markers, s.marking)
 
+    def add(h, salt, sign=False):
+        h = (h ^ salt) * MIX_1 & MASK
+        h = (h ^ h >> 15) * MIX_2 & MASK
+        found.setdefault(h * s.buckets >> 32, sign)
 
-def buckets_of(text, s):
-    """The buckets of all n-grams of a text: those of words by order, of pairs with a gap, of characters by order."""
-    tokens = tokens_of(text, s.max_length)
-    words = [h for h, _ in word_hashes(tokens, s.negation)]
-    stream = []
-    for _, codes in tokens:
-        stream += [32] * bool(stream) + codes
-    salted = []
-    for n in s.word_ngrams:
-        salted += [polynomial(words[i:i + n], WORD_BASE) ^ (WORD_SALT * n & MASK) for i in range(len(words) - n + 1)]
-    if s.skip_bigrams:
-        salted += [polynomial((words[i], words[i + 2]), WORD_BASE) ^ SKIP_SALT for i in range(len(words) - 2)]
-    for n in s.char_ngrams:
-        salted += [word_hash(stream[i:i + n]) ^ CHAR_SALT for i in range(len(stream) - n + 1)]
-    result = []
-    for h in salted:
-        h = h * MIX_1 & MASK
-        h ^= h >> 15
-        h = h * MIX_2 & MASK
-        result.append(h * s.buckets >> 32)
-    return result
+    for i, token in enumerate(tokens):
+        framed = f" {token} "
+        for end in range(1, len(framed) + 1):
+            for order in s.char_ngrams:
+                if order <= end:
+                    add(hash_of(framed[end - order:end]), CHAR_SALT, negated[i])
+        if token not in (BEGIN, END):
+            add(hash_of(token), WORD_SALT, negated[i])
+            if negated[i]:
+                add(hash_of(token) ^ NEGATED, WORD_SALT)
+            if marked[i]:
+                add(hash_of(token) ^ MARKED, WORD_SALT)
+        if i:
+            add(polynomial([hash_of(tokens[i - 1]), hash_of(token)], WORD_BASE), PAIR_SALT, negated[i - 1])
+    return list(found.items())
 
 
 def row_of(bucket, model):
@@ -214,16 +180,14 @@ def row_of(bucket, model):
 
 def probabilities_of(text, model):
     """The K probabilities of a text."""
-    buckets = buckets_of(text, model.settings)
-    columns = len(model.bias)
-    sums = [0] * columns
-    for bucket in buckets:
+    sums, count = [0.0] * len(model.bias), 0
+    for bucket, negated in ngrams_of(text, model.settings):
         row = row_of(bucket, model)
         if row is not None:
-            sums = [total + int(step) for total, step in zip(sums, model.steps[row], strict=True)]
-    root = math.sqrt(max(1, len(buckets)))
-    logits = [float(model.bias[k]) + model.scale * sums[k] / root for k in range(columns)]
-    if columns == 1:
-        logits = [0.0, *logits]
+            count += 1
+            times = -model.factor / 16 if negated else 1
+            sums = [total + times * int(step) for total, step in zip(sums, model.steps[row], strict=True)]
+    logits = [float(bias) + model.scale * total / math.sqrt(max(1, count)) for bias, total in zip(model.bias, sums)]
+    logits = [0.0, *logits] if len(logits) == 1 else logits
     powers = [math.exp(z - max(logits)) for z in logits]
     return [p / sum(powers) for p in powers]

@@ -13,14 +13,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE, TARGET = (ROOT / f"tinymodel-emotion-classification-{size}.py" for size in ("10kB", "250kB"))
 CONSTANTS = {
-    "WORD_NGRAMS": "(1, 2, 3)", "SKIP_BIGRAMS": "True", "CHAR_NGRAMS": "(4, 6)", "MODEL_BYTES": "250000", "ENTRIES": "10",
-    "FINGERPRINT_BITS": "3", "CODEBOOK_BITS": "8", "CODEBOOK_ENTRIES": "16", "QUANTISED_EPOCHS": "2",
-    "LEARNING_RATE": "0.004", "QUANTISED_LEARNING_RATE": "0.001", "SMOOTHING": "2.0",
+    "CHAR_NGRAMS": "(3, 5)", "MODEL_BYTES": "250000", "ENTRIES": "10", "FINGERPRINT_BITS": "3", "CODEBOOK_BITS": "8",
+    "CODEBOOK_ENTRIES": "16", "QUANTISED_EPOCHS": "2", "LEARNING_RATE": "0.008",
+    "QUANTISED_LEARNING_RATE": "0.001", "L1_PENALTY": "1.0", "MADE_WEIGHT": "1.0",
 }
 DOCSTRING = {
     "10kB": "250kB", "10 kB": "250 kB", "10,000": "250,000",
-    "words, pairs of words and character 4-grams":
-        "words, pairs and triples of words, pairs with one word between, and character 4- and 6-grams",
+    "character 4-grams": "character 3- and 5-grams",
     "a run of 9 seconds": "a run of 21 seconds", "Initial Test Accuracy: 0.475": "Initial Test Accuracy: 0.473",
     "Final Test Accuracy: 0.800": "Final Test Accuracy: 0.817", "Final Test Macro F1: 0.800": "Final Test Macro F1: 0.817",
     "Balanced Accuracy: 0.855": "Balanced Accuracy: 0.875", "ROC Curve: 0.928": "ROC Curve: 0.944",
