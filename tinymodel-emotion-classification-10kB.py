@@ -29,13 +29,13 @@ On 110,833 training tweets, 45,717 of them labelled by people (seed 1, one CPU c
 with cached data ended with
 
     ================ FINAL SUMMARY ================
-    Initial Test Accuracy: 0.475
-    Final Test Accuracy: 0.800
-    Final Test Macro F1: 0.800
-    People's Balanced Accuracy: 0.855
+    Initial Test Accuracy: 0.499
+    Final Test Accuracy: 0.802
+    Final Test Macro F1: 0.802
+    People's Balanced Accuracy: 0.845
     People's Area under the ROC Curve: 0.928
     Total Training Time: 3.80 seconds
-    Model Size: 9976 bytes
+    Model Size: 9960 bytes
     ===============================================
 """
 import argparse
@@ -658,7 +658,7 @@ WORD, PUNCTUATION, SYMBOL = ("".join(
     f"\\U{first:08x}-\\U{last - 1:08x}" for (first, kind), (last, _) in zip(KINDS, [*KINDS[1:], (0x110000, 0)])
     if kind == wanted) for wanted in (1, 2, 3))
 TOKEN = re.compile(f"[{WORD}]+|[{PUNCTUATION}]+|[{SYMBOL}{BEGIN}{END}]")
-REPEATED = re.compile(r"(.)\1\1+", re.DOTALL)
+REPEATED, DIGITS = re.compile(r"(.)\1\1+", re.DOTALL), re.compile("[0-9]+")
 # What ends the scope of a negation or a marker, as a token's first character; "but" ends that of a negation
 BREAKS = ".,;:!?()[]{}<>|/\\"
 BREAK, IS_WORD = re.compile(f"[{re.escape(BREAKS)}{SYMBOL}{BEGIN}{END}]"), re.compile(f"[{WORD}]")
@@ -690,11 +690,14 @@ def tokenize(texts, max_length):
     plain = []
     for text in texts:
         text = text[:max_length].decode("utf-8", "surrogateescape")
-        text = LINK.sub(" ", text)
-        text = ENTITY.sub(resolve, text) if "&" in text else text
-        plain.append(text.translate(PLAIN))
-    joined = REPEATED.sub(r"\1\1", BEGIN + f"{END}{BEGIN}".join(plain) + END) if plain else ""
-    return TOKEN.findall(re.sub("00+", "0", joined))
+        small = text.lower()
+        if "@" in text or "http" in small or "www." in small:
+            text = LINK.sub(" ", text)
+        if "&" in text:
+            text = ENTITY.sub(resolve, text)
+        plain.append(text.lower() if text.isascii() and text.isprintable() else text.translate(PLAIN))  # faster
+    joined = (BEGIN + f"{END}{BEGIN}".join(plain) + END if plain else "").replace("'", "").replace("`", "")
+    return TOKEN.findall(DIGITS.sub("0", REPEATED.sub(r"\1\1", joined)))
 
 
 def hash_of(word):
@@ -890,7 +893,7 @@ def number_tokens(texts, max_length):
     numbers, tokens = collections.defaultdict(itertools.count().__next__), tokenize(texts, max_length)
     ids = np.fromiter(map(numbers.__getitem__, tokens), np.int32, len(tokens))
     roles = np.fromiter(map(role_of, numbers), np.uint8, len(numbers))[ids]
-    return list(numbers), ids, roles, np.cumsum(roles & 16 > 0) - 1
+    return list(numbers), ids, roles, np.cumsum(roles & 16 > 0, dtype=np.int32) - 1
 
 
 def buckets_of(hashes, salt, settings):
@@ -901,8 +904,8 @@ def buckets_of(hashes, salt, settings):
 
 
 def hash_vocabulary(vocabulary, settings):
-    """Return (hashes, buckets, counts): uint32 hash of each token, and of its character n-grams, in the order of
-    reading, the buckets one after the other, and how many there are."""
+    """Return (hashes, buckets, owners): uint32 hash of each token; and of the character n-grams of all, in the order of
+    reading, the bucket and the token."""
     lengths = np.fromiter(map(len, vocabulary), np.int64, len(vocabulary)) + 2
     codes = np.frombuffer("".join(f" {token} " for token in vocabulary).encode("utf-32-le", "surrogatepass"), np.uint32)
     codes, owners, ends = codes + np.uint32(1), np.repeat(np.arange(len(vocabulary)), lengths), np.cumsum(lengths)
@@ -917,8 +920,8 @@ def hash_vocabulary(vocabulary, settings):
         found.append(buckets_of(span(begins, begins + order), CHAR_SALT, settings))
         places.append((begins + order) * 16 + order)
     places = np.concatenate(places)
-    counts = np.bincount(owners[places // 16 - 1], minlength=len(vocabulary))
-    return span(ends - lengths + 1, ends - 1), np.concatenate(found)[np.argsort(places)], counts
+    order = np.argsort(places)
+    return span(ends - lengths + 1, ends - 1), np.concatenate(found)[order], owners[places[order] // 16 - 1]
 
 
 def in_scope(opens, breaks, ends, roles, size):
@@ -934,7 +937,10 @@ def encode_batch(texts, settings, taken=None):
     """Return (codes, text_ids) of all n-grams, in the order of reading: int32 of bucket * 2 + whether it counts
     negated, each bucket once a text, and the text of each; of those alone whose bucket is `taken`, if that is given."""
     vocabulary, ids, roles, text_ids = number_tokens(texts, settings.max_length)
-    hashes, chars, counts = hash_vocabulary(vocabulary, settings)
+    hashes, chars, owners = hash_vocabulary(vocabulary, settings)
+    if taken is not None:
+        chars, owners = chars[taken[chars]], owners[taken[chars]]
+    counts = np.bincount(owners, minlength=len(vocabulary))
     breaks, tokens = roles & 2 > 0, roles & 48 == 0
     negated = in_scope(roles & 8 > 0, breaks, roles & 4 > 0, roles, settings.negation)
     markers = [place for place, token in enumerate(vocabulary) if token in settings.markers]
