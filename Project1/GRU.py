@@ -132,11 +132,9 @@ def main():
 
 def build_model(settings, matrix, classes, phase):
     """Return the network of phase 1, the baseline, or 2: embedding, spatial dropout, bidirectional GRU, softmax.
-
     matrix: float32 (words, numbers). Input int32 (texts, words), right-padded with 0; output probabilities (texts,
     classes). Phase 2 has a dense layer with dropout before the softmax. The embedding is frozen; with USE_GLOVE = False
-    it is trained.
-    """
+    it is trained."""
     units, dropout = settings.UNITS, settings.DROPOUT
     if phase == 2:
         units, dropout = settings.FINAL_UNITS, settings.FINAL_DROPOUT

@@ -121,11 +121,9 @@ def main():
 
 def build_model(settings, matrix, classes):
     """Return the baseline: frozen embedding, spatial dropout, bidirectional LSTM, softmax over the classes.
-
     matrix: float32 (words, numbers). Input int32 (texts, words), right-padded with 0; output probabilities (texts,
     classes). Beside its frozen vector each word has FURTHER_NUMBERS that are trained: in GloVe "happy" and "sad", which
-    stand between the same words, are neighbours. With USE_GLOVE = False the embedding is trained.
-    """
+    stand between the same words, are neighbours. With USE_GLOVE = False the embedding is trained."""
     seed = settings.SEED
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     embedding = layers.Embedding(*matrix.shape, mask_zero=True, trainable=not settings.USE_GLOVE, name="embedding")

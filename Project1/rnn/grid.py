@@ -25,10 +25,8 @@ DONE = TrialState.COMPLETE, TrialState.PRUNED
 
 def search(settings, folder, name, grid, train, depends):
     """Train every setting of the grid once, with any other process that shares the store; return the study.
-
     train: gives the history of the epochs of settings, a name and a `report`; depends: {what the results depend on:
-    value}. Hopeless settings are pruned by the median rule (Golovin et al. 2017, "Google Vizier").
-    """
+    value}. Hopeless settings are pruned by the median rule (Golovin et al. 2017, "Google Vizier")."""
     searched = {**depends, "GRID_EPOCHS": settings.GRID_EPOCHS, "grid": grid}
     url, address = url_of(settings.STORAGE or os.path.join(folder, "grid.db"))
     study = open_study(url, address, settings.STALE_SECONDS, name, searched)

@@ -46,9 +46,7 @@ def most_epochs(texts, given, usual, settings):
 
 def batches(sequences, batch_size, shuffle=None):
     """Return the row numbers of texts of like length: a list of int arrays (batch_size,), sorted by length.
-
-    With `shuffle` (a numpy Generator) texts of the same length change batches, and batches change places.
-    """
+    With `shuffle` (a numpy Generator) texts of the same length change batches, and batches change places."""
     lengths = np.array([len(sequence) for sequence in sequences])
     noise = shuffle.uniform(0, 1, len(lengths)) if shuffle is not None else 0
     order = np.argsort(lengths + noise, kind="stable")
@@ -60,10 +58,8 @@ def batches(sequences, batch_size, shuffle=None):
 
 def training_batches(sequences, labels, classes, settings, first_epoch=0, times=1):
     """Return a tf.data.Dataset of (tokens: int32 (texts, words), one-hot targets), shuffled anew in each epoch.
-
     `times` 2 puts each text beside itself. Each reading is the next epoch, whose order depends on SEED and its number
-    alone. No shape is fixed, so that one trace of the training step serves all batches.
-    """
+    alone. No shape is fixed, so that one trace of the training step serves all batches."""
     sequences = [sequence if len(sequence) else np.ones(1, np.int32) for sequence in sequences]
     texts = tf.RaggedTensor.from_row_lengths(np.concatenate(sequences), [len(sequence) for sequence in sequences])
     targets, epochs = tf.one_hot(labels, classes), itertools.count(first_epoch)
@@ -109,10 +105,8 @@ def as_graph(model):
 
 def loss(targets, probabilities, label_smoothing, r_drop=0.0):
     """Return the loss of each text, float32 (texts,): cross-entropy with smoothed labels, and what dropout changes.
-
     With r_drop, its weight, the rows 0 and 1, 2 and 3, ... are a text twice, and the divergence of its two predictions,
-    in both directions, is a part of the loss (R-Drop; Liang et al. 2021, arXiv:2106.14448).
-    """
+    in both directions, is a part of the loss (R-Drop; Liang et al. 2021, arXiv:2106.14448)."""
     error = keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=label_smoothing)
     if r_drop:
         logs = ops.log(ops.clip(probabilities, 1e-7, 1))
@@ -153,9 +147,7 @@ def fit(settings, model, data, rate, epochs, name, r_drop=0.0, report=None, chec
 
 class Stage(keras.callbacks.Callback):
     """One stage: evaluates each epoch with the averaged weights, keeps that of the best macro F1, saves, stops in time.
-
-    It stops PATIENCE epochs after the best that beats one class for all, or where `report(epoch, macro_f1)` raises.
-    """
+    It stops PATIENCE epochs after the best that beats one class for all, or where `report(epoch, macro_f1)` raises."""
 
     def __init__(self, settings, data, name, epochs, report, checkpoint):
         super().__init__()

@@ -72,9 +72,7 @@ def download_vectors(words, settings, cache):
 
 def read_vectors(path, words, settings):
     """Return {word: float32 array (numbers,)} of `words` from a file of GloVe or word2vec text; raise InputError.
-
-    A header (two whole numbers) may come first; of a word that comes twice the first row counts.
-    """
+    A header (two whole numbers) may come first; of a word that comes twice the first row counts."""
     wanted, found, size, count, row = {word.encode(): word for word in words}, {}, 0, 0, 0
     with open_bytes(path, f"{settings.EMBEDDING_SIZE}d") as file:
         for row, line in enumerate(file, 1):

@@ -63,10 +63,8 @@ def name_classes(values, names, path, settings):
 
 def number_labels(labels, names, classes, path):
     """Return the class numbers of a file's labels: int64 (rows,).
-
     names: {label: name} that came with the file, or None; classes: {label: name} of the model. Where both have names
-    these decide, so that the same numbers with other names are not mixed up.
-    """
+    these decide, so that the same numbers with other names are not mixed up."""
     by_name = {name: number for number, name in enumerate(classes.values())}
     by_label = {label: number for number, label in enumerate(classes)}
     named = any(label != name for label, name in classes.items())
@@ -82,10 +80,8 @@ def number_labels(labels, names, classes, path):
 
 def rows_to_keep(texts, labels, elsewhere):
     """Return (row numbers to train on, {why: number of rows left out}).
-
     Left out are texts that stand in another set too (elsewhere: a set of these), texts with several labels (which is
-    right is not known), and repeats of a row.
-    """
+    right is not known), and repeats of a row."""
     rows = pd.DataFrame({"text": texts, "label": labels}, dtype=object)
     known = rows["text"].isin(elsewhere)
     several = ~known & (rows.groupby("text")["label"].transform("nunique") > 1)

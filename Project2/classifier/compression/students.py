@@ -34,8 +34,8 @@ class Distillation(Training):
 
 
 def distil(settings, original, student, tokenizer, name, epochs, faster, mixed=0):
-    """Train a student on the original's transfer set; return (student, its manifest), calibrated on VAL_PATH.
-    faster: its step size over that of the original's training; mixed: `mixed_texts` for each text, labelled by it."""
+    """Train a student on the original's transfer set, its step size `faster` times the original's, and on `mixed`
+    mixed texts for each of it; return (student, its manifest), calibrated on VAL_PATH."""
     (texts, labels, logits), manifest = original.transfer_set, original.manifest
     if more := mixed_texts(settings, texts, round(mixed * len(texts))):
         said = original.say(more)
