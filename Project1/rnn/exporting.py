@@ -1,6 +1,7 @@
 """The model for other runtimes: ONNX, LiteRT and their tokenizer, and what these make of texts."""
 import json
 import os
+from collections import defaultdict
 
 import keras
 import numpy as np
@@ -43,9 +44,13 @@ def tokenizer_of(vocabulary, most):
     def of(characters, sign=""):
         return Regex("[" + sign + "".join(f"\\x{{{ord(character):x}}}" for character in characters) + "]")
 
+    spelled = defaultdict(list)
+    for typed in sorted(vocabulary.spellings, key=len, reverse=True):
+        spelled[vocabulary.spellings[typed]].append("".join(f"\\x{{{ord(character):x}}}" for character in typed))
     words = {"[PAD]": 0, "[UNK]": 1, **vocabulary.number}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([
+        *(normalizers.Replace(Regex("|".join(spelled[plain])), plain) for plain in ("", *filter(None, spelled))),
         normalizers.Replace(of(JOINERS), ""),
         normalizers.Replace(of(vocabulary.capitals + vocabulary.letters + vocabulary.marks, "^"), " "),
         normalizers.Lowercase()])
