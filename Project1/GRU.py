@@ -174,7 +174,6 @@ def train(settings, strategy, data, vocabulary, encoded, matrix, coverage):
 
 def freeze_thaw(settings, model, encoded, rate, epochs, name, report=None, checkpoint=None):
     """Warm up with the embedding frozen, then train everything at a rate of its own; return the history.
-
     The new layers learn first: random gradients do not spoil the embedding (Howard and Ruder 2018, arXiv:1801.06146).
     """
     embedding, history = model.get_layer("embedding"), []

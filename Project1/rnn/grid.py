@@ -129,7 +129,6 @@ def train_next(study, settings, grid, train):
 
 def train_trial(trial, settings, grid, train):
     """Train the setting of a trial; return its best validation macro F1, or nan, which fails it, where none is left.
-
     Each process has numbers of its own: trial 0 trains the first setting, and so on; further trials train what failed.
     """
     places = [trial.number] if trial.number < len(grid) else missing(trial.study, grid, trial.number)

@@ -111,7 +111,6 @@ def encode(data, vocabulary, settings):
 
 def text_layers(vocabulary, most):
     """Return a Keras model of strings (texts,) to word numbers int64 (texts, words), as `vocabulary.encode` gives them.
-
     It has Keras's own layers and operations alone: Keras loads it in safe mode. All texts are one row, -1 before each.
     """
     kept = [*vocabulary.capitals, *vocabulary.letters, *vocabulary.marks]  # all else separates

@@ -117,7 +117,6 @@ def loss(targets, probabilities, label_smoothing, r_drop=0.0):
 
 def fit(settings, model, data, rate, epochs, name, r_drop=0.0, report=None, checkpoint=None):
     """Train `model` in place and leave it at its best epoch; returns the history of the epochs.
-
     data: Encoded; r_drop: see `loss`; report, checkpoint: see `Stage`. Label smoothing (Szegedy et al. 2016,
     arXiv:1512.00567), AdamW, a falling rate, an exponential moving average of the weights, which is evaluated and kept.
     """

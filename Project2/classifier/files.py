@@ -147,8 +147,7 @@ class DownloadError(InputError):
 
 def acquire(settings, constant, cache):
     """Return the path of the file that a constant X_PATH names: a local file, the cached copy, or a download of X_URL.
-    A file in the working folder or beside the script is taken first; cache: folder of what is downloaded. Raises
-    InputError where a file of the user's own is missing, DownloadError where none is there and the download fails."""
+    A file in the working folder or beside the script is taken first; cache: of downloads. InputError for none."""
     path = getattr(settings, constant)
     for place in (path, os.path.join(os.path.dirname(settings.script), path)):
         if os.path.exists(place):
