@@ -130,13 +130,10 @@ def open_model_folder(folder, fix):
             config = harmless_config(read_json(folder, "config.json"))
             config.save_pretrained(view)
             yield view, config
-        except (MemoryError, torch.OutOfMemoryError):
-            raise
-        except ImportError as error:
-            raise InputError(f"{folder} needs a package that is missing: {one_line(error)}") from error
         except BaseException as error:  # JSON, safetensors, graphs and each architecture raise their own
             kind, text = type(error).__name__, str(error).replace(view, folder)
-            if not isinstance(error, Exception) and kind != "PanicException":  # of tokenizers' Rust
+            known = isinstance(error, Exception) or kind == "PanicException"  # of tokenizers' Rust
+            if not known or isinstance(error, (MemoryError, torch.OutOfMemoryError)):
                 raise
             if not isinstance(error, InputError):
                 text = f"{folder} cannot be read as a model ({kind}: {one_line(text or error)}); {fix}"
