@@ -230,3 +230,19 @@ def test_the_probe_changes_nothing_and_is_quick(loaded):
         assert time.process_time() - began < 2, name
         assert (torch.get_rng_state() == before[0]).all()
         assert (predict_logits(model, tokens, ["i feel sad"], found) == before[1]).all()
+
+
+@pytest.mark.parametrize("before", [{}, {"kernels": contextlib}])
+def test_the_program_that_imports_classifier_keeps_its_modules(families, script, monkeypatch, before):
+    monkeypatch.delitem(sys.modules, "kernels", raising=False)
+    for name, module in before.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    classifier = script.Classifier(str(families["MiniLM"].best))
+    assert {name: module for name, module in sys.modules.items() if name == "kernels"} == before
+    assert classifier({"text": ["i feel sad"]})["confidence"].shape == (1,)
+    for wrong in ({"text": ["a", "\ud800"]}, {"text": [3]}, {"other": ["a"]}):
+        with pytest.raises(InputError):
+            classifier(wrong)
+    for wrong in ({"NOTHING": 1}, {"TEXT_COLUMN": "\ud800"}, {"MAX_LENGTH": "x"}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            script.Classifier(str(families["MiniLM"].best), **wrong)

@@ -75,7 +75,7 @@ def test_minilm_reads_what_is_meant(tmp_path):
     """Its exports are asked by the same `encode`."""
     project2.make_minilm(tmp_path, [*TRAINING, *CASES.values(), "& < > ' \" . - ( )"] * 9)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    manifest = {"normalisation": "none", "max_length": 64}
+    manifest = {"family": "bert", "normalisation": "none", "max_length": 64}
     for typed, plain in CASES.items():
         assert encode(tokenizer, [typed], manifest) == encode(tokenizer, [plain], manifest), typed
     for text in ("i feel so glad today", "3 days, and more!"):

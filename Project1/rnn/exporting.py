@@ -24,9 +24,8 @@ except ImportError as missing:
 
 
 def export(model, vocabulary, classes, length, most):
-    """Return {file name: bytes} of the model, which is in float32, for other runtimes.
-    From int32 (texts, words), padded right with 0, to float32 (texts, classes); LiteRT of one text of `length` words.
-    """
+    """Return {file name: bytes} of a float32 model for other runtimes: int32 (texts, words), right-padded with 0, to
+    float32 (texts, classes); LiteRT of a text of `length` words."""
     tokens = tf.TensorSpec((1, length), tf.int32, name="tokens")
 
     def predict(tokens):  # a text without a word is one unknown word, as in `pad`

@@ -68,8 +68,7 @@ def name_classes(values, names, path, settings):
 
 
 def number_labels(labels, names, classes, path):
-    """Return the class numbers of a file's labels: int64 (rows,).
-    names, classes: {label: name} of the file, or None, and of the model; where both have names, these decide."""
+    """Return class numbers, int64 (rows,); names, classes: {label: name} of file and model, which decide if both."""
     by_name = {name: number for number, name in enumerate(classes.values())}
     by_label = {label: number for number, label in enumerate(classes)}
     named = any(label != name for label, name in classes.items())

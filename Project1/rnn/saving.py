@@ -24,7 +24,6 @@ from .settings import InputError, OneLineParser, one_line, parse_arguments, peak
 from .text import text_layers
 from .training import as_graph, predict_tokens
 
-MOST_JSON = 1 << 25  # bytes of the configuration of a saved model, in which its words are: a million
 Name = Annotated[str, Field(min_length=1, max_length=200), Predicate(str.isprintable)]
 CLASSES = TypeAdapter(Annotated[dict[str, Name], Predicate(lambda names: len(set(names.values())) == len(names) > 1)])
 
@@ -210,9 +209,9 @@ def load_model(path):
         raise InputError(f"there is no model {path}; run the script without --predict to make one")
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                if ".." in member.filename or member.filename.endswith(".json") and member.file_size > MOST_JSON or (
-                        member.file_size > 50 * os.path.getsize(path)):
+            for member in archive.infolist():  # a million words are in 32 MB of JSON
+                most = 1 << 25 if member.filename.endswith(".json") else 50 * os.path.getsize(path)
+                if ".." in member.filename or member.file_size > most:
                     raise ValueError(f"it holds {shown(member.filename)} of {member.file_size:,} bytes")
             classes = CLASSES.validate_json(archive.read("classes.json"))
         model = keras.models.load_model(path, compile=False, safe_mode=True)

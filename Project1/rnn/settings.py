@@ -46,8 +46,7 @@ class Settings(BaseModel):
 
 def parse_arguments(script, parser, aliases={}):
     """Return (Settings, argparse's options) of a script's command line; raise InputError for what a type does not take.
-    script: the module. parser: with the options that are no constants; each constant becomes --NAME and --name, and
-    --aliases[NAME], with its value and comment in --help."""
+    parser: with the options that are no constants; each of these becomes --NAME, --name and --aliases[NAME]."""
     kind, sections = read_constants(script), {}
     for name, group in kind.groups().items():
         field = kind.model_fields[name]

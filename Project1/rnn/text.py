@@ -32,8 +32,7 @@ INVERSE = pow(FACTOR, -1, BITS)
 @dataclass(frozen=True)
 class Vocabulary:
     """The words that a model knows, by number from 2 on (0 pads, 1 is an unknown word), and the characters of words.
-    capitals: letters that are read as that of `letters` at the same place; marks: words of one character;
-    accented: letters that may be typed as several characters, the plain letter and its accents."""
+    capitals: read as `letters` at the same place; marks: words of one character; accented: may be typed in parts."""
 
     capitals: str
     letters: str
@@ -111,8 +110,7 @@ def encode(data, vocabulary, settings):
 
 def text_layers(vocabulary, most):
     """Return a Keras model of strings (texts,) to word numbers int64 (texts, words), as `vocabulary.encode` gives them.
-    It has Keras's own layers and operations alone: Keras loads it in safe mode. All texts are one row, -1 before each.
-    """
+    It has Keras's own layers and operations: Keras loads it in safe mode. All texts are one row, -1 before each."""
     kept = [*vocabulary.capitals, *vocabulary.letters, *vocabulary.marks]  # all else separates
     parts = [*JOINERS, *sorted({*"".join(vocabulary.spellings)} - {*JOINERS, *kept})]
     numbers = {character: number for number, character in enumerate(parts + kept, 2)}

@@ -71,8 +71,7 @@ def download_vectors(words, settings, cache):
 
 
 def read_vectors(path, words, settings):
-    """Return {word: float32 array (numbers,)} of `words` from a file of GloVe or word2vec text; raise InputError.
-    A header (two whole numbers) may come first; of a word that comes twice the first row counts."""
+    """Return {word: float32 array (numbers,)} of `words` from a file of GloVe or word2vec text; first rows count."""
     wanted, found, size, count, row = {word.encode(): word for word in words}, {}, 0, 0, 0
     cause = "has no word in common with the training texts; take vectors of their language"
     with open_bytes(path, f"{settings.EMBEDDING_SIZE}d") as file:

@@ -16,7 +16,6 @@ SEPARATORS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
 
 Labelled = namedtuple("Labelled", "texts labels names path")  # lists of str; names: {label: name} or None
 
-
 # A file as open_table found it. form: csv, jsonl, json (an array), parquet, lines (TweetEval's pair of files);
 # text, label: names of columns; labelled: whether labels are read; columns: names of all; separator: of a CSV
 Table = namedtuple("Table", "path form text label labelled columns separator", defaults=((), ""))

@@ -35,7 +35,7 @@ def encode(tokenizer, texts, manifest):
     """Return the token numbers of each text, normalised as its model was pretrained: a list of lists of int."""
     if not texts:
         return []
-    if manifest["normalisation"] == "none":
+    if manifest["family"] in ("bert", "distilbert", "electra", "mpnet"):  # WordPiece glues or loses other forms
         texts = [plain(text) for text in texts]
     if manifest["normalisation"] == "user_http":
         texts = [normalise_users(text) for text in texts]
