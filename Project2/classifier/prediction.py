@@ -23,16 +23,16 @@ def logits_of(model, sequences, tokenizer, batch_size):
 def probe(model, tokenizer, manifest):
     """Raise InputError unless a model gives finite logits of odd, empty and long texts, alone as beside others."""
     most, vocabulary = min(manifest["max_length"], 512), model.config.vocab_size  # 512: for its time
-    texts = [ODD, "i feel so glad", "", "i feel so glad " * most]
-    sequences, groups = encode(tokenizer, texts, {**manifest, "max_length": most}), ([0], [1], [2], [0, 1, 2], [3])
+    sequences = encode(tokenizer, [ODD, "i feel", "", "i feel " * most], {**manifest, "max_length": most})
     if not all(0 < len(row) <= most and 0 <= min(row) <= max(row) < vocabulary for row in sequences):
         raise InputError("its tokenizer gives no tokens, too many, or numbers that its model has no embeddings for")
+    sequences, groups = [row[:9] for row in sequences[:3]] + sequences[3:], ([0], [1], [2], [0, 1, 2], [3])
     model.eval()
     with torch.no_grad():  # not inference_mode: a training may follow
         made = [model(**pad(sequences, rows, tokenizer, model.device)).logits for rows in groups]
-    shapes = [(len(rows), model.config.num_labels) for rows in groups]
-    if [logits.shape for logits in made] != shapes or not all(map(torch.is_floating_point, made)) or (
-            not torch.cat(made).abs().max() < 1e4):
+    fit = (logits.is_floating_point() and logits.shape == (len(rows), model.config.num_labels)
+           for logits, rows in zip(made, groups))
+    if not all(fit) or not torch.cat(made).abs().max() < 1e4:
         raise InputError("its model gives no finite numbers, or other than one a text and class")
     alone, together = torch.cat(made[:3]).float().softmax(1), made[3].float().softmax(1)
     if (alone - together).abs().max() > 0.05:  # more than rounding, even of INT4
