@@ -34,24 +34,23 @@ holdout), seed 1, on a core shared with other work, a run ended with
     Model Size: 6848967 bytes
     ===============================================
 """
-import os
 import sys
 from typing import Annotated
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by TensorFlow when it is imported; what matters is raised
+from rnn.starting import starting
 
-import keras
-from keras import layers
-from pydantic import Field
-
-from rnn.data import read_data
-from rnn.evaluation import scores
-from rnn.files import check_writable
-from rnn.saving import cache_folder, command_line, output_folder, predict, save_results, seconds_of
-from rnn.settings import Count, Path, Rate, Seconds, Share, Text, Units, Weight, Whole, run
-from rnn.text import encode, make_vocabulary
-from rnn.training import Checkpoint, depends_on, fit, for_few_texts, most_epochs, predict_tokens, set_up_devices
-from rnn.vectors import embedding_matrix
+with starting():
+    import keras
+    from keras import layers
+    from pydantic import Field
+    from rnn.data import read_data
+    from rnn.evaluation import scores
+    from rnn.files import check_writable
+    from rnn.saving import cache_folder, command_line, output_folder, predict, save_results, seconds_of
+    from rnn.settings import Count, Path, Rate, Seconds, Share, Text, Units, Weight, Whole, run
+    from rnn.text import encode, make_vocabulary
+    from rnn.training import Checkpoint, depends_on, fit, for_few_texts, most_epochs, predict_tokens, set_up_devices
+    from rnn.vectors import embedding_matrix
 
 # Data
 TRAIN_PATH: Path = "train.csv"  # labelled texts to train on; the default, six emotions, is downloaded if it is absent
@@ -132,11 +131,8 @@ def main():
 
 def build_model(settings, matrix, classes, phase):
     """Return the network of phase 1, the baseline, or 2: embedding, spatial dropout, bidirectional GRU, softmax.
-
     matrix: float32 (words, numbers). Input int32 (texts, words), right-padded with 0; output probabilities (texts,
-    classes). Phase 2 has a dense layer with dropout before the softmax. The embedding is frozen; with USE_GLOVE = False
-    it is trained.
-    """
+    classes). Phase 2 has a dense layer with dropout before the softmax. With USE_GLOVE = False all is trained."""
     units, dropout = settings.UNITS, settings.DROPOUT
     if phase == 2:
         units, dropout = settings.FINAL_UNITS, settings.FINAL_DROPOUT
@@ -175,10 +171,7 @@ def train(settings, strategy, data, vocabulary, encoded, matrix, coverage):
 
 
 def freeze_thaw(settings, model, encoded, rate, epochs, name, report=None, checkpoint=None):
-    """Warm up with the embedding frozen, then train everything at a rate of its own; return the history.
-
-    The new layers learn first: random gradients do not spoil the embedding (Howard and Ruder 2018, arXiv:1801.06146).
-    """
+    """Warm up with the embedding frozen, then train all at a rate of its own (arXiv:1801.06146); return the history."""
     embedding, history = model.get_layer("embedding"), []
     embedding.trainable = not settings.USE_GLOVE
     if settings.WARM_UP_EPOCHS:

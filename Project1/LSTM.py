@@ -32,21 +32,20 @@ holdout), seed 1, on a core shared with other work, a run ended with
     Model Size: 7993157 bytes
     ===============================================
 """
-import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by TensorFlow when it is imported; what matters is raised
+from rnn.starting import starting
 
-import keras
-from keras import layers
-
-from rnn.data import read_data
-from rnn.files import check_writable
-from rnn.saving import cache_folder, command_line, output_folder, predict, save_results, seconds_of
-from rnn.settings import Count, Path, Rate, Seconds, Share, Text, Units, Weight, Whole, run
-from rnn.text import encode, make_vocabulary
-from rnn.training import Checkpoint, depends_on, fit, for_few_texts, most_epochs, set_up_devices
-from rnn.vectors import embedding_matrix
+with starting():
+    import keras
+    from keras import layers
+    from rnn.data import read_data
+    from rnn.files import check_writable
+    from rnn.saving import cache_folder, command_line, output_folder, predict, save_results, seconds_of
+    from rnn.settings import Count, Path, Rate, Seconds, Share, Text, Units, Weight, Whole, run
+    from rnn.text import encode, make_vocabulary
+    from rnn.training import Checkpoint, depends_on, fit, for_few_texts, most_epochs, set_up_devices
+    from rnn.vectors import embedding_matrix
 
 # Data
 TRAIN_PATH: Path = "train.csv"  # labelled texts to train on; the default, six emotions, is downloaded if it is absent
@@ -121,11 +120,8 @@ def main():
 
 def build_model(settings, matrix, classes):
     """Return the baseline: frozen embedding, spatial dropout, bidirectional LSTM, softmax over the classes.
-
     matrix: float32 (words, numbers). Input int32 (texts, words), right-padded with 0; output probabilities (texts,
-    classes). Beside its frozen vector each word has FURTHER_NUMBERS that are trained: in GloVe "happy" and "sad", which
-    stand between the same words, are neighbours. With USE_GLOVE = False the embedding is trained.
-    """
+    classes). Beside its frozen vector each word has FURTHER_NUMBERS that are trained: GloVe has "happy" near "sad"."""
     seed = settings.SEED
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     embedding = layers.Embedding(*matrix.shape, mask_zero=True, trainable=not settings.USE_GLOVE, name="embedding")

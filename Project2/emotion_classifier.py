@@ -220,8 +220,11 @@ class Classifier:
 
     def __init__(self, weights, **constants):
         self.settings = make_settings(sys.modules[__name__], **constants)
+        before = {"kernels": sys.modules["kernels"]} if "kernels" in sys.modules else {}
         quiet_libraries()
         self.model, self.tokenizer, self.manifest = load_to_serve(self.settings, weights)
+        del sys.modules["kernels"]
+        sys.modules.update(before)
 
     def __call__(self, batch):
         """Return a batch, a dict of columns of equal length, with the columns that a file of predictions has more.

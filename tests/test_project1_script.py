@@ -1,14 +1,17 @@
 """Project1: its constants, its command line, what stands in which file."""
 import ast
 import re
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conftest import assert_one_line, run_script, tree
-from project1 import MODULES, PROJECT1, SCRIPTS, both, own_lines, script, settings_of
+from project1 import MODULES, PROJECT1, SCRIPTS, both, script, settings_of
 
 from rnn.settings import read_constants, run
 
@@ -119,4 +122,28 @@ def test_a_copy_of_the_folder_runs_from_any_place(tmp_path):
         (tmp_path / name).write_bytes((PROJECT1 / name).read_bytes())
     result = run_script("GRU.py", "--predict", "a", cwd=tmp_path)
     assert result.returncode == 2
-    assert own_lines(result.stderr.decode()).startswith(f"error: there is no model {tmp_path / 'outputs' / 'GRU'}")
+    assert result.stderr.decode().startswith(f"error: there is no model {tmp_path / 'outputs' / 'GRU'}")
+
+
+@both
+def test_a_user_s_screen_begins_with_ours(tmp_path, name):
+    """[TensorFlow wrote six lines of its own as it was imported, whatever it was told]"""
+    assert_one_line(run_script(SCRIPTS[name], "--OUTPUT_DIR", tmp_path, "--predict", "a"), "there is no model")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sees by /proc what is imported")
+@both
+def test_stopped_while_libraries_are_imported_is_one_line(tmp_path, name):
+    """[a traceback of up to 61 lines]"""
+    command = [sys.executable, str(SCRIPTS[name]), "--OUTPUT_DIR", str(tmp_path), "--predict", "a"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while process.poll() is None and "tensorflow" not in Path(f"/proc/{process.pid}/maps").read_text():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == (b"", b"stopped\n") and process.returncode == 130
+
+
+@both
+def test_a_closed_standard_error_is_no_error(tmp_path, name):
+    command = f'"{sys.executable}" "{SCRIPTS[name]}" --OUTPUT_DIR "{tmp_path}" --predict a 2>&-'
+    assert subprocess.run(command, shell=True, stdout=subprocess.PIPE).returncode == 2

@@ -40,6 +40,7 @@ GOOD = {
     "fastText": b"4 100\n" + b"".join(line.rstrip() + b" \n" for line in LINES), "CRLF": ROWS.replace(b"\n", b"\r\n"),
     "byte-order mark": b"\xef\xbb\xbf" + ROWS, "tabs": ROWS.replace(b" ", b"\t"), "no end of line": ROWS.rstrip(),
     "the 100-d of Stanford's four": zipped(glove_25d_txt=vector_bytes(WORDS, 25), glove_100d_txt=ROWS),
+    "a blank last line": ROWS + b"\n", "two blank last lines": b"4 100\n" + ROWS + b"\n \n",
     "words with blanks": LINES[0] + b". . " + LINES[0] + b"at name@domain.com " + LINES[1] + b"".join(LINES[1:]),
 }
 
@@ -85,12 +86,16 @@ BAD = {
     "fewer rows than the header's": (b"9 100\n" + ROWS, ["row 5", "4 of the 9 words"]),
     "other dimensions than the header's": (b"4 300\n" + ROWS, ["row 2", "300 numbers"]),
     "no word in common": (vector_bytes(["zzz", "yyy"]), ["no word in common"]),
-    "empty": (b"", ["no word in common"]), "no vectors": (b"some,text\nand more\n", ["row 1", "columns"]),
+    "empty": (b"", ["is empty"]), "no vectors": (b"some,text\nand more\n", ["row 1", "columns"]),
     "fastText's binary": (b"\xba\x16\x4f\x2f" + bytes(50), [".vec"]), "bzip2": (b"BZh91AY", ["row 1"]),
     "several texts in a zip": (zipped(a_txt=ROWS, b_txt=ROWS), ["several files"]),
     "a damaged gzip": (gzip.compress(ROWS)[:300], ["cannot be read"]),
     "a damaged zip": (zipped(a_txt=ROWS)[:300], ["cannot be read"]),
     "word2vec's binary": (b"4 100\nthe " + bytes(range(14, 250)) * 9, ["row 2"]),
+    "word2vec's binary with blanks": (b"4 100\nthe " + bytes([*range(11, 250), 0]) * 900, ["row 2", "binary", "as text"]),
+    "capitals": (ROWS.upper(), ["capitals"]), "two blanks": (ROWS.replace(b" ", b"  "), ["two blanks"]),
+    "two blanks below a header": (b"4 100\n" + ROWS.replace(b" ", b"  "), ["row 2", "two blanks"]),
+    "a header of fewer numbers": (b"4 50\n" + ROWS, ["header", "50 numbers", "rows with 100"]),
 }
 
 

@@ -180,7 +180,7 @@ def test_a_vocabulary_of_sentencepiece_is_cut_too(data):
     config = transformers.BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
                                      intermediate_size=32, pad_token_id=0)
     student = read_first_token(transformers.BertForSequenceClassification(config)).eval()
-    given = {"normalisation": "none", "max_length": 128}
+    given = {"family": "", "normalisation": "none", "max_length": 128}
     cut = cut_vocabulary(student, tokenizer, texts[:30], given)
     assert len(cut) < len(tokenizer) and student.config.vocab_size == len(cut)
     for row in range(30):

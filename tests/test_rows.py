@@ -379,6 +379,31 @@ def test_a_whole_number_is_one_label_however_it_is_written(number, zeros, blank)
     assert as_label(float(number % 10**15)) == str(number % 10**15)
 
 
+@pytest.mark.parametrize("label", ["NaN", "None", "null", "N/A", "#N/A", "NA", "n/a"])
+def test_what_programs_write_for_no_label_is_refused(tmp_path, label):
+    refused(put(tmp_path, f"text,label\na,joy\nb,{label}\n"), "row", repr(label), "write a word or number")
+
+
+def test_an_accent_typed_apart_makes_no_other_class(tmp_path):
+    assert as_label("cafe\u0301") == as_label("caf\u00e9") == "caf\u00e9"
+    assert [label for _, label in read(put(tmp_path, "text,label\na,cafe\u0301\nb,caf\u00e9\n"))] == ["caf\u00e9"] * 2
+
+
+def test_labels_that_differ_in_capitals_are_named_in_a_note(capsys):
+    few = SimpleNamespace(MAX_CLASSES=100, LABEL_NAMES="")
+    assert classes_of(["joy", "Joy", "sad"], few) == ["Joy", "joy", "sad"]
+    assert capsys.readouterr().out == "note: the labels Joy, joy differ in capitals alone; they stay classes of their own\n"
+    classes_of(["true", "TRUE", "joy", "Joy"], few)
+    assert "Joy, TRUE, joy, true" in capsys.readouterr().out
+    classes_of(["1", "2", "x"], few)
+    assert not capsys.readouterr().out
+
+
+def test_a_name_that_is_too_long_says_so():
+    with pytest.raises(InputError, match="longer than 200 characters"):
+        name_classes(["a" * 201, "b"], None, "in.csv", SimpleNamespace(LABEL_NAMES=""))
+
+
 def test_names_of_classes():
     assert name_classes(["0", "1"], None, "f", CONSTANTS) == {"0": "0", "1": "1"}
     assert name_classes(["0", "1"], {"0": "no", "1": "yes", "2": "more"}, "f", CONSTANTS) == {"0": "no", "1": "yes"}

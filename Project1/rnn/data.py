@@ -11,7 +11,6 @@ from .settings import InputError
 
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")  # the default data's names for 0 to 5
 
-
 # Texts (lists of str) and class numbers (int64 arrays); no test set is two empty ones. classes: {what stands in files:
 # its name}; left_out: {why: training rows}; name: of the data set; chosen_on: what chooses the epoch; note: to users
 Data = namedtuple("Data", "train_texts train_labels val_texts val_labels test_texts test_labels "

@@ -1,6 +1,7 @@
 """The model for other runtimes: ONNX, LiteRT and their tokenizer, and what these make of texts."""
 import json
 import os
+from collections import defaultdict
 
 import keras
 import numpy as np
@@ -23,10 +24,8 @@ except ImportError as missing:
 
 
 def export(model, vocabulary, classes, length, most):
-    """Return {file name: bytes} of the model, which is in float32, for other runtimes.
-
-    From int32 (texts, words), padded right with 0, to float32 (texts, classes); LiteRT of one text of `length` words.
-    """
+    """Return {file name: bytes} of a float32 model for other runtimes: int32 (texts, words), right-padded with 0, to
+    float32 (texts, classes); LiteRT of a text of `length` words."""
     tokens = tf.TensorSpec((1, length), tf.int32, name="tokens")
 
     def predict(tokens):  # a text without a word is one unknown word, as in `pad`
@@ -43,9 +42,13 @@ def tokenizer_of(vocabulary, most):
     def of(characters, sign=""):
         return Regex("[" + sign + "".join(f"\\x{{{ord(character):x}}}" for character in characters) + "]")
 
+    spelled = defaultdict(list)
+    for typed in sorted(vocabulary.spellings, key=len, reverse=True):
+        spelled[vocabulary.spellings[typed]].append("".join(f"\\x{{{ord(character):x}}}" for character in typed))
     words = {"[PAD]": 0, "[UNK]": 1, **vocabulary.number}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([
+        *(normalizers.Replace(Regex("|".join(spelled[plain])), plain) for plain in ("", *filter(None, spelled))),
         normalizers.Replace(of(JOINERS), ""),
         normalizers.Replace(of(vocabulary.capitals + vocabulary.letters + vocabulary.marks, "^"), " "),
         normalizers.Lowercase()])

@@ -22,8 +22,6 @@ from .settings import InputError, one_line
 
 LONGEST_LINE = 1 << 24  # bytes
 
-# Writing
-
 
 def cannot_write(path, error):
     """Return the InputError for a refusal of the file system."""
@@ -49,9 +47,7 @@ def partial_name(path):
 @contextlib.contextmanager
 def whole_file(path):
     """Open a file to write to that takes the name `path` only when it is whole on disk; it keeps its mode.
-
-    A link is followed; a pipe or a device is written to, not replaced. Raises InputError where that fails.
-    """
+    A link is followed; a pipe or a device is written to, not replaced. Raises InputError where that fails."""
     target = os.path.realpath(path)
     partial = partial_name(target)
     try:
@@ -83,9 +79,6 @@ def save_all(contents):
             file = stack.enter_context(whole_file(path))
             file.write(data)
             file.flush()
-
-
-# Reading
 
 
 def has_hash(path, expected):
@@ -148,19 +141,13 @@ def lines_of(path):
             raise refusal(path, f"line {number} is not UTF-8; save the file as UTF-8") from error
 
 
-# Finding and downloading
-
-
 class DownloadError(InputError):
     """No source of a file answered with its bytes."""
 
 
 def acquire(settings, constant, cache):
     """Return the path of the file that a constant X_PATH names: a local file, the cached copy, or a download of X_URL.
-
-    A file in the working folder or beside the script is taken first; cache: folder of what is downloaded. Raises
-    InputError where a file of the user's own is missing, DownloadError where none is there and the download fails.
-    """
+    A file in the working folder or beside the script is taken first; cache: of downloads. InputError for none."""
     path = getattr(settings, constant)
     for place in (path, os.path.join(os.path.dirname(settings.script), path)):
         if os.path.exists(place):

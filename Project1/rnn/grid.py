@@ -25,10 +25,7 @@ DONE = TrialState.COMPLETE, TrialState.PRUNED
 
 def search(settings, folder, name, grid, train, depends):
     """Train every setting of the grid once, with any other process that shares the store; return the study.
-
-    train: gives the history of the epochs of settings, a name and a `report`; depends: {what the results depend on:
-    value}. Hopeless settings are pruned by the median rule (Golovin et al. 2017, "Google Vizier").
-    """
+    train: of settings, a name and a `report` to a history; hopeless settings are pruned (median rule, Vizier 2017)."""
     searched = {**depends, "GRID_EPOCHS": settings.GRID_EPOCHS, "grid": grid}
     url, address = url_of(settings.STORAGE or os.path.join(folder, "grid.db"))
     study = open_study(url, address, settings.STALE_SECONDS, name, searched)
@@ -130,10 +127,7 @@ def train_next(study, settings, grid, train):
 
 
 def train_trial(trial, settings, grid, train):
-    """Train the setting of a trial; return its best validation macro F1, or nan, which fails it, where none is left.
-
-    Each process has numbers of its own: trial 0 trains the first setting, and so on; further trials train what failed.
-    """
+    """Train the setting of a trial's number, or one that failed; return its best validation macro F1, nan for none."""
     places = [trial.number] if trial.number < len(grid) else missing(trial.study, grid, trial.number)
     if not places:
         return math.nan

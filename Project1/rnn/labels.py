@@ -2,6 +2,7 @@
 import functools
 import os
 import re
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,11 @@ from .settings import InputError, shown, some
 def as_label(value):
     """Return a label as text, "" where there is none: a whole number without zeros behind its point, else the words."""
     text = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+    text = unicodedata.normalize("NFC", text)  # an accent is typed with its letter or after it
     if match := re.fullmatch(r"([+-]?(?:0|[1-9][0-9]*))(?:\.0+)?", text):
         return "0" if match[1] in ("-0", "+0") else match[1]
-    return "" if text.casefold() in ("nan", "inf", "-inf") else text
+    none = text.casefold() in ("nan", "inf", "-inf") or text in ("NA", "N/A", "n/a", "#N/A", "None", "null", "NULL")
+    return "" if none else text
 
 
 def read_names(path):
@@ -42,6 +45,9 @@ def classes_of(labels, settings):
     if len(classes) > settings.MAX_CLASSES:
         raise InputError(f"{len(classes):,} different labels ({shown(classes[0])}, ...) are more than MAX_CLASSES "
                          f"({settings.MAX_CLASSES}); set LABEL_COLUMN (--label_column) to the column of the labels")
+    folded = [label.casefold() for label in classes]
+    if alike := [label for label in classes if folded.count(label.casefold()) > 1]:
+        print(f"note: the labels {some(alike, 6)} differ in capitals alone; they stay classes of their own")
     numbers = all(re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", label) for label in classes)
     return sorted(classes, key=float) if numbers else classes
 
@@ -62,11 +68,7 @@ def name_classes(values, names, path, settings):
 
 
 def number_labels(labels, names, classes, path):
-    """Return the class numbers of a file's labels: int64 (rows,).
-
-    names: {label: name} that came with the file, or None; classes: {label: name} of the model. Where both have names
-    these decide, so that the same numbers with other names are not mixed up.
-    """
+    """Return class numbers, int64 (rows,); names, classes: {label: name} of file and model, which decide if both."""
     by_name = {name: number for number, name in enumerate(classes.values())}
     by_label = {label: number for number, label in enumerate(classes)}
     named = any(label != name for label, name in classes.items())
@@ -81,11 +83,8 @@ def number_labels(labels, names, classes, path):
 
 
 def rows_to_keep(texts, labels, elsewhere):
-    """Return (row numbers to train on, {why: number of rows left out}).
-
-    Left out are texts that stand in another set too (elsewhere: a set of these), texts with several labels (which is
-    right is not known), and repeats of a row.
-    """
+    """Return (row numbers to train on, {why: number of rows left out}): not texts that stand `elsewhere` too, a set,
+    nor those with several labels, of which none is known to be right, nor repeats of a row."""
     rows = pd.DataFrame({"text": texts, "label": labels}, dtype=object)
     known = rows["text"].isin(elsewhere)
     several = ~known & (rows.groupby("text")["label"].transform("nunique") > 1)

@@ -16,7 +16,6 @@ SEPARATORS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
 
 Labelled = namedtuple("Labelled", "texts labels names path")  # lists of str; names: {label: name} or None
 
-
 # A file as open_table found it. form: csv, jsonl, json (an array), parquet, lines (TweetEval's pair of files);
 # text, label: names of columns; labelled: whether labels are read; columns: names of all; separator: of a CSV
 Table = namedtuple("Table", "path form text label labelled columns separator", defaults=((), ""))
@@ -32,10 +31,8 @@ def read_labelled(path, text, label):
 
 
 def open_table(path, text, label, labelled=True, free=()):
-    """Find out how a file holds the columns `text` and, if it is labelled, `label`; return its Table.
-
-    Raises InputError, with the fix, where the file cannot be read, has not the columns, or has one of the names `free`.
-    """
+    """Find out how a file holds the columns `text` and, if it is labelled, `label`; return its Table; raise InputError,
+    with the fix, where the file cannot be read, has not the columns, or has one of the names `free`."""
     table, needed = Table(path, form_of(path), text, label, labelled), [text, label] if labelled else [text]
     columns, separator = header_of(table, needed)
     lacking = [name for name in needed if name not in columns]
@@ -51,10 +48,8 @@ def open_table(path, text, label, labelled=True, free=()):
 
 def chunks(table, size=4096, skip_empty=False):
     """Yield (frame, texts, labels) of a Table's rows, at most `size` at once, whatever the size of the file.
-
     frame: DataFrame of all columns as they are in the file (CSV: str; JSON: objects, NaN where a key lacks; Parquet:
-    ArrowDtype); texts: list of str, "" for none if skip_empty, else that is an error; labels: list of str, or None.
-    """
+    ArrowDtype); texts: list of str, "" for none if skip_empty, else that is an error; labels: list of str, or None."""
     texts = labels = None
     for rows, frame in frames(table, size):
         values = frame[table.text].tolist()
@@ -79,9 +74,6 @@ def as_text(value, path, row, skip_empty):
     if not isinstance(value, str) or re.search("[\ud800-\udfff]", value):
         raise refusal(path, f"has the text {ascii(value)[:60]}, which is no string of whole characters", row)
     return value
-
-
-# Forms of files
 
 
 def form_of(path):

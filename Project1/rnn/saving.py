@@ -9,17 +9,23 @@ import sys
 import tempfile
 import timeit
 import zipfile
+from typing import Annotated
 
 import keras
 import numpy as np
 import tensorflow as tf
+from annotated_types import Predicate
 from keras import ops
+from pydantic import Field, TypeAdapter
 
 from .evaluation import calibrate, calibration_error, draw_confusion, draw_curves, evaluate
 from .files import save_all
-from .settings import InputError, OneLineParser, parse_arguments, peak_memory
+from .settings import InputError, OneLineParser, one_line, parse_arguments, peak_memory, shown
 from .text import text_layers
 from .training import as_graph, predict_tokens
+
+Name = Annotated[str, Field(min_length=1, max_length=200), Predicate(str.isprintable)]
+CLASSES = TypeAdapter(Annotated[dict[str, Name], Predicate(lambda names: len(set(names.values())) == len(names) > 1)])
 
 
 def command_line(script):
@@ -112,9 +118,7 @@ def model_bytes(model, classes):
 
 def compare_saved(settings, files, classes, texts, expected):
     """Load what is to be saved, {name: bytes}, model.keras in a fresh process; return {name: how it compares}.
-
-    expected: the measured probabilities (texts, classes). Raises InputError where a model predicts something else.
-    """
+    expected: the measured probabilities (texts, classes). Raises InputError where a model predicts something else."""
     compared, rows = {}, np.arange(len(texts))
     with tempfile.TemporaryDirectory() as folder:
         save_all({os.path.join(folder, name): content for name, content in files.items()})
@@ -204,15 +208,28 @@ def load_model(path):
     if not os.path.isfile(path):
         raise InputError(f"there is no model {path}; run the script without --predict to make one")
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
         with zipfile.ZipFile(path) as archive:
-            classes = json.loads(archive.read("classes.json"))
-        if model.inputs[0].dtype != "string" or model.output_shape != (None, len(classes)):
-            raise ValueError("it takes no texts, or has other classes")
+            for member in archive.infolist():  # a million words are in 32 MB of JSON
+                most = 1 << 25 if member.filename.endswith(".json") else 50 * os.path.getsize(path)
+                if ".." in member.filename or member.file_size > most:
+                    raise ValueError(f"it holds {shown(member.filename)} of {member.file_size:,} bytes")
+            classes = CLASSES.validate_json(archive.read("classes.json"))
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        probe(model, classes)
     except Exception as error:  # Keras raises what its parts raise: zip, JSON, HDF5, configuration
-        what = "is damaged, or no model of this script; run it without --predict to make one"
-        raise InputError(f"{path} {what}") from error
+        what = f"cannot be read as a model ({type(error).__name__}: {one_line(error)})"
+        raise InputError(f"{path} {what}; run the script without --predict to make one") from error
     return model, classes
+
+
+def probe(model, classes):
+    """Raise ValueError unless a model gives probabilities of odd, empty and long texts, alone as beside others."""
+    texts = [b"i feel\x0b caf\xc3\xa9 \xff\xf0\x9f\x98\x80", b"", b"happy " * 300]
+    together, *alone = (as_graph(model)(tf.constant(some)) for some in (texts, *([text] for text in texts)))
+    apart = tf.concat(alone, axis=0) - together
+    if together.dtype != tf.float32 or together.shape != (len(texts), len(classes)) or not (
+            np.allclose(apart, 0, atol=1e-3) and np.allclose(tf.reduce_sum(together, 1), 1, atol=1e-3)):
+        raise ValueError(f"it gives no probabilities of {len(classes)} classes, or others of a text alone")
 
 
 def predict_texts(model, texts):

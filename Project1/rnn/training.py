@@ -45,10 +45,7 @@ def most_epochs(texts, given, usual, settings):
 
 
 def batches(sequences, batch_size, shuffle=None):
-    """Return the row numbers of texts of like length: a list of int arrays (batch_size,), sorted by length.
-
-    With `shuffle` (a numpy Generator) texts of the same length change batches, and batches change places.
-    """
+    """Return the row numbers of texts of like length, int arrays (batch_size,); `shuffle`, a Generator, mixes them."""
     lengths = np.array([len(sequence) for sequence in sequences])
     noise = shuffle.uniform(0, 1, len(lengths)) if shuffle is not None else 0
     order = np.argsort(lengths + noise, kind="stable")
@@ -60,10 +57,8 @@ def batches(sequences, batch_size, shuffle=None):
 
 def training_batches(sequences, labels, classes, settings, first_epoch=0, times=1):
     """Return a tf.data.Dataset of (tokens: int32 (texts, words), one-hot targets), shuffled anew in each epoch.
-
-    `times` 2 puts each text beside itself. Each reading is the next epoch, whose order depends on SEED and its number
-    alone. No shape is fixed, so that one trace of the training step serves all batches.
-    """
+    `times` 2 puts each text beside itself. Each reading is the next epoch, in an order of SEED and its number alone;
+    no shape is fixed: one trace serves all batches."""
     sequences = [sequence if len(sequence) else np.ones(1, np.int32) for sequence in sequences]
     texts = tf.RaggedTensor.from_row_lengths(np.concatenate(sequences), [len(sequence) for sequence in sequences])
     targets, epochs = tf.one_hot(labels, classes), itertools.count(first_epoch)
@@ -109,10 +104,7 @@ def as_graph(model):
 
 def loss(targets, probabilities, label_smoothing, r_drop=0.0):
     """Return the loss of each text, float32 (texts,): cross-entropy with smoothed labels, and what dropout changes.
-
-    With r_drop, its weight, the rows 0 and 1, 2 and 3, ... are a text twice, and the divergence of its two predictions,
-    in both directions, is a part of the loss (R-Drop; Liang et al. 2021, arXiv:2106.14448).
-    """
+    With r_drop, its weight, rows 0 and 1, 2 and 3, ... are a text twice; their divergence counts (arXiv:2106.14448)."""
     error = keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=label_smoothing)
     if r_drop:
         logs = ops.log(ops.clip(probabilities, 1e-7, 1))
@@ -123,10 +115,8 @@ def loss(targets, probabilities, label_smoothing, r_drop=0.0):
 
 def fit(settings, model, data, rate, epochs, name, r_drop=0.0, report=None, checkpoint=None):
     """Train `model` in place and leave it at its best epoch; returns the history of the epochs.
-
     data: Encoded; r_drop: see `loss`; report, checkpoint: see `Stage`. Label smoothing (Szegedy et al. 2016,
-    arXiv:1512.00567), AdamW, a falling rate, an exponential moving average of the weights, which is evaluated and kept.
-    """
+    arXiv:1512.00567), AdamW, a falling rate, a moving average of the weights, which is evaluated and kept."""
     steps = -(-len(data.train) // settings.BATCH_SIZE) * epochs
     with model.distribute_strategy.scope():
         falling = keras.optimizers.schedules.PolynomialDecay(rate, steps, end_learning_rate=rate / 50)
@@ -153,9 +143,7 @@ def fit(settings, model, data, rate, epochs, name, r_drop=0.0, report=None, chec
 
 class Stage(keras.callbacks.Callback):
     """One stage: evaluates each epoch with the averaged weights, keeps that of the best macro F1, saves, stops in time.
-
-    It stops PATIENCE epochs after the best that beats one class for all, or where `report(epoch, macro_f1)` raises.
-    """
+    It stops PATIENCE epochs after the best that beats one class for all, or where `report(epoch, macro_f1)` raises."""
 
     def __init__(self, settings, data, name, epochs, report, checkpoint):
         super().__init__()

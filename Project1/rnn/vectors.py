@@ -71,19 +71,27 @@ def download_vectors(words, settings, cache):
 
 
 def read_vectors(path, words, settings):
-    """Return {word: float32 array (numbers,)} of `words` from a file of GloVe or word2vec text; raise InputError.
-
-    A header (two whole numbers) may come first; of a word that comes twice the first row counts.
-    """
+    """Return {word: float32 array (numbers,)} of `words` from a file of GloVe or word2vec text; first rows count."""
     wanted, found, size, count, row = {word.encode(): word for word in words}, {}, 0, 0, 0
+    cause = "has no word in common with the training texts; take vectors of their language"
     with open_bytes(path, f"{settings.EMBEDDING_SIZE}d") as file:
         for row, line in enumerate(file, 1):
             line = line.removeprefix(b"\xef\xbb\xbf").rstrip().replace(b"\t", b" ")
             if row == 1 and (header := re.fullmatch(rb"([0-9]+) +([0-9]+)", line)):
                 count, size = int(header[1]), int(header[2])
                 continue
+            if b"\0" in line:
+                raise refusal(path, "is binary, such as word2vec's .bin; save it as text (fastText's is the .vec)", row)
+            if not line:
+                continue
             blanks = line.count(b" ")
             size = size or blanks
+            if b"  " in line:
+                raise refusal(path, "has two blanks between its numbers; write one", row)
+            if not found and count and blanks > size:
+                cause = f"has a header that says {size} numbers a word, and rows with {blanks}; correct the header"
+            elif not found and line.split(b" ", 1)[0].lower() in wanted:
+                cause = "has words in capitals alone; write them in small letters"
             if blanks < size or not size:
                 raise refusal(path, f"has {blanks + 1} columns where a word and {size or 'its'} numbers are needed; it "
                               "is cut off, damaged, or none of word vectors as text (fastText's is the .vec)", row)
@@ -93,7 +101,7 @@ def read_vectors(path, words, settings):
     if count and row - 1 < count:
         raise refusal(path, f"ends after {row - 1:,} of the {count:,} words of its header; get the file anew", row)
     if not found:
-        raise refusal(path, "has no word in common with the training texts; take vectors of their language")
+        raise refusal(path, cause if row else "is empty; get the file anew")
     return found
 
 

@@ -4,6 +4,7 @@ import functools
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from .prediction import probe
 from .settings import InputError, shown, some
 from .strangers import open_model_folder
 from .text import load_tokenizer
@@ -18,17 +19,17 @@ def load_base(settings, name, model_id, folder, classes):
         config.id2label = dict(enumerate(classes.values()))  # num_labels follows it
         config.label2id = {name: number for number, name in config.id2label.items()}
         tokenizer = load_tokenizer(view, config)
-        if tokenizer.pad_token_id is None:
-            raise InputError("its tokenizer has no padding token")
-        model, found = load_network(view, config)
+        model, found = load_network(view, config, whole=False)
         settle_head(model, found, old, folder)
-    family = "bertweet" if "Bertweet" in type(tokenizer).__name__ else config.model_type
-    normalisation = {"bertweet": "bertweet", "roberta": "user_http"}.get(family, "none")  # other RoBERTas bear it
-    tokenizer.model_max_length = longest = most_tokens(model, settings.MAX_LENGTH)  # where truncation=True cuts
-    if longest < settings.MAX_LENGTH:
-        print(f"note: {name} has positions for {longest} tokens; MAX_LENGTH {settings.MAX_LENGTH} is cut to it")
-    return model, tokenizer, {"model": name, "model_id": model_id, "family": family, "normalisation": normalisation,
-                              "max_length": longest, "labels": list(classes), "temperature": 1.0, "variant": "original"}
+        family = "bertweet" if "Bertweet" in type(tokenizer).__name__ else config.model_type
+        normalisation = {"bertweet": "bertweet", "roberta": "user_http"}.get(family, "none")  # other RoBERTas bear it
+        tokenizer.model_max_length = longest = most_tokens(model, settings.MAX_LENGTH)  # where truncation=True cuts
+        if longest < settings.MAX_LENGTH:
+            print(f"note: {name} has positions for {longest} tokens; MAX_LENGTH {settings.MAX_LENGTH} is cut to it")
+        manifest = {"model": name, "model_id": model_id, "family": family, "normalisation": normalisation,
+                    "max_length": longest, "labels": list(classes), "temperature": 1.0, "variant": "original"}
+        probe(model, tokenizer, manifest)
+    return model, tokenizer, manifest
 
 
 def settle_head(model, report, old_labels, folder):
@@ -64,7 +65,7 @@ def read_first_token(model):
 
 
 def first_token(layer, hidden_states, attention_mask=None, *_, **__):
-    """Return what a BERT layer makes of its first token: (texts, 1, width) of hidden_states (texts, tokens, width).
+    """Return what a BERT layer makes of its first token: (texts, 1, width) of hidden_states (texts, tokens, width);
     attention_mask: (texts, 1, 1 or tokens, tokens), bool or added to the scores, or None."""
     attention, first = layer.attention.self, hidden_states[:, :1]
     given = ((attention.query, first), (attention.key, hidden_states), (attention.value, hidden_states))
@@ -98,9 +99,12 @@ def precision_of(settings, device, family):
     return torch.bfloat16 if has_bfloat16 else torch.float16 if has_float16 else torch.float32
 
 
-def load_network(view, config, dtype=torch.float32, **options):
-    """Return (model, report) of a classifier; the report names missing, unexpected and mismatched weights."""
+def load_network(view, config, dtype=torch.float32, whole=True, **options):
+    """Return (model, report) of a classifier; raise InputError for missing, unexpected, mismatched weights if whole."""
     model, report = AutoModelForSequenceClassification.from_pretrained(
         view, config=config, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True,
         ignore_mismatched_sizes=True, **options)
+    for kind, names in report.items() if whole else ():
+        if names:
+            raise InputError(f"it has {kind.replace('_keys', ' weights')}: {some(names)}")
     return read_first_token(model), report

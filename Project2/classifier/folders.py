@@ -1,8 +1,10 @@
 """Model folders on disk: written whole or not at all, their files, their bytes."""
 import contextlib
+import ctypes
 import os
 import pathlib
 import shutil
+import sys
 
 from .files import cannot_write, partial_name
 
@@ -19,9 +21,12 @@ def whole_folder(folder):
             os.chmod(path, os.stat(partial).st_mode & 0o666)  # some libraries leave them to their owner
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
-        if os.path.exists(target):
-            os.rename(target, old)
-        os.rename(partial, target)
+        exchanged = sys.platform == "linux" and not ctypes.CDLL(None).renameat2(
+            -100, os.fsencode(partial), -100, os.fsencode(target), 2)  # one step: a kill between two would leave none
+        if not exchanged:
+            if os.path.exists(target):
+                os.rename(target, old)
+            os.rename(partial, target)
     except Exception as error:
         if isinstance(error, OSError) or "os error" in str(error):  # safetensors' and tokenizers' own for a full disk
             raise cannot_write(folder, error) from error

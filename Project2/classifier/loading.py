@@ -1,6 +1,5 @@
 """A saved model or variant from its folder, ready to predict."""
 import json
-import lzma
 import os
 import pathlib
 from typing import Annotated, Literal
@@ -10,17 +9,20 @@ from accelerate import PartialState
 from annotated_types import Predicate
 from pydantic import BaseModel, Field
 
-from .compression.graphs import load_onnx, load_openvino
+from .compression.graphs import load_onnx, load_openvino, read_packed
 from .compression.weights import load_pruned, load_quantized
 from .data import EMOTIONS
 from .encoder import load_base, load_network, precision_of
 from .hub import MODELS, locate_model
-from .settings import InputError, one_line, shown, some
+from .prediction import probe
+from .settings import InputError, one_line, shown
 from .strangers import ONNX_FILES, open_model_folder, read_json
 from .text import load_tokenizer
 
 
 Printable = Annotated[str, Predicate(str.isprintable)]
+Name = Annotated[Printable, Field(min_length=1, max_length=200)]
+Names = Annotated[list[Name], Field(min_length=2), Predicate(lambda names: len(set(names)) == len(names))]
 
 
 class Manifest(BaseModel, extra="allow", strict=True, title="emotion_classifier.json"):
@@ -29,13 +31,14 @@ class Manifest(BaseModel, extra="allow", strict=True, title="emotion_classifier.
     model: Printable
     model_id: Printable
     family: str
-    variant: str
+    variant: Literal["original", "pruned", "int8", "nf4", "pruned_nf4", "onnx", "onnx_int8", "small", "tiny",
+                     "openvino_int8", "openvino_int4"]
     normalisation: Literal["bertweet", "user_http", "none"]
     max_length: Annotated[int, Field(ge=4, le=10**5)]
-    labels: list[Printable]
-    names: list[Printable]
+    labels: Names
+    names: Names
     temperature: Annotated[float, Field(ge=0.01, le=100)]
-    biases: list[float]
+    biases: list[Annotated[float, Field(ge=-1000, le=1000)]]
     dataset: Printable = ""
 
 
@@ -62,22 +65,17 @@ def load_to_serve(settings, folder, model_id=None):
 
 
 def load_checkpoint(settings, folder, model_id=None):
-    """Return (model, tokenizer, manifest) of a folder or an older .pt file, in float32; nothing in it is run.
-    model_id: the encoder that an older file was trained from, where that is none of MODELS."""
+    """Return (model, tokenizer, manifest) of a folder, or an older .pt file of model_id, in float32; nothing runs."""
     if os.path.isfile(folder):
         return load_older(settings, folder, model_id)
     if not os.path.isfile(os.path.join(folder, "emotion_classifier.json")):
         raise InputError(f"{folder} is no folder that training or compress wrote; it has no emotion_classifier.json")
-    with open_model_folder(folder, "train or compress it anew") as (view, config):
+    with open_model_folder(folder, "get it anew from where it came") as (view, config):
         manifest = check_manifest(folder, read_json(folder, "emotion_classifier.json"), config)
         tokenizer = load_tokenizer(view, config)
-        if manifest["variant"] != "original":
-            return load_variant(folder, view, config, manifest["variant"]), tokenizer, manifest
-        model, found = load_network(view, config, use_safetensors=True)
-    for kind in ("missing", "unexpected", "mismatched"):
-        if found[f"{kind}_keys"]:
-            raise InputError(f"{folder} has {kind} weights: {some(found[f'{kind}_keys'])}; train it anew")
-    return model.to(PartialState().device).eval(), tokenizer, manifest
+        model = load_variant(view, config, manifest["variant"])
+        probe(model, tokenizer, manifest)
+    return model, tokenizer, manifest
 
 
 def check_manifest(folder, manifest, config):
@@ -86,27 +84,26 @@ def check_manifest(folder, manifest, config):
     older = {"labels": [str(number) for number in range(len(names))], "names": names, "temperature": 1.0,
              "model_id": manifest.get("model"), "biases": [0.0] * len(names)}
     found = Manifest.model_validate(older | manifest).model_dump(exclude_unset=True)
-    if found["names"] != names or len(set(names)) < len(names) or not (
-            len(names) == len(found["labels"]) == len(found["biases"])):
+    if found["names"] != names or not len(names) == len(found["labels"]) == len(found["biases"]):
         raise InputError(f"{folder} has the labels {shown(names)} in config.json and {shown(found['names'])} in "
-                         "emotion_classifier.json, or not as many biases; train it anew")
+                         "emotion_classifier.json, or not as many biases")
+    positions = getattr(config, "max_position_embeddings", -1)
+    if 0 < positions < found["max_length"]:
+        raise InputError(f"its max_length {found['max_length']} is more than the {positions} positions of config.json")
     return found
 
 
-def load_variant(folder, view, config, variant):
-    """Return the model of a folder (and its view) that compress wrote, ready to predict."""
-    if variant == "pruned":
-        return load_pruned(view, config)
-    if variant in ("int8", "nf4", "pruned_nf4"):
-        return load_quantized(view, config, variant)
+def load_variant(view, config, variant):
+    """Return the model in a view of a folder that training or compress wrote, ready to predict."""
+    if variant == "original":
+        return load_network(view, config, use_safetensors=True)[0].to(PartialState().device)
     if variant in ONNX_FILES:
         return load_onnx(os.path.join(view, ONNX_FILES[variant]), config)
     if variant in ("small", "tiny"):
-        with lzma.open(os.path.join(view, "model.onnx.xz")) as file:
-            return load_onnx(file.read(), config)
+        return load_onnx(read_packed(view), config)
     if variant in ("openvino_int8", "openvino_int4"):
         return load_openvino(view, config)
-    raise InputError(f"{folder} has the variant {shown(variant)}, which is none of --mode compress")
+    return load_pruned(view, config) if variant == "pruned" else load_quantized(view, config, variant)
 
 
 def load_older(settings, path, model_id):
@@ -131,6 +128,7 @@ def load_older(settings, path, model_id):
     model, tokenizer, manifest = load_base(settings, name, base, locate_model(settings, base), names)
     try:
         model.load_state_dict({name: value for name, value in weights.items() if not name.endswith("position_ids")})
+        probe(model, tokenizer, manifest)
     except Exception as error:  # of the wrong names or sizes, or no tensors
         raise InputError(f"{path} does not fit {base} ({one_line(error)})") from error
     return model.to(PartialState().device).eval(), tokenizer, {**manifest, "names": [*names.values()],

@@ -58,8 +58,8 @@ def save_model(settings, model, tokenizer, manifest, data, history):
 
 
 def check_in_fresh_process(settings, folder, model, tokenizer, manifest, texts):
-    """Raise InputError unless the saved model predicts the same of these texts when a process of its own has loaded it.
-    Probabilities may differ by a hundredth, and one text in fifty more: its sums may be in another order."""
+    """Raise InputError unless a process of its own loads the saved model and gives the same within a hundredth, but for
+    one text in fifty: its sums may be in another order."""
     texts = [text for text in texts if len(text) <= 1000][:SAME_ROWS] or ["text"]  # what a command line can hold
     several = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # torchrun's
     command = [sys.executable, settings.script, "--weights", folder, f"--PRECISION={settings.PRECISION}",

@@ -44,15 +44,9 @@ class Settings(BaseModel):
         return {name: field.json_schema_extra["group"] for name, field in cls.model_fields.items() if name != "script"}
 
 
-# From a script and its command line
-
-
 def parse_arguments(script, parser, aliases={}):
     """Return (Settings, argparse's options) of a script's command line; raise InputError for what a type does not take.
-
-    script: the module. parser: with the options that are no constants; each constant becomes --NAME and --name, and
-    --aliases[NAME], with its value and comment in --help.
-    """
+    parser: with the options that are no constants; each of these becomes --NAME, --name and --aliases[NAME]."""
     kind, sections = read_constants(script), {}
     for name, group in kind.groups().items():
         field = kind.model_fields[name]
@@ -80,9 +74,7 @@ def make_settings(script, **given):
 
 def read_constants(script):
     """Return the class of a script's Settings: a field a constant, with its type, value, comment and group.
-
-    A constant is a line `NAME: type = value  # comment` of the script; a line `# Word` begins a group.
-    """
+    A constant is a line `NAME: type = value  # comment` of the script; a line `# Word` begins a group."""
     kinds, fields, group = typing.get_type_hints(script, include_extras=True), {}, ""
     with open(script.__file__, encoding="utf-8") as file:
         for line in file:
@@ -104,9 +96,6 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message):
         raise InputError(f"{message}; see python3 {self.prog} --help")
-
-
-# Running, and what is said to the user
 
 
 def run(main, smaller):

@@ -48,9 +48,8 @@ PLAIN_FILES = re.compile(r"model\.safetensors|pytorch_model\.bin|merges\.txt|bpe
 
 
 def harmless_config(content):
-    """Return a transformers configuration of a classifier from the content of a stranger's config.json.
-    Kept are an encoder's own sizes and kinds of layers, its special tokens and labels, and nothing else that decides
-    how it is read or run: no attention kernels, auto_map, quantisation, return_dict, problem_type and more."""
+    """Return a transformers configuration of a classifier from the content of a stranger's config.json: its sizes and
+    kinds of layers, special tokens and labels; no attention kernels, auto_map, quantisation, return_dict and more."""
     family = content.get("model_type")
     if family not in FAMILIES:
         raise InputError(f"its config.json has the model_type {shown(family)}; known are encoders of text such as "
@@ -59,6 +58,9 @@ def harmless_config(content):
     shared, declared = ({field.name for field in dataclasses.fields(each)} for each in (PretrainedConfig, kind))
     known = (declared - shared | set(kind.attribute_map) | UNDECLARED_KEYS) - DROPPED_KEYS
     kept = {key: value for key, value in content.items() if key in known}
+    for key, value in kept.items():
+        if isinstance(value, int) and value > (200 if key.endswith(("layer", "layers")) else 10**6):
+            raise InputError(f"its config.json has {key} {shown(value)}; no encoder has as many")
     if content.get("id2label"):
         names = [str(name) for _, name in sorted((int(key), name) for key, name in content["id2label"].items())]
         kept |= {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
@@ -69,12 +71,11 @@ def harmless_config(content):
 
 
 def real_file(folder, name):
-    """Return the path of a file of a model folder, links followed; raise InputError where it is elsewhere, or no file.
-    A hub's cache is a folder of links to files in blobs, two levels above."""
+    """Return the path of a file of a model folder, links followed; raise InputError where it is elsewhere, or none."""
     folder = os.path.realpath(folder)
     path, above = os.path.realpath(os.path.join(folder, name)), os.path.dirname(folder)
     homes = [os.path.join(folder, os.path.dirname(name)).rstrip(os.sep)]
-    if os.path.basename(above) == "snapshots":
+    if os.path.basename(above) == "snapshots":  # of a hub's cache: links to files in blobs, two levels above
         homes.append(os.path.join(os.path.dirname(above), "blobs"))
     if os.path.dirname(path) not in homes or not os.path.isfile(path):
         raise InputError(f"{os.path.join(folder, name)} is no file of this folder; put the file there, no link")
@@ -85,7 +86,10 @@ def read_json(folder, name):
     """Return the object in a JSON file of a model folder, {} where there is no such file."""
     if not os.path.lexists(os.path.join(folder, name)):
         return {}
-    return dict(json.loads(pathlib.Path(real_file(folder, name)).read_text(encoding="utf-8")))
+    path, most = real_file(folder, name), 64 if name == "tokenizer.json" else 4
+    if os.path.getsize(path) > most << 20:
+        raise InputError(f"its {name} is larger than {most} MB, which no model needs")
+    return dict(json.loads(pathlib.Path(path).read_text(encoding="utf-8")))
 
 
 def harmless_files(folder):
@@ -97,7 +101,13 @@ def harmless_files(folder):
     chosen = next(filter(None, classes), None)
     if TOKENIZERS.fullmatch(str(chosen)):
         files["tokenizer_config.json"]["tokenizer_class"] = chosen
-    model = read_json(folder, "tokenizer.json").get("model", {})
+    content, parts = read_json(folder, "tokenizer.json"), []
+    json.loads(json.dumps(content.get("normalizer")), object_hook=lambda part: parts.append(part) or part)
+    for part in parts:
+        pattern, made = part.get("pattern", {}), part.get("content", part.get("prepend", ""))
+        if len(parts) > 99 or len(made) > len(pattern.get("String", " ")):
+            raise InputError(f"its tokenizer.json puts {shown(made)} for {shown(pattern)}; texts may not grow by it")
+    model = content.get("model", {})
     if any(isinstance(model.get(part), str) for part in ("vocab", "merges")):  # transformers would open that path
         raise InputError(f"{folder}/tokenizer.json has the name of a file where its vocabulary should be")
     return {name: content for name, content in files.items() if content}
@@ -107,8 +117,10 @@ def harmless_files(folder):
 def open_model_folder(folder, fix):
     """Yield (view, config) of a model folder that a stranger may have made; what fails is an InputError with the fix.
     view: links to its vocabularies and weights, JSON files cut to what is harmless; only this is given to a library."""
-    with tempfile.TemporaryDirectory() as view:
+    with tempfile.TemporaryDirectory() as view, open(os.devnull, "wb") as nowhere:
+        kept = os.dup(2)
         try:
+            os.dup2(nowhere.fileno(), 2)  # Rust and C++ write there themselves, besides what they raise
             os.mkdir(os.path.join(view, "onnx"))
             for name in (*os.listdir(folder), *ONNX_FILES.values()):
                 if PLAIN_FILES.fullmatch(name) and os.path.lexists(os.path.join(folder, name)):
@@ -118,15 +130,17 @@ def open_model_folder(folder, fix):
             config = harmless_config(read_json(folder, "config.json"))
             config.save_pretrained(view)
             yield view, config
-        except (MemoryError, torch.OutOfMemoryError):
-            raise
-        except ImportError as error:
-            raise InputError(f"{folder} needs a package that is missing: {one_line(error)}") from error
-        except Exception as error:  # JSON, safetensors, tokenizers, graphs and each architecture raise their own
-            text = str(error).replace(view, folder)
+        except BaseException as error:  # JSON, safetensors, graphs and each architecture raise their own
+            kind, text = type(error).__name__, str(error).replace(view, folder)
+            known = isinstance(error, Exception) or kind == "PanicException"  # of tokenizers' Rust
+            if not known or isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+                raise
             if not isinstance(error, InputError):
-                text = f"{folder} is damaged or no such model ({one_line(text or error)}); {fix}"
+                text = f"{folder} cannot be read as a model ({kind}: {one_line(text or error)}); {fix}"
             raise InputError(text if folder in text else f"{folder}: {text}; {fix}") from error
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def link_or_copy(source, target):

@@ -1,5 +1,6 @@
 """Texts to token numbers as their model was pretrained: tokenizers, normalisation, padded batches."""
 import functools
+import html
 import os
 import pathlib
 import re
@@ -13,6 +14,15 @@ from torch.nn.utils.rnn import pad_sequence
 from .settings import InputError
 from .strangers import VOCABULARIES, read_json
 
+PLAIN = str.maketrans("‘’‛“”„–—\x0b\x0c\x1c\x1d\x1e\x1f\x85\u2028\u2029", "'" * 3 + '"' * 3 + "--" + " " * 9)
+EMOJI = re.compile("[\u2600-\u27bf\U0001f000-\U0001faff][\u200d\ufe0f\u2600-\u27bf\U0001f000-\U0001faff]*")
+
+
+def plain(text):
+    """Return a text with HTML's escapes, quotation marks, blanks, full-width letters plain, and emoji set apart."""
+    text = unicodedata.normalize("NFKC", html.unescape(html.unescape(text)))  # some are escaped twice
+    return EMOJI.sub(r" \g<0> ", text.translate(PLAIN))
+
 
 def normalise_users(text):
     """Put @user for each user name and http for each link, as in the tweets that CardiffRoBERTa was pretrained on."""
@@ -25,6 +35,8 @@ def encode(tokenizer, texts, manifest):
     """Return the token numbers of each text, normalised as its model was pretrained: a list of lists of int."""
     if not texts:
         return []
+    if manifest["family"] in ("bert", "distilbert", "electra", "mpnet"):  # WordPiece glues or loses other forms
+        texts = [plain(text) for text in texts]
     if manifest["normalisation"] == "user_http":
         texts = [normalise_users(text) for text in texts]
     if manifest["normalisation"] == "bertweet":
@@ -37,10 +49,9 @@ def encode(tokenizer, texts, manifest):
 
 
 def cut(text, max_length):
-    """Return the text without what is too far back to be among BERTweet's first max_length tokens.
-    Its expressions for links take time by the square of a word's length (56 s for "a." 8,000 times), so a word is held
-    to 500 characters, ending in a letter or digit as links do, and the text to 32 a token and 1,000 more. Runs of one
-    sign become three, as in the tokenizer itself."""
+    """Return the text without what is too far back to be among BERTweet's first max_length tokens: its expressions take
+    time by the square of a word's length. A word is held to 500 characters, ending in a letter or digit as links do,
+    the text to 32 a token and 1,000 more; runs of one sign become three, as in the tokenizer itself."""
     if len(text) <= 500:
         return text
     text = re.sub(r"([^a-zA-Z0-9])\1{3,}", r"\1\1\1", text[:10**6])
@@ -110,8 +121,7 @@ EMOJI_06 |= {entry[0]: entry[1:] for entry in """
 
 def pretrained_emoji_names(vocabulary):
     """Return a function from a character to what BERTweet's pretraining put in its place: an emoji's :name:, or itself.
-    The first word of `vocabulary` among emoji 0.6's name, the installed version's and the character is taken, else
-    emoji 0.6's, in pieces. Single characters are asked for: flags are two letters, joined emoji their parts."""
+    The first of emoji 0.6's name, the installed version's and the character that is in `vocabulary`, else 0.6's."""
     import emoji  # needed for BERTweet alone
 
     @functools.cache

@@ -86,8 +86,7 @@ def compare(variant, measured, original, first_row=None):
 
 def quality(labels, logits, reference):
     """Return what logits (texts, classes) are worth beside those of the original: a dict of figures.
-    lost and won count the texts that the original alone has right, and that the variant alone has; mcnemar_p is the
-    probability of a split at least as uneven if both were equally good (McNemar 1947; exact, two-sided)."""
+    lost, won: texts that the original alone has right, and the variant; mcnemar_p: McNemar 1947, exact, two-sided."""
     predicted, before = logits.argmax(1), reference.argmax(1)
     (_, accuracy, macro_f1), (_, old_accuracy, old_macro_f1) = scores(labels, logits), scores(labels, reference)
     lost = int(((before == labels) & (predicted != labels)).sum())

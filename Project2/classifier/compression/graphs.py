@@ -21,8 +21,7 @@ XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]
 
 
 def write_onnx(settings, model, variant, folder):
-    """Write a network to `folder` as onnx (in float32), onnx_int8, small or tiny.
-    The last two have weights of fewer values, packed with xz; their kernels are those of INT8, so it costs no speed."""
+    """Write a network as onnx (float32), onnx_int8, or small or tiny: INT8 weights of fewer values, packed with xz."""
     path = pathlib.Path(folder, ONNX_FILES.get(variant, PACKED))
     path.parent.mkdir(exist_ok=True)
     if variant == "onnx":
@@ -37,7 +36,17 @@ def unpack_onnx(source, folder):
     """Write the graph of a folder of small or tiny to `folder` as onnx_int8."""
     path = pathlib.Path(folder, ONNX_FILES["onnx_int8"])
     path.parent.mkdir()
-    path.write_bytes(lzma.decompress(pathlib.Path(source, PACKED).read_bytes()))
+    path.write_bytes(read_packed(source))
+
+
+def read_packed(folder):
+    """Return the bytes of the graph of a folder of small or tiny; raise ValueError where they are too many."""
+    packed = pathlib.Path(folder, PACKED).read_bytes()
+    unpacker = lzma.LZMADecompressor(memlimit=1 << 28)
+    graph = unpacker.decompress(packed, (len(packed) << 6) + (1 << 24))  # weights have some bits of entropy each
+    if not unpacker.eof:
+        raise ValueError(f"{PACKED} is cut off, or unpacks to over {len(graph):,} bytes, more than weights can")
+    return graph
 
 
 def quantize_onnx(model, bits):
@@ -106,10 +115,9 @@ def example(network, texts, tokens):
 
 def quantize_in_rows(graph, bits):
     """Quantise an ONNX graph in place: INT8 weights, and activations with a scale for each row of each batch.
-    A row is a token, so that a text's logits do not depend on those beside it. MatMul and Gemm with constant weights
-    become MatMulIntegerToFloat (onnxruntime, docs/ContribOperators.md) of the rows over their greatest magnitude. Their
-    weights have a scale a channel and 7 of the 8 bits: with 8 the sums of processors without VNNI overflow
-    (onnxruntime.ai, "Quantize ONNX models"). bits: from a node's name to the most bits of entropy of a weight."""
+    A row is a token: a text's logits do not depend on its neighbours. MatMul and Gemm with constant weights become
+    MatMulIntegerToFloat (onnxruntime, docs/ContribOperators.md), with a scale a channel and 7 of the 8 bits: with 8
+    sums overflow without VNNI ("Quantize ONNX models"). bits: from a node's name to a weight's most bits of entropy."""
     from onnx import helper, numpy_helper
     weights = {tensor.name: tensor for tensor in graph.graph.initializer
                if len(tensor.dims) == 2 and tensor.data_type == 1}
@@ -181,13 +189,11 @@ def quantize_weights(weights, axis, levels, bits=8.0):
 class GraphClassifier:
     """What is called as a transformers classifier is, and computes its logits by a graph, on the CPU."""
 
-    device = torch.device("cpu")
+    device, eval = torch.device("cpu"), staticmethod(lambda: None)  # it has no other mode
 
-    def __init__(self, config, names, classes, run):
-        """config: of the network; run(inputs): the logits of the graph, which takes `names` and gives `classes`."""
+    def __init__(self, config, names, run):
+        """config: of the network; run(inputs): the logits of the graph, which takes `names`; see `probe`."""
         self.config, self.names, self.run = config, names, run
-        if not {"input_ids", "attention_mask"}.issuperset(names) or classes != config.num_labels:
-            raise ValueError(f"the graph is not one from tokens to {config.num_labels} logits")
 
     def __call__(self, **inputs):
         """Return an object with logits, float32 (texts, classes), for int64 tensors (texts, length)."""
@@ -201,17 +207,17 @@ def load_onnx(graph, config):
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # what goes wrong is raised too
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    names, classes = [given.name for given in session.get_inputs()], session.get_outputs()[0].shape[-1]
-    return GraphClassifier(config, names, classes, lambda inputs: session.run(None, inputs)[0])
+    names = [given.name for given in session.get_inputs()]
+    return GraphClassifier(config, names, lambda inputs: session.run(None, inputs)[0])
 
 
 def load_openvino(folder, config):
     """Return the classifier of a folder's graph in OpenVINO, which reads nothing but the graph and its weights."""
     core = import_quietly("openvino").Core()
     graph = core.read_model(os.path.join(folder, "openvino_model.xml"))
-    names, classes = [given.any_name for given in graph.inputs], graph.outputs[0].partial_shape[-1].get_max_length()
+    names = [given.any_name for given in graph.inputs]
     compiled = core.compile_model(graph, "CPU", {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "ENABLE_CPU_PINNING": False,  # else several processes would share one core
         "INFERENCE_PRECISION_HINT": "f32"})  # else bfloat16 where the processor has it: no faster here, and coarser
-    return GraphClassifier(config, names, classes, lambda inputs: compiled(inputs)[0].copy())  # the next call's memory
+    return GraphClassifier(config, names, lambda inputs: compiled(inputs)[0].copy())  # the next call's memory

@@ -34,8 +34,8 @@ class Distillation(Training):
 
 
 def distil(settings, original, student, tokenizer, name, epochs, faster, mixed=0):
-    """Train a student on the original's transfer set; return (student, its manifest), calibrated on VAL_PATH.
-    faster: its step size over that of the original's training; mixed: `mixed_texts` for each text, labelled by it."""
+    """Train a student on the original's transfer set, its step size `faster` times the original's, and on `mixed`
+    mixed texts for each of it; return (student, its manifest), calibrated on VAL_PATH."""
     (texts, labels, logits), manifest = original.transfer_set, original.manifest
     if more := mixed_texts(settings, texts, round(mixed * len(texts))):
         said = original.say(more)
@@ -55,8 +55,7 @@ def distil(settings, original, student, tokenizer, name, epochs, faster, mixed=0
 
 def mixed_texts(settings, texts, number):
     """Return `number` texts mixed from two others each, whatever they mean: a student learns what its teacher says.
-    By turns the beginning of one and the end of the other, or one with words of the other in a fifth of its places
-    (as Tang et al. 2019, arXiv:1903.12136; Jiao et al. 2020, TinyBERT, arXiv:1909.10351)."""
+    By turns one's beginning and the other's end, or a fifth of one's words from the other (arXiv:1909.10351)."""
     generator, mixed = np.random.default_rng([settings.SEED, 1]), []
     for place in range(number):
         first, second = (texts[row].split() for row in generator.integers(len(texts), size=2))
@@ -69,8 +68,7 @@ def mixed_texts(settings, texts, number):
 
 
 def keep_layers(model, number):
-    """Return a copy of a classifier with `number` of its encoder's layers, evenly spread, the last one among them.
-    As DistilBERT (Sanh et al. 2019, arXiv:1910.01108). ALBERT's layers are one, applied less often."""
+    """Return a classifier's copy with `number` of its layers, evenly spread, with the last (arXiv:1910.01108)."""
     student = copy.deepcopy(model)
     total = student.config.num_hidden_layers
     student.config.num_hidden_layers = number = min(number, total)
@@ -80,6 +78,6 @@ def keep_layers(model, number):
         parent, name = stacks[0]
         layers = getattr(parent, name)
         setattr(parent, name, torch.nn.ModuleList(layers[(place + 1) * total // number - 1] for place in range(number)))
-    elif model.config.model_type != "albert":
+    elif model.config.model_type != "albert":  # whose layers are one, applied less often
         raise LookupError(f"{type(model).__name__} has no list of {total} layers to choose from")
     return student

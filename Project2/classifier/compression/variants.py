@@ -123,9 +123,8 @@ def try_variant(settings, original, variant, first_row):
 
 
 def make_variant(settings, original, variant):
-    """Return (float32 model, tokenizer, manifest) of which a variant is written.
-    That of tiny is a student: some of the layers, the pieces that the texts have, distilled."""
-    if variant == "tiny":
+    """Return (float32 model, tokenizer, manifest) of which a variant is written."""
+    if variant == "tiny":  # a student: some of the layers, the pieces that the texts have, distilled
         texts, _, _ = original.transfer_set
         student = keep_layers(original.model, settings.TINY_LAYERS)
         tokenizer = cut_vocabulary(student, original.tokenizer, texts, original.manifest)

@@ -34,8 +34,8 @@ def cut_vocabulary(student, tokenizer, texts, manifest):
 
 
 def cut_tokenizer(tokenizer, folder, used):
-    """Cut a tokenizer's files to the token numbers `used`, special tokens, single characters, and what merges need.
-    Returns the numbers that are kept, sorted: their places are the new."""
+    """Cut a tokenizer's files to the numbers `used`, special tokens, single characters, and what merges need; return
+    the numbers that are kept, sorted: their places are the new."""
     content = read_json(folder, "tokenizer.json")
     symbols, merges, begin, end = spelling(tokenizer, content.get("model"))
     single = {number for number, symbol in symbols.items() if re.fullmatch("<0x..>", symbol)

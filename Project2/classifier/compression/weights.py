@@ -7,12 +7,10 @@ import tempfile
 import numpy as np
 import torch
 from accelerate import PartialState
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
 
 from ..encoder import linear_layers, load_network, read_first_token
-from ..settings import some
 
 
 def prune(model, sparsity):
@@ -64,18 +62,17 @@ def load_quantized(view, config, variant, saved=True):
     if saved:
         config.quantization_config = recipe.to_dict()  # the script's own; what a folder says is not asked
     model, _ = load_network(view, config, quantization_config=None if saved else recipe, dtype=torch.bfloat16,
-                            use_safetensors=True, device_map={"": PartialState().device})
+                            whole=saved, use_safetensors=True, device_map={"": PartialState().device})
     if saved:
-        check_quantized(model, os.path.join(view, "model.safetensors"))
+        check_quantized(model)
     for module in linear_layers(model).values():
         module.support_avx512bf16_for_cpu = False  # it rounds the scales, and fails where a row is not whole blocks
     return model.eval()
 
 
 def quantization_recipe(model, variant):
-    """Return the BitsAndBytesConfig of int8 or nf4 (QLoRA, arXiv:2305.14314); the classifier head is left alone.
-    LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339) is without its search for outliers over a whole batch, by which a
-    text's label would depend on its neighbours."""
+    """Return the BitsAndBytesConfig of nf4 (QLoRA, arXiv:2305.14314), or of int8 (arXiv:2208.07339) without its search
+    for outliers over a batch, by which a text's label would depend on its neighbours; the head is left alone."""
     head = [name for name, _ in model.named_children() if name != model.base_model_prefix]
     if variant == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0, llm_int8_skip_modules=head)
@@ -83,13 +80,8 @@ def quantization_recipe(model, variant):
                               bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=head)
 
 
-def check_quantized(model, path):
-    """Raise ValueError unless a quantised model has every tensor of its file, each of the size it computes with."""
-    with safe_open(path, "pt") as file:
-        saved = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-    loaded = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    if saved != loaded:
-        raise ValueError(f"missing or unexpected weights: {some({name for name, _ in saved.items() ^ loaded.items()})}")
+def check_quantized(model):
+    """Raise ValueError unless each weight of a quantised model is of the size it computes with."""
     for name, module in linear_layers(model).items():
         weights, shape = module.weight, (module.out_features, module.in_features)
         if hasattr(weights, "quant_state"):  # NF4: two weights a byte; a scale a block, itself quantised in blocks
