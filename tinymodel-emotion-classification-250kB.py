@@ -974,14 +974,14 @@ def encode(texts, settings):
     """Return (codes, offsets) of texts: those of text i, as `encode_batch` has them, are codes[offsets[i]:offsets[i +
     1]]."""
     parts, sizes = [], [[0]]
-    for first in range(0, len(texts), 2048):  # faster than all at once: it fits a cache
-        batch = texts[first:first + 2048]
+    for first in range(0, len(texts), 8192):  # not all at once, to take less memory
+        batch = texts[first:first + 8192]
         codes, text_ids = encode_batch(batch, settings)
         parts.append(codes)
         sizes.append(np.bincount(text_ids, minlength=len(batch)))
     offsets = np.cumsum(np.concatenate(sizes))
     codes = np.empty(offsets[-1], np.int32)
-    for end in offsets[2048::2048].tolist() + [offsets[-1]] if parts else []:
+    for end in offsets[8192::8192].tolist() + [offsets[-1]] if parts else []:
         part = parts.pop(0)  # a part goes when it is copied, to take less memory
         codes[end - len(part):end] = part
     return codes, offsets
@@ -1131,7 +1131,7 @@ def check_in_a_fresh_process(content, texts, folder):
 
 def predict(model, texts):
     """Return the probabilities of the classes of each text (a list of bytes): float64 array (texts, K)."""
-    parts = [predict_batch(model, texts[i:i + 2048]) for i in range(0, len(texts), 2048)]
+    parts = [predict_batch(model, texts[i:i + 8192]) for i in range(0, len(texts), 8192)]
     return np.concatenate(parts) if parts else np.zeros((0, len(model.labels)))
 
 
@@ -1151,7 +1151,7 @@ def predict_batch(model, texts):
 def prediction_lines(model, texts):
     """Yield the `prediction_line` of each text."""
     texts = iter(texts)
-    while batch := list(itertools.islice(texts, 2048)):
+    while batch := list(itertools.islice(texts, 8192)):
         probabilities = predict_batch(model, batch)
         classes = probabilities.argmax(axis=1)
         printed = probabilities[:, 1] if len(model.labels) == 2 else probabilities.max(axis=1)
