@@ -25,7 +25,7 @@ Writes   outputs/tinymodel-emotion-classification-250kB/: model.safetensors (at 
     python3 tinymodel-emotion-classification-250kB.py --TRAIN_URL my.csv --TEXT_COLUMN tweet --LABEL_COLUMN mood
     python3 tinymodel-emotion-classification-250kB.py --help
 
-On 110,833 training tweets, 45,717 of them labelled by people (seed 1, one CPU core), a run of 13 seconds
+On 110,833 training tweets, 45,717 of them labelled by people (seed 1, one CPU core), a run of 12 seconds
 with cached data ended with
 
     ================ FINAL SUMMARY ================
@@ -33,8 +33,8 @@ with cached data ended with
     Final Test Accuracy: 0.809
     Final Test Macro F1: 0.809
     People's Balanced Accuracy: 0.856
-    People's Area under the ROC Curve: 0.938
-    Total Training Time: 11.99 seconds
+    People's Area under the ROC Curve: 0.939
+    Total Training Time: 3.67 seconds
     Model Size: 249977 bytes
     ===============================================
 """
@@ -893,7 +893,7 @@ def number_tokens(texts, max_length):
     numbers, tokens = collections.defaultdict(itertools.count().__next__), tokenize(texts, max_length)
     ids = np.fromiter(map(numbers.__getitem__, tokens), np.int32, len(tokens))
     roles = np.fromiter(map(role_of, numbers), np.uint8, len(numbers))[ids]
-    return list(numbers), ids, roles, np.cumsum(roles & 16 > 0, dtype=np.int32) - 1
+    return list(numbers), ids, roles, np.cumsum(roles & 16 > 0, dtype=np.int64) - 1
 
 
 def buckets_of(hashes, salt, settings):

@@ -314,6 +314,15 @@ def test_the_factor_decides_what_a_negated_word_counts(module):
 # A token counts once
 
 
+def test_many_texts_with_as_many_buckets_as_there_can_be_do_not_mix(module):
+    """A batch's number of texts times of buckets goes beyond 32 bits."""
+    s = settings_for(module, entries=1, fingerprint_bits=8, blocks=32768, char_ngrams=(3,), max_length=512)
+    texts = [f"word{chr(97 + i % 26)}{chr(97 + i // 26 % 26)} again again {chr(97 + i // 676)}".encode() for i in range(9000)]
+    codes, offsets = module.encode(texts, s)
+    for i in (*range(0, 9000, 300), 8191, 8192, 8999):
+        assert codes[offsets[i]:offsets[i + 1]].tolist() == module.encode([texts[i]], s)[0].tolist()
+
+
 @quiet
 @given(text=byte_texts)
 def test_a_token_counts_once(module, text):
