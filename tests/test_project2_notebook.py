@@ -64,6 +64,8 @@ def save_tiny_model(folder, texts):
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_file=str(folder / "tokenizer.json"), model_input_names=["input_ids", "attention_mask"], pad_token="[PAD]",
         unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")
+    tokenizer.backend_tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", tokenizer.cls_token_id), ("[SEP]", tokenizer.sep_token_id)])
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     transformers.BertModel(transformers.BertConfig(
