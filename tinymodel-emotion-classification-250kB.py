@@ -309,19 +309,18 @@ def train_model(data, train, validation, watch):
               for chars in choices]
     trial = max(trials, key=lambda trial: trial.macro_f1)  # small data may do without characters
     with watch("training"):
-        bags, model, total, settings = trial.bags, trial.model, trial.total, trial.settings
+        bags, model, kept, total, settings = trial.bags, trial.model, trial.kept, trial.total, trial.settings
         if TEACHER:  # the pruned model learns from the full one (Hinton et al. 2015, arXiv:1503.02531)
             learned = logits_of(model, bags, 0, len(train)).softmax(1)
             bags.targets[:len(train)] = (1 - TEACHER) * bags.targets[:len(train)] + TEACHER * learned
-        kept = np.flatnonzero(total >= MIN_COUNT)
-        model, chosen = prune(model, kept, total[kept], trial.ratios, settings)
+        model, chosen = prune(model, kept, total, trial.ratios, settings)
         print(f"pruned: {chosen.sum():,} tokens kept, {settings.value_bits} bits each")
         bags = make_bags(bags.tokens.numpy(), bags.offsets.numpy(), chosen, *(
             column.numpy() for column in (bags.sources, bags.targets, bags.weights)))
         model.pooling_scale = pooling_scale_of(bags, len(train))
 
         def quantise():
-            steps, step = choose_codebook(model.fold().detach().numpy(), total[kept][chosen], 1 << settings.value_bits)
+            steps, step = choose_codebook(model.fold().detach().numpy(), total[chosen], 1 << settings.value_bits)
             model.quantise(steps * np.float32(step))
 
         more, score = train_phase(model, bags, len(train), QUANTISED_EPOCHS, QUANTISED_LEARNING_RATE, quantise)
@@ -353,8 +352,8 @@ def train_full(data, texts, columns, evidence, settings, watch):
         initial_accuracy = accuracy_before(model, data, kept, settings)
     with watch("training"):
         epochs, score = train_phase(model, bags, number, NUM_EPOCHS, LEARNING_RATE)
-    return SimpleNamespace(bags=bags, model=model, total=total, ratios=ratios, settings=settings, epochs=epochs,
-                           macro_f1=score.macro_f1, initial_accuracy=initial_accuracy)
+    return SimpleNamespace(bags=bags, model=model, kept=np.flatnonzero(kept), total=total[kept], ratios=ratios,
+                           settings=settings, epochs=epochs, macro_f1=score.macro_f1, initial_accuracy=initial_accuracy)
 
 
 def find_markers(texts, classes):
@@ -368,7 +367,7 @@ def find_markers(texts, classes):
     if number == 2 or not MARKING:
         return ()
     vocabulary, ids, roles, rows = number_tokens(texts, MAX_LENGTH)
-    words, breaks = roles & 1 > 0, roles & 2 > 0
+    words = roles & 1 > 0
     prior = np.bincount(classes[:size][classes[:size] >= 0], minlength=number) / size
 
     def count(places):
@@ -381,7 +380,7 @@ def find_markers(texts, classes):
     places, gains = np.flatnonzero(words), {}
     row, word, anywhere = count(places)
     for marker in np.argsort(-anywhere.sum(axis=1), kind="stable")[:150]:
-        behind = in_scope(words & (ids == marker), breaks, breaks & False, roles, MARKING) & words & (ids != marker)
+        behind = in_scope(words & (ids == marker), roles, MARKING) & words & (ids != marker)
         row, word, marked = count(np.flatnonzero(behind))
         if len(row) == 0 or len(set(row.tolist())) < size / 10:
             continue
@@ -422,8 +421,8 @@ def count_tokens(codes, offsets, classes, evidence, number, settings):
 def row_weights(data, train):
     """Return how much each row counts in the loss, float32: in each source, classes by CLASS_BALANCE.
 
-    At 1 the classes of a source weigh alike, at 0 the rows. Neutral rows weigh NEUTRAL_WEIGHT, made rows MADE_WEIGHT,
-    and both these and people's rows HUMAN_WEIGHT times as much.
+    At 1 the classes of a source weigh alike, at 0 the rows. Neutral rows weigh NEUTRAL_WEIGHT, people's HUMAN_WEIGHT
+    times as much as others, and made rows MADE_WEIGHT.
     """
     weights = np.ones(len(data.train_texts), np.float32)
     classes = classes_in(data.train_targets)
@@ -700,6 +699,13 @@ def tokenize(texts, max_length):
     return TOKEN.findall(DIGITS.sub("0", REPEATED.sub(r"\1\1", joined)))
 
 
+@functools.lru_cache(1 << 16)
+def role_of(token):
+    """Return what a token is, as a sum: 1 a word, 2 what ends scopes, 4 "but", 8 a negator, 16 BEGIN, 32 END."""
+    return (bool(IS_WORD.match(token)) + 2 * bool(BREAK.match(token)) + 4 * (token == "but") + 8 * (token in NEGATORS)
+            + 16 * (token == BEGIN) + 32 * (token == END))
+
+
 def hash_of(word):
     """Return the hash of a word: the polynomial of its characters, modulo 2^32."""
     return functools.reduce(lambda value, letter: (value * CHAR_BASE + ord(letter) + 1) & MASK, word, 0)
@@ -735,9 +741,9 @@ class Reader:
 
     def look_up(self, token):
         """Return what is known of a token: its hash; (bucket, name) of its n-grams that the model keeps; buckets of the
-        word behind a negation and behind a marker, where they are kept; whether it breaks scopes, whether it is a word;
-        how many words the scopes have that it opens, of a negation and of a marker, -1 where it opens none."""
-        framed, sums, found, value = f" {token} ", [0], [], hash_of(token)
+        word behind a negation and behind a marker, where they are kept; its role; how many words the scopes have that
+        it opens, of a negation and of a marker, -1 where it opens none."""
+        framed, sums, found, value, role = f" {token} ", [0], [], hash_of(token), role_of(token)
         for letter in framed:
             sums.append(sums[-1] * CHAR_BASE + ord(letter) + 1 & MASK)
         for end in range(1, len(framed) + 1):
@@ -745,12 +751,12 @@ class Reader:
                 if order <= end:  # the hash of the last `order` characters is a difference of two sums
                     bucket = self.bucket(sums[end] - sums[end - order] * power, CHAR_SALT)
                     found += [(bucket, f"'{framed[end - order:end]}'")] if self.rows[bucket] else []
-        kept = [bucket if self.rows[bucket] and token not in (BEGIN, END) else None for bucket in (
+        kept = [bucket if self.rows[bucket] and not role & 48 else None for bucket in (
             self.bucket(value ^ turn, WORD_SALT) for turn in (0, NEGATED, MARKED))]
         found += [(kept[0], token)] if kept[0] is not None else []
-        opens = self.model["negation"] if token in NEGATORS else 0 if token == "but" else -1
+        opens = self.model["negation"] if role & 8 else 0 if role & 4 else -1
         marks = self.model["marking"] if token in self.model["markers"] else -1
-        return value, tuple(found), kept[1], kept[2], bool(BREAK.match(token)), bool(IS_WORD.match(token)), opens, marks
+        return value, tuple(found), kept[1], kept[2], role, opens, marks
 
     def ngrams(self, text):
         """Return {bucket: (sixteenths, name)} of the n-grams of a text that the model keeps, in the order of reading.
@@ -762,8 +768,8 @@ class Reader:
         negated = marked = 0  # how many words more are in the scope of a negation, of a marker
         before, times_before, value_before = None, 16, 0
         for token in tokenize([text], model["max_length"]):
-            value, own, exception, mark, breaks, is_word, opens, marks = known(token)
-            if breaks:
+            value, own, exception, mark, role, opens, marks = known(token)
+            if role & 2:
                 negated = marked = 0
             times = -model["factor"] if negated else 16
             for bucket, name in own:
@@ -777,7 +783,7 @@ class Reader:
                 bucket = self.bucket(value_before * WORD_BASE + value, PAIR_SALT)
                 if rows[bucket] and bucket not in found:
                     found[bucket] = times_before, f"{before} {token}"
-            if is_word:
+            if role & 1:
                 negated = opens if opens >= 0 else max(0, negated - 1)
                 marked = marks if marks >= 0 else max(0, marked - 1)
             before, times_before, value_before = token, times, value
@@ -797,9 +803,7 @@ class Reader:
 
     def predict(self, text):
         """Return the Prediction of a text (str, or bytes in UTF-8): label, its probability, those of all labels."""
-        probabilities, *_ = self.read(as_bytes(text))
-        best = probabilities.index(max(probabilities))
-        return Prediction(self.labels[best], probabilities[best], probabilities)
+        return prediction_of(self.labels, self.read(as_bytes(text))[0])
 
     def explain(self, text, most=8):
         """Return the tokens that decided, as (token, weight) pairs, the heaviest first.
@@ -817,12 +821,15 @@ class Reader:
         return sorted(weights, key=lambda pair: -abs(pair[1]))[:most]
 
     def lines(self, texts, explained=False):
-        """Yield a line (bytes) a text (bytes): label, probability (of two labels that of the second), text, and if
-        explained the tokens that decided."""
+        """Yield the `prediction_line` of each text (bytes)."""
         for text in texts:
-            label, probability, probabilities = self.predict(text)
-            yield prediction_line(label, probabilities[1] if len(self.labels) == 2 else probability, text,
-                                  self.explain(text) if explained else None)
+            yield prediction_line(self.predict(text), text, self.explain(text) if explained else None)
+
+
+def prediction_of(labels, probabilities):
+    """Return the Prediction of the probabilities of all labels."""
+    best = probabilities.index(max(probabilities))
+    return Prediction(labels[best], probabilities[best], probabilities)
 
 
 def as_bytes(text):
@@ -830,8 +837,10 @@ def as_bytes(text):
     return re.sub("[\ud800-\udfff]", "\ufffd", text).encode() if isinstance(text, str) else text
 
 
-def prediction_line(label, probability, text, explained=None):
-    """Return the line (bytes) that is printed of a text (bytes)."""
+def prediction_line(prediction, text, explained=None):
+    """Return what is printed of a text (bytes): label, probability (of two the second's), text, tokens that decided."""
+    label, probability, probabilities = prediction
+    probability = probabilities[1] if len(probabilities) == 2 else probability
     line = b"%s\t%.4f\t%s" % (label.encode(), probability, text.replace(b"\n", b" "))
     if explained is not None:
         tokens = ", ".join(f"{name} {weight:+.2f}" for name, weight in explained)
@@ -880,13 +889,6 @@ class Settings(BaseModel):
         return (SLOTS + self.entries * self.entry_bits + 7) // 8
 
 
-@functools.lru_cache(1 << 16)
-def role_of(token):
-    """Return what a token is, as a sum: 1 a word, 2 what ends scopes, 4 "but", 8 a negator, 16 BEGIN, 32 END."""
-    return (bool(IS_WORD.match(token)) + 2 * bool(BREAK.match(token)) + 4 * (token == "but") + 8 * (token in NEGATORS)
-            + 16 * (token == BEGIN) + 32 * (token == END))
-
-
 def number_tokens(texts, max_length):
     """Return (vocabulary, ids, roles, text_ids): the different tokens, and of each token of all texts its place among
     them, its `role_of` and its text."""
@@ -924,11 +926,11 @@ def hash_vocabulary(vocabulary, settings):
     return span(ends - lengths + 1, ends - 1), np.concatenate(found)[order], owners[places[order] // 16 - 1]
 
 
-def in_scope(opens, breaks, ends, roles, size):
-    """Return whether each token is one of the `size` words behind one that opens, with no break up to it and no end
-    before it: bool array, as are opens, breaks and ends."""
-    words, ends = np.cumsum(roles & 1) - (roles & 1), np.cumsum(ends) - ends  # how many were before
-    breaks, last = np.cumsum(breaks), np.maximum.accumulate(np.where(opens, np.arange(len(opens)), -1))
+def in_scope(opens, roles, size, ends=0):
+    """Return whether each token is one of the `size` words behind one that opens, with no break up to it and none of
+    the role `ends` before it: bool array, as is opens."""
+    words, ends = (np.cumsum(roles & role > 0) - (roles & role > 0) for role in (1, ends))  # how many were before
+    breaks, last = np.cumsum(roles & 2 > 0), np.maximum.accumulate(np.where(opens, np.arange(len(opens)), -1))
     last = np.append(-1, last[:-1])
     return (last >= 0) & (words - words[last] <= size) & (breaks == breaks[last]) & (ends == ends[last])
 
@@ -941,10 +943,9 @@ def encode_batch(texts, settings, taken=None):
     if taken is not None:
         chars, owners = chars[taken[chars]], owners[taken[chars]]
     counts = np.bincount(owners, minlength=len(vocabulary))
-    breaks, tokens = roles & 2 > 0, roles & 48 == 0
-    negated = in_scope(roles & 8 > 0, breaks, roles & 4 > 0, roles, settings.negation)
+    tokens, negated = roles & 48 == 0, in_scope(roles & 8 > 0, roles, settings.negation, ends=4)
     markers = [place for place, token in enumerate(vocabulary) if token in settings.markers]
-    marked = in_scope(np.isin(ids, markers) & (roles & 1 > 0), breaks, breaks & False, roles, settings.marking)
+    marked = in_scope(np.isin(ids, markers) & (roles & 1 > 0), roles, settings.marking)
 
     # Of each token its characters' n-grams, then four columns, -1 where there is none
     columns = np.full((len(ids), 4), -1, np.int32)
@@ -1152,10 +1153,8 @@ def prediction_lines(model, texts):
     """Yield the `prediction_line` of each text."""
     texts = iter(texts)
     while batch := list(itertools.islice(texts, 8192)):
-        probabilities = predict_batch(model, batch)
-        classes = probabilities.argmax(axis=1)
-        printed = probabilities[:, 1] if len(model.labels) == 2 else probabilities.max(axis=1)
-        yield from map(prediction_line, (model.labels[k] for k in classes), printed.tolist(), batch)
+        for text, probabilities in zip(batch, predict_batch(model, batch).tolist()):
+            yield prediction_line(prediction_of(model.labels, probabilities), text)
 
 
 def print_predictions(model, arguments, explained):
@@ -1248,18 +1247,19 @@ EMOJI = {
         "♥😍😊👌💕👏☺♡👍🙌💪😃🌸💜💗💋😋🎶💚😀😻💘❄⚽💓🎄🎵😛💎🎂⛄♪🍂🌴🌹🙆🍻🌞⭐🎀🌺🐶🍸🍉😇🍺🎸🍹💫🌷💝🏈👸🌻🌊🍓🍴😽🌈💑"
         "🎃🐾🎓🏊🐱🚬🐒🌍🐥⛔🌙🐰🚨"), 0.9: "❤😘💃💖🎉💙💞💛😚🎊👑🎁🎈🏆😙💐🌼💟🐟🎆"}
 # Frames for a word of the lexicon as it is, and negated; for none, and negated; and the words that fill them
-POLAR = "{w}|{w}.|the {n} here seems really {w}|what a {w} {n}|we had a {w} {n}.|a {w} {p}|so {w}|very {w}"
+POLAR = "{w}|{w}.|the {n} here seems really {w}|what a {w} {n}|we had a {w} {n}.|a {w} {p}|so {w}|very {w}".split("|")
 NEGATED_POLAR = ("not {w}|not a {w} {p}|we didn't have a {w} {n}.|not very {w}|the {n} here does not seem {w}|"
-                 "nothing {w}|isn't {w}|there was no {w} {n}|we never {w} a {p}")
+                 "nothing {w}|isn't {w}|there was no {w} {n}|we never {w} a {p}").split("|")
 NEUTRAL = ("{name} lives in {name}.|{name} went to {name} on {name}|i am in {name}|from {name} to {name} at 5|{name}|"
            "the {n} in {name} has 30 rooms.|{name} and {name}|my {p} is called {name}|a {x} {n}|both are {x}|"
            "the {n} opens at ten on {name}|there is a {n} near the {n}.|it is the {n} of the {p}|he has a {n}|"
            "the {p} has 2 {n}s|an {x} {p} from {name}|{name} works as a {p} in {name}.|we {v} a {n} on {name}|"
-           "my {p} is {x} and lives in {name}|one of them is a {x} {p}|{name} and {name} are {p}s|is {name} a {p}?")
+           "my {p} is {x} and lives in {name}|one of them is a {x} {p}|{name} and {name} are {p}s|"
+           "is {name} a {p}?").split("|")
 NEGATED_NEUTRAL = ("that {p} is not from {name}|it is not on {name}|not {name}|we did not {v} the {n}.|"
                    "{name} doesn't live in {name}.|there is no {n} near the {n}|this is not the {n} of the {p}|"
                    "the {n} is not for the {p}|{name} has no {x} {n}|one of them is not a {x} {p}|"
-                   "{name} and {name} are not {p}s")
+                   "{name} and {name} are not {p}s").split("|")
 WORDS = {
     "n": "train bus hotel room book song phone film meal shop house garden coffee car game party school town street "
          "lesson team weather bed cake dress bike museum lecture jacket concert picture story market bank",
@@ -1277,7 +1277,7 @@ WORDS = {
 
 def add_made_rows(data, train):
     """Return (data, train) with made rows behind the others, of source 2 and for emoji of source 3, and with the names
-    in all training rows changed. Without people's labels nothing is changed."""
+    in all rows but those of the tests changed. Without people's labels nothing is changed."""
     if not data.human_texts:
         return data, train
     texts, names = change_names(data.train_texts)
@@ -1334,9 +1334,9 @@ def make_rows(lexicon, names, texts):
 
     for i, word in enumerate(drawn):
         frames, logit = (NEGATED_POLAR, -0.7 * lexicon[word] - 0.25) if i % 2 else (POLAR, lexicon[word])
-        made.append((fill(frames.split("|"), word), 1 / (1 + math.exp(-logit)), 2))
+        made.append((fill(frames, word), 1 / (1 + math.exp(-logit)), 2))
     for i in range(10000):
-        text = fill((NEGATED_NEUTRAL if i % 5 < 2 else NEUTRAL).split("|"))
+        text = fill(NEGATED_NEUTRAL if i % 5 < 2 else NEUTRAL)
         made.append((text.lower() if rng.random() < 0.5 else text, 0.5, 2))
     return made + [(emoji, chance, 3) for chance, alike in EMOJI.items() for emoji in alike for _ in range(12)]
 
@@ -1908,13 +1908,13 @@ def parse_arguments():
 
 def export(model):
     """Return {file name: bytes}: the model for C and C++, JavaScript, a web page, and Python without packages."""
-    values, everything = describe_model(model), {**describe_model(model), **describe_reading()}
+    values, rules = describe_model(model), describe_reading()
     quoted = lambda quote, values: "".join(f"  {quote(name)}: {quote(value)},\n" for name, value in values.items())
     with open(__file__, encoding="utf-8") as file:
         reading = re.search("(?ms)^# Reading.*?(?=^# Encoding)", file.read())[0].rstrip()
-    javascript = quoted(json.dumps, everything).replace("<", "\\u003c")  # so that no label ends the page's script
+    javascript = quoted(json.dumps, values | rules).replace("<", "\\u003c")  # so that no label ends the page's script
     files = {
-        "tinymodel.h": fill(HEADER, header_values(everything)),
+        "tinymodel.h": fill(HEADER, header_values(values | rules)),
         "tinymodel.js": (script := fill(JAVASCRIPT, {"SCRIPT": SCRIPT, "MODEL": javascript})),
         "tinymodel.html": fill(PAGE, {"JAVASCRIPT": re.sub("(?m)^export ", "", script)}),
         "tinymodel.py": fill(PYTHON, {"SCRIPT": SCRIPT, "MODEL": quoted(ascii, values), "READING": reading}),

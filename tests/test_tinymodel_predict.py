@@ -1,5 +1,4 @@
 """The tiny models: --predict as users run it, and what is wrong with a model file."""
-import dataclasses
 import errno
 import json
 import os

@@ -55,7 +55,6 @@ write to temporary folders.
 """
 import argparse
 import csv
-import importlib.util
 import itertools
 import json
 import os
