@@ -21,9 +21,8 @@ def whole_folder(folder):
             os.chmod(path, os.stat(partial).st_mode & 0o666)  # some libraries leave them to their owner
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
-        exchanged = sys.platform == "linux" and not ctypes.CDLL(None).renameat2(
-            -100, os.fsencode(partial), -100, os.fsencode(target), 2)  # one step: a kill between two would leave none
-        if not exchanged:
+        exchange = getattr(sys.platform == "linux" and ctypes.CDLL(None), "renameat2", lambda *_: -1)  # not in all libc
+        if exchange(-100, os.fsencode(partial), -100, os.fsencode(target), 2):  # a kill between two steps left none
             if os.path.exists(target):
                 os.rename(target, old)
             os.rename(partial, target)
