@@ -177,7 +177,7 @@ def make_bertweet(folder, texts):
     bpe.train_from_iterator(texts, trainer)
     trained = json.loads(bpe.to_str())["model"]
     merges = [" ".join(merge) if isinstance(merge, list) else merge for merge in trained["merges"]]
-    words = [word[:-4] if word.endswith("</w>") else f"{word}@@" for word in trained["vocab"]]
+    words = sorted(word[:-4] if word.endswith("</w>") else f"{word}@@" for word in trained["vocab"])
     (folder / "vocab.txt").write_text("".join(f"{word} 1\n" for word in [*words, "@USER", "HTTPURL", ":grinning_face:"]))
     codes = "".join(f"{merge} {9999 - row}\n" for row, merge in enumerate(merges))
     (folder / "bpe.codes").write_text(codes)
