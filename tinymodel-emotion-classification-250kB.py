@@ -366,8 +366,9 @@ def find_markers(texts, classes):
     number, size = int(classes.max()) + 1, len(texts)
     if number == 2 or not MARKING:
         return ()
-    vocabulary, ids, roles, rows = number_tokens(texts, MAX_LENGTH)
-    words = roles & 1 > 0
+    codes, begins, hashes, roles, rows = read_tokens(texts, MAX_LENGTH)
+    vocabulary, firsts, ids = np.unique(hashes, return_index=True, return_inverse=True)
+    ends, words = np.append(begins[1:], len(codes)), roles & 1 > 0
     prior = np.bincount(classes[:size][classes[:size] >= 0], minlength=number) / size
 
     def count(places):
@@ -391,7 +392,7 @@ def find_markers(texts, classes):
         gain = np.bincount(row, np.log((marked * own).sum(axis=1) / (plain * own).sum(axis=1)), size)
         inside = gain[np.unique(row)]
         if gain.sum() / size >= 0.002 and inside.mean() >= 3 * inside.std() / math.sqrt(len(inside)):
-            gains[vocabulary[marker]] = gain.sum()
+            gains["".join(map(chr, codes[begins[firsts[marker]]:ends[firsts[marker]]]))] = gain.sum()
     return tuple(sorted(sorted(gains, key=gains.get)[-4:]))
 
 
@@ -679,12 +680,11 @@ def resolve(match):
     return chr(code) if 0 < code < 0xD800 or 0xDFFF < code < 0x110000 else match[0]
 
 
-def tokenize(texts, max_length):
-    """Return the tokens of all texts (bytes of any content, in UTF-8) as one list of str, those of each text between
-    BEGIN and END.
+def clean(texts, max_length):
+    """Return all texts (bytes of any content, in UTF-8) as one str, each between BEGIN and END, without links, names
+    behind an @, entities, apostrophes and large letters.
 
-    A byte that is no UTF-8 is read as 0xDC00 + byte, as Python's surrogateescape has it. Left out are links, names
-    behind an @, and a character that repeats the two before it, or a digit the one before it.
+    A byte that is no UTF-8 is read as 0xDC00 + byte, as Python's surrogateescape has it.
     """
     plain = []
     for text in texts:
@@ -695,11 +695,14 @@ def tokenize(texts, max_length):
         if "&" in text:
             text = ENTITY.sub(resolve, text)
         plain.append(text.lower() if text.isascii() and text.isprintable() else text.translate(PLAIN))  # faster
-    joined = (BEGIN + f"{END}{BEGIN}".join(plain) + END if plain else "").replace("'", "").replace("`", "")
-    return TOKEN.findall(DIGITS.sub("0", REPEATED.sub(r"\1\1", joined)))
+    return f"{BEGIN}{f'{END}{BEGIN}'.join(plain)}{END}".replace("'", "").replace("`", "")
 
 
-@functools.lru_cache(1 << 16)
+def tokenize(texts, max_length):
+    """Return the tokens of all texts, a list of str: no character is in one thrice in a row, no digit twice."""
+    return TOKEN.findall(DIGITS.sub("0", REPEATED.sub(r"\1\1", clean(texts, max_length))))
+
+
 def role_of(token):
     """Return what a token is, as a sum: 1 a word, 2 what ends scopes, 4 "but", 8 a negator, 16 BEGIN, 32 END."""
     return (bool(IS_WORD.match(token)) + 2 * bool(BREAK.match(token)) + 4 * (token == "but") + 8 * (token in NEGATORS)
@@ -889,13 +892,31 @@ class Settings(BaseModel):
         return (SLOTS + self.entries * self.entry_bits + 7) // 8
 
 
-def number_tokens(texts, max_length):
-    """Return (vocabulary, ids, roles, text_ids): the different tokens, and of each token of all texts its place among
-    them, its `role_of` and its text."""
-    numbers, tokens = collections.defaultdict(itertools.count().__next__), tokenize(texts, max_length)
-    ids = np.fromiter(map(numbers.__getitem__, tokens), np.int32, len(tokens))
-    roles = np.fromiter(map(role_of, numbers), np.uint8, len(numbers))[ids]
-    return list(numbers), ids, roles, np.cumsum(roles & 16 > 0, dtype=np.int64) - 1
+def read_tokens(texts, max_length):
+    """Return (codes, begins, hashes, roles, text_ids): the characters of the tokens of all texts, int32; and of each
+    token where it begins there, its `hash_of`, its `role_of` and its text."""
+    codes = np.frombuffer(clean(texts, max_length).encode("utf-32-le", "surrogatepass"), np.uint32)
+    codes = np.where(codes - np.uint32(ord("1")) < 9, np.uint32(ord("0")), codes)
+    again, kept = codes[1:] == codes[:-1], np.ones(len(codes), bool)
+    kept[2:] = ~(again[1:] & (again[:-1] | (codes[2:] == ord("0"))))  # no character thrice, no digit twice
+    codes = codes[kept]
+    kinds = KIND_OF[codes]
+    new = (kinds > 2) | (kinds != np.append(0, kinds[:-1]))
+    codes, begins = codes[kinds > 0], np.flatnonzero(new[kinds > 0])
+    first, lengths = codes[begins], np.diff(begins, append=len(codes))
+    powers = np.cumprod(np.append(1, np.full(lengths.max(), CHAR_BASE)), dtype=np.uint32)
+    behind = np.repeat(begins + lengths - 1, lengths) - np.arange(len(codes))  # how many characters the token still has
+    hashes = np.add.reduceat((codes + np.uint32(1)) * powers[behind], begins, dtype=np.uint32)
+    kinds = KIND_OF[first]
+    roles = np.where(kinds == 1, 1 + 4 * (hashes == BUT) + 8 * np.isin(hashes, NEGATING), 2 * (kinds > 2))
+    roles += 2 * ((kinds == 2) & np.isin(first, ENDING)) + 16 * (first == ord(BEGIN)) + 32 * (first == ord(END))
+    return codes, begins, hashes, roles, np.cumsum(first == ord(BEGIN)) - 1
+
+
+BATCH = 1024  # texts that are read at once, in little memory
+KIND_OF = np.repeat(np.uint8([kind for _, kind in KINDS]), np.diff([first for first, _ in KINDS], append=0x110000))
+KIND_OF[[ord(BEGIN), ord(END)]] = 4
+BUT, NEGATING, ENDING = hash_of("but"), np.uint32(list(map(hash_of, NEGATORS))), np.uint32(list(map(ord, BREAKS)))
 
 
 def buckets_of(hashes, salt, settings):
@@ -903,27 +924,6 @@ def buckets_of(hashes, salt, settings):
     hashes = (hashes ^ np.uint32(salt)) * np.uint32(MIX_1)
     hashes = (hashes ^ hashes >> np.uint32(15)) * np.uint32(MIX_2)
     return (hashes.astype(np.uint64) * np.uint64(settings.buckets) >> np.uint64(32)).astype(np.int32)
-
-
-def hash_vocabulary(vocabulary, settings):
-    """Return (hashes, buckets, owners): uint32 hash of each token; and of the character n-grams of all, in the order of
-    reading, the bucket and the token."""
-    lengths = np.fromiter(map(len, vocabulary), np.int64, len(vocabulary)) + 2
-    codes = np.frombuffer("".join(f" {token} " for token in vocabulary).encode("utf-32-le", "surrogatepass"), np.uint32)
-    codes, owners, ends = codes + np.uint32(1), np.repeat(np.arange(len(vocabulary)), lengths), np.cumsum(lengths)
-    # The polynomial of a span is a difference of prefix sums, since the base has an inverse modulo 2^32
-    powers = [np.cumprod(np.full(len(codes), base, np.uint32), dtype=np.uint32)
-              for base in (CHAR_BASE, pow(CHAR_BASE, -1, 1 << 32))]
-    prefix = np.append(np.uint32(0), np.cumsum(codes * powers[1], dtype=np.uint32))
-    span = lambda begins, ends: (prefix[ends] - prefix[begins]) * powers[0][ends - 1]
-    found, places = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
-    for order in settings.char_ngrams:
-        begins = np.flatnonzero(owners[:max(0, len(codes) - order + 1)] == owners[order - 1:])
-        found.append(buckets_of(span(begins, begins + order), CHAR_SALT, settings))
-        places.append((begins + order) * 16 + order)
-    places = np.concatenate(places)
-    order = np.argsort(places)
-    return span(ends - lengths + 1, ends - 1), np.concatenate(found)[order], owners[places[order] // 16 - 1]
 
 
 def in_scope(opens, roles, size, ends=0):
@@ -936,53 +936,56 @@ def in_scope(opens, roles, size, ends=0):
 
 
 def encode_batch(texts, settings, taken=None):
-    """Return (codes, text_ids) of all n-grams, in the order of reading: int32 of bucket * 2 + whether it counts
-    negated, each bucket once a text, and the text of each; of those alone whose bucket is `taken`, if that is given."""
-    vocabulary, ids, roles, text_ids = number_tokens(texts, settings.max_length)
-    hashes, chars, owners = hash_vocabulary(vocabulary, settings)
-    if taken is not None:
-        chars, owners = chars[taken[chars]], owners[taken[chars]]
-    counts = np.bincount(owners, minlength=len(vocabulary))
-    tokens, negated = roles & 48 == 0, in_scope(roles & 8 > 0, roles, settings.negation, ends=4)
-    markers = [place for place, token in enumerate(vocabulary) if token in settings.markers]
-    marked = in_scope(np.isin(ids, markers) & (roles & 1 > 0), roles, settings.marking)
+    """Return (codes, text_ids) of all n-grams of up to BATCH texts, in the order of reading: int32 of bucket * 2 +
+    whether it counts negated, each bucket once a text, and the text of each; or, in the order of the buckets, of those
+    alone whose bucket is `taken`."""
+    codes, begins, hashes, roles, text_ids = read_tokens(texts, settings.max_length)
+    words, tokens = roles & 1 > 0, roles & 48 == 0
+    negated = in_scope(roles & 8 > 0, roles, settings.negation, ends=4)
+    marked = in_scope(words & np.isin(hashes, list(map(hash_of, settings.markers))), roles, settings.marking)
+    # The characters of each token, with a blank before and behind
+    lengths, numbers = np.diff(begins, append=len(codes)) + 2, np.arange(len(begins))
+    owners, ends = np.repeat(numbers, lengths), np.cumsum(lengths)
+    framed = np.full(len(owners), ord(" ") + 1, np.uint32)
+    framed[np.arange(len(codes)) + 2 * np.repeat(numbers, lengths - 2) + 1] = codes + np.uint32(1)
+    # A key has 10 bits of text, 30 of bucket, 22 of the place where it is read, and whether it is negated
+    before = (ends - lengths)[np.flatnonzero(roles & 16)][text_ids]  # where the text begins
+    base, keys = (text_ids << 53) - (before << 5), []
+    behind = base + (ends << 5) + 16  # of each token the place behind its characters
 
-    # Of each token its characters' n-grams, then four columns, -1 where there is none
-    columns = np.full((len(ids), 4), -1, np.int32)
-    for column, (turn, which, sign) in enumerate(((0, tokens, negated), (NEGATED, negated & tokens, 0),
-                                                  (MARKED, marked & tokens, 0))):
-        buckets = buckets_of(hashes ^ np.uint32(turn), WORD_SALT, settings)[ids]
-        columns[:, column] = np.where(which, buckets * 2 + sign, -1)
-    pairs = hashes[ids[:-1]] * np.uint32(WORD_BASE) + hashes[ids[1:]]
-    inside = text_ids[1:] == text_ids[:-1]
-    columns[1:, 3] = np.where(inside, buckets_of(pairs, PAIR_SALT, settings) * 2 + negated[:-1], -1)
-    each = counts[ids]
-    ends = np.cumsum(each + 4)
-    codes, begins = np.empty(ends[-1] if len(ends) else 0, np.int32), np.cumsum(counts) - counts
-    codes[(ends - 4)[:, None] + np.arange(4)] = columns
-    rank = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)
-    codes[np.repeat(ends - 4 - each, each) + rank] = (
-        chars[np.repeat(begins[ids], each) + rank] * 2 + np.repeat(negated, each))
-    text_ids = np.repeat(text_ids, each + 4)
-    keep = np.flatnonzero(codes >= 0 if taken is None else (codes >= 0) & taken[codes >> 1])
-    codes, text_ids = codes[keep], text_ids[keep]
-    _, first = np.unique(text_ids * settings.buckets + (codes >> 1), return_index=True)
-    first.sort()
-    return codes[first], text_ids[first]
+    def add(hashes, salt, places):
+        buckets = buckets_of(hashes, salt, settings)
+        found = slice(None) if taken is None else np.flatnonzero(taken[buckets])
+        keys.append(places[found] + (buckets[found].astype(np.int64) << 23))
+
+    for order in settings.char_ngrams:
+        whole = np.flatnonzero(owners[:max(0, len(owners) - order + 1)] == owners[order - 1:])
+        value = np.zeros(len(whole), np.uint32)
+        for i in range(order):
+            value = value * np.uint32(CHAR_BASE) + framed[whole + i]
+        add(value, CHAR_SALT, (base + negated)[owners[whole]] + (whole + order << 5) + 2 * (order - 1))
+    add(hashes[tokens], WORD_SALT, (behind + negated)[tokens])
+    add(hashes[tokens & negated] ^ np.uint32(NEGATED), WORD_SALT, behind[tokens & negated] + 2)
+    add(hashes[tokens & marked] ^ np.uint32(MARKED), WORD_SALT, behind[tokens & marked] + 4)
+    second = np.flatnonzero(roles & 16 == 0)
+    add(hashes[second - 1] * np.uint32(WORD_BASE) + hashes[second], PAIR_SALT, behind[second] + 6 + negated[second - 1])
+    keys = np.sort(np.concatenate(keys))
+    keys = keys[np.flatnonzero(np.diff(keys >> 23, prepend=-1))]
+    if taken is None:
+        keys = keys[np.argsort((keys >> 53 << 23) + (keys & (1 << 23) - 1))]
+    return ((keys >> 22 & (1 << 31) - 2) + (keys & 1)).astype(np.int32), keys >> 53
 
 
 def encode(texts, settings):
-    """Return (codes, offsets) of texts: those of text i, as `encode_batch` has them, are codes[offsets[i]:offsets[i +
-    1]]."""
+    """Return (codes, offsets) of texts: text i has codes[offsets[i]:offsets[i + 1]], as `encode_batch` gives them."""
     parts, sizes = [], [[0]]
-    for first in range(0, len(texts), 8192):  # not all at once, to take less memory
-        batch = texts[first:first + 8192]
-        codes, text_ids = encode_batch(batch, settings)
+    for first in range(0, len(texts), BATCH):
+        codes, text_ids = encode_batch(texts[first:first + BATCH], settings)
         parts.append(codes)
-        sizes.append(np.bincount(text_ids, minlength=len(batch)))
+        sizes.append(np.bincount(text_ids, minlength=min(BATCH, len(texts) - first)))
     offsets = np.cumsum(np.concatenate(sizes))
     codes = np.empty(offsets[-1], np.int32)
-    for end in offsets[8192::8192].tolist() + [offsets[-1]] if parts else []:
+    for end in offsets[BATCH::BATCH].tolist() + [offsets[-1]] if parts else []:
         part = parts.pop(0)  # a part goes when it is copied, to take less memory
         codes[end - len(part):end] = part
     return codes, offsets
@@ -1132,7 +1135,7 @@ def check_in_a_fresh_process(content, texts, folder):
 
 def predict(model, texts):
     """Return the probabilities of the classes of each text (a list of bytes): float64 array (texts, K)."""
-    parts = [predict_batch(model, texts[i:i + 8192]) for i in range(0, len(texts), 8192)]
+    parts = [predict_batch(model, texts[i:i + BATCH]) for i in range(0, len(texts), BATCH)]
     return np.concatenate(parts) if parts else np.zeros((0, len(model.labels)))
 
 
@@ -1152,7 +1155,7 @@ def predict_batch(model, texts):
 def prediction_lines(model, texts):
     """Yield the `prediction_line` of each text."""
     texts = iter(texts)
-    while batch := list(itertools.islice(texts, 8192)):
+    while batch := list(itertools.islice(texts, BATCH)):
         for text, probabilities in zip(batch, predict_batch(model, batch).tolist()):
             yield prediction_line(prediction_of(model.labels, probabilities), text)
 
