@@ -2436,33 +2436,33 @@ PAGE = r"""<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Tiny model</title>
 <style>
-:root { color-scheme: light dark; --one: 217 119 6; --two: 37 99 235; }
+:root { color-scheme: light dark; background: Canvas; color: CanvasText; --one: 180 83 9; --two: 37 99 235; }
 body { max-width: 42rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; font: 1.05rem/1.6 system-ui, sans-serif; }
+h1 { margin: 0; font: inherit; }
 textarea { box-sizing: border-box; width: 100%; min-height: 6rem; padding: 0.7rem; font: inherit; border-radius: 9px; }
 output { display: flex; align-items: baseline; gap: 0.8rem; margin-top: 1rem; }
 output b { font-size: 2rem; line-height: 1.2; overflow-wrap: anywhere; }
-progress { width: 100%; accent-color: rgb(var(--two)); }
+progress { width: 100%; }
 #words { margin: 1.2rem 0; line-height: 2; white-space: pre-wrap; overflow-wrap: anywhere; }
 #words span { padding: 0.15em 0.2em; margin: 0 -0.2em; border-radius: 0.35em; }
-ul { display: flex; flex-wrap: wrap; gap: 0.3rem 1.2rem; padding: 0; list-style: none; }
-small, ul { font-size: 0.85rem; }
-i { display: inline-block; width: 0.8em; height: 0.8em; margin: 0 0.3em 0 0.8em; border-radius: 0.25em; }
+ul { display: flex; flex-wrap: wrap; gap: 0.3rem 1.2rem; padding: 0; list-style: none; font-size: 0.85rem; }
+i { margin: 0 0.4em 0 0.8em; padding: 0.1em 0.5em; border-radius: 0.35em; font: inherit; font-weight: bold; }
 </style>
 <main>
-<label for="text">Type a text</label>
+<h1><label for="text">Type a text</label></h1>
 <textarea id="text" maxlength="4096" autofocus>I love this song, but I don’t like the video at all :(</textarea>
 <output for="text"><b id="label"></b><span id="probability"></span></output>
 <progress id="bar" max="1" aria-label="Probability"></progress>
 <p id="words"></p>
-<small>What decided:<i id="first"></i><span id="against"></span><i id="second"></i><span id="towards"></span></small>
+<small>What decided:<i id="first">−</i><span id="against"></span><i id="second">+</i><span id="towards"></span></small>
 <ul id="tokens" aria-label="What decided, the heaviest first"></ul>
-<small id="size"></small>
+<small>In quotation marks: letters in a row; &lt;/s&gt;: the end of the text. <span id="size"></span></small>
 </main>
 <script>
 "use strict";
 @JAVASCRIPT@
 const element = (id) => document.getElementById(id);
-const colour = (weight) => `rgb(var(--${weight < 0 ? "one" : "two"}) / ${0.6 * Math.tanh(Math.abs(weight))})`;
+const tint = (weight, top = 0.6) => `rgb(var(--${weight < 0 ? "one" : "two"}) / ${top * Math.tanh(Math.abs(weight))})`;
 const make = (kind, ...parts) => parts.reduce((made, part) => (made.append(part), made), document.createElement(kind));
 const signed = (weight) => (weight < 0 ? "−" : "+") + Math.abs(weight).toFixed(2);
 
@@ -2477,7 +2477,7 @@ function shade(text) {
     const shaded = make("span", part), from = at;
     at += encoder.encode(part).length;
     const weight = weights.subarray(from, at).reduce((sum, each) => sum + each, 0);
-    if (Math.abs(weight) > 0.005) [shaded.style.background, shaded.title] = [colour(weight), signed(weight)];
+    if (Math.abs(weight) > 0.005) [shaded.style.background, shaded.title] = [tint(weight), signed(weight)];
     return shaded;
   });
 }
@@ -2487,19 +2487,19 @@ function show() {
   const [against, towards] = labels.length === 2 ? labels : ["for others", label];
   const texts = { label, probability: `${(100 * probability).toFixed(1)} %`, against, towards };
   for (const id in texts) element(id).textContent = texts[id];
-  element("bar").value = probability;
+  [element("bar").value, element("bar").style.accentColor] = [probability, tint(label === towards ? 9 : -9, 1)];
   element("words").replaceChildren(...shade(text));
   const item = ({ token, weight }) => make("li", token, " ", make("b", signed(weight)));
   element("tokens").replaceChildren(...explain(text).map(item));
 }
 
-[element("first").style.background, element("second").style.background] = [colour(-9), colour(9)];
-const size = model.bytes.toLocaleString("en");
-element("size").textContent = `The model is in this page, in ${size} bytes; no text leaves it.`;
+[element("first").style.background, element("second").style.background] = [tint(-9), tint(9)];
+const size = model.bytes.toLocaleString("en"), most = model.max_length;
+element("size").textContent = `The model, ${size} bytes, is in this page; it reads ${most} of a text; none is sent.`;
 element("text").addEventListener("input", show);
+element("text").addEventListener("focus", () => element("text").select()); // typing replaces what stands there
 show();
 </script>
-</html>
 """
 
 PYTHON = r'''#!/usr/bin/env python3
