@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Do the tiny models understand short sentences? CheckList's sentiment tests and the commonest emoji, beside VADER and
+"""Do the models understand short sentences? CheckList's sentiment tests and the commonest emoji, beside VADER and
 TextBlob: failures in per cent, the mean over the seeds with the standard deviation in brackets.
 
 Usage: python3 -m pip install -r tests/benchmarks/requirements.txt
-       python3 tests/benchmarks/behaviour.py [--seeds 1,2,3] [--data FOLDER] [--ablations]
+       python3 tests/benchmarks/behaviour.py [models] [--seeds 1,2,3] [--data FOLDER] [--ablations]
 
 CheckList (Ribeiro et al. 2020, arXiv:2005.04118): half of the cases of 17 tests. A probability of positive below 1/3 is
 negative, above 2/3 positive, else neutral. A test of "same" fails where a changed text gets another label than the
@@ -13,6 +13,9 @@ Emoji: the 150 commonest whose people's score (positive less negative, by all) i
 alone is. The models were trained on these counts. Sets: what positive and negative are in the four sets of Hutto and
 Gilbert 2014, accuracy, as in tinymodels.py; VADER's words, which the made rows take, are by the authors of these sets.
 --ablations: seed 1 of the 10 kB model without its parts in turn.
+models: CheckList's tests alone, of all models of the house that `whole.py train --tasks sentiment` has left below
+outputs/benchmark/whole/sentiment: TweetEval's three classes, no made rows, so that the tiny models are others than above. The
+label is the likeliest of the three; the probability that a test of direction looks at is (1 + positive - negative) / 2.
 """
 import argparse
 import collections
@@ -20,10 +23,12 @@ import csv
 import json
 import os
 import statistics
+import tempfile
 
 import numpy as np
 
 import tinymodels
+import whole
 from textblob import TextBlob
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
@@ -33,11 +38,21 @@ ABLATIONS = {
     "made rows weigh 1": ("--MADE_WEIGHT", "1"), "L1_PENALTY 1": ("--L1_PENALTY", "1")}
 
 
-def fails(expect, positive):
-    """Return whether the probabilities of positive of a case's texts are not what is expected."""
+CLASSES = ("negative", "neutral", "positive")
+OF_HOUSE = ("tiny 10 kB", "tiny 250 kB", "LSTM", "GRU", "MiniLM", "MiniLM small", "MiniLM tiny")
+
+
+def fails(expect, probabilities):
+    """Return whether what a model says of a case's texts is not what is expected.
+
+    probabilities: (texts,) of positive, or (texts, 3) of CLASSES.
+    """
+    positive = probabilities
     label = (positive >= 1 / 3).astype(int) + (positive > 2 / 3)
-    if expect in ("negative", "neutral", "positive"):
-        return label[0] != ("negative", "neutral", "positive").index(expect)
+    if probabilities.ndim == 2:
+        label, positive = probabilities.argmax(1), (1 + probabilities[:, 2] - probabilities[:, 0]) / 2
+    if expect in CLASSES:
+        return label[0] != CLASSES.index(expect)
     if expect == "not negative":
         return label[0] == 0
     if expect == "same":
@@ -49,14 +64,14 @@ def fails(expect, positive):
 
 
 def checklist(path, predict):
-    """Return {test: failures in per cent} of the cases of a file; predict: list of str to probabilities of positive."""
+    """Return {test: failures in per cent} of the cases of a file; predict: list of str to probabilities as `fails` takes them."""
     with open(path, encoding="utf-8") as file:
         cases = [json.loads(line) for line in file]
     probabilities = np.split(predict([text for case in cases for text in case["texts"]]),
                              np.cumsum([len(case["texts"]) for case in cases])[:-1])
     failed = collections.defaultdict(list)
-    for case, positive in zip(cases, probabilities):
-        failed[case["test"]].append(fails(case["expect"], positive))
+    for case, found in zip(cases, probabilities):
+        failed[case["test"]].append(fails(case["expect"], found))
     return {test: 100 * float(np.mean(values)) for test, values in failed.items()}
 
 
@@ -71,10 +86,15 @@ def emoji(path, predict):
     return 100 - 100 * float(right.mean())
 
 
+def understood(data, predict):
+    """Return {test of CheckList: failures in per cent} of a model, and their mean."""
+    figures = checklist(os.path.join(data, "checklist", "sentiment_part.jsonl"), predict)
+    return {**figures, "mean of these": statistics.mean(figures.values())}
+
+
 def measured(data, predict):
     """Return {row of the table: figure} of a model."""
-    figures = checklist(os.path.join(data, "checklist", "sentiment_part.jsonl"), predict)
-    figures["mean of these"] = statistics.mean(figures.values())
+    figures = understood(data, predict)
     figures["150 commonest emoji"] = emoji(os.path.join(data, "emoji", "emoji_sentiment_ranking.csv"), predict)
     accuracies = [np.mean((predict(texts) > 0.5) == (np.array(labels) == "1")) for texts, labels in
                   tinymodels.rated_sets().values()]
@@ -90,6 +110,24 @@ def trained(size, seed, data, *options):
     return results, lambda texts: tinymodels.tiny_lines(size, folder, texts)[1]
 
 
+def asked(model, seed, texts):
+    """Return what a model that whole.py trained on TweetEval's sentiment says of texts, in a process of its own: (texts, 3)."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows, out = (os.path.join(folder, name) for name in ("rows.csv", "out.npz"))
+        with open(rows, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([text] for text in ("text", *texts))
+        whole.run("tests/benchmarks/served.py", whole.MODELS[model][0], whole.model_path("sentiment", model, seed), rows, out)
+        with np.load(out) as found:
+            return found["probabilities"][:, [found["labels"].tolist().index(label) for label in CLASSES]]
+
+
+def models_of_house(data, seeds):
+    """Return {model: [{test: failures}, one a seed that was trained]}."""
+    return {model: runs for model in OF_HOUSE if (runs := [
+        understood(data, lambda texts: asked(model, seed, texts)) for seed in seeds
+        if os.path.exists(whole.model_path("sentiment", model, seed))])}
+
+
 def print_table(columns):
     """Print {column: [{row: figure}, one a seed]} as a table."""
     print(f"| | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
@@ -101,6 +139,7 @@ def print_table(columns):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mode", nargs="?", choices=["models"], help="all models of the house; else the tiny ones, trained here")
     parser.add_argument("--seeds", default="1,2,3", type=lambda value: [int(seed) for seed in value.split(",")])
     parser.add_argument("--data", default=os.path.join(tinymodels.ROOT, "..", "shared", "data"))
     parser.add_argument("--ablations", action="store_true")
@@ -113,12 +152,15 @@ def main():
             test = {"Sentiment140, accuracy": 100 * results["test_accuracy"]}
             columns[name] = [measured(data, predict) | test]
         return print_table(columns)
-    columns = {size: [measured(data, trained(size, seed, data)[1]) for seed in options.seeds]
-               for size in tinymodels.SIZES}
+    if options.mode == "models":
+        figures, columns = understood, models_of_house(data, options.seeds)
+    else:
+        figures, columns = measured, {size: [measured(data, trained(size, seed, data)[1]) for seed in options.seeds]
+                                      for size in tinymodels.SIZES}
     vader = SentimentIntensityAnalyzer()
     for name, score in (("VADER", lambda text: vader.polarity_scores(text)["compound"]),
                         ("TextBlob", lambda text: TextBlob(text).sentiment.polarity)):
-        columns[name] = [measured(data, lambda texts: np.array([(score(text) + 1) / 2 for text in texts]))]
+        columns[name] = [figures(data, lambda texts: np.array([(score(text) + 1) / 2 for text in texts]))]
     print_table(columns)
 
 
