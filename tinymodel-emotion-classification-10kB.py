@@ -862,6 +862,11 @@ def print_lines(arguments, lines):
 
 # Encoding: what Reader does, for many texts at once
 
+BATCH = 1024  # texts that are read at once, in little memory; a key of `encode_batch` has room for no more
+KIND_OF = np.repeat(np.uint8([kind for _, kind in KINDS]), np.diff([first for first, _ in KINDS], append=0x110000))
+KIND_OF[[ord(BEGIN), ord(END)]] = 4
+BUT, NEGATING, ENDING = hash_of("but"), np.uint32(list(map(hash_of, NEGATORS))), np.uint32(list(map(ord, BREAKS)))
+
 
 class Settings(BaseModel):
     """All that turns a text into buckets: kept in the model file, written into its exports."""
@@ -911,12 +916,6 @@ def read_tokens(texts, max_length):
     roles = np.where(kinds == 1, 1 + 4 * (hashes == BUT) + 8 * np.isin(hashes, NEGATING), 2 * (kinds > 2))
     roles += 2 * ((kinds == 2) & np.isin(first, ENDING)) + 16 * (first == ord(BEGIN)) + 32 * (first == ord(END))
     return codes, begins, hashes, roles, np.cumsum(first == ord(BEGIN)) - 1
-
-
-BATCH = 1024  # texts that are read at once, in little memory
-KIND_OF = np.repeat(np.uint8([kind for _, kind in KINDS]), np.diff([first for first, _ in KINDS], append=0x110000))
-KIND_OF[[ord(BEGIN), ord(END)]] = 4
-BUT, NEGATING, ENDING = hash_of("but"), np.uint32(list(map(hash_of, NEGATORS))), np.uint32(list(map(ord, BREAKS)))
 
 
 def buckets_of(hashes, salt, settings):
@@ -2495,11 +2494,12 @@ function show() {
 
 [element("first").style.background, element("second").style.background] = [tint(-9), tint(9)];
 const size = model.bytes.toLocaleString("en"), most = model.max_length;
-element("size").textContent = `The model, ${size} bytes, is in this page; it reads ${most} of a text; none is sent.`;
+element("size").textContent = `The model is here, in ${size} bytes; it reads ${most} bytes of a text and sends none.`;
 element("text").addEventListener("input", show);
 element("text").addEventListener("focus", () => element("text").select()); // typing replaces what stands there
 show();
 </script>
+</html>
 """
 
 PYTHON = r'''#!/usr/bin/env python3
