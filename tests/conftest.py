@@ -8,6 +8,7 @@ import io
 import os
 import random
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -31,6 +32,7 @@ PROGRAMS = REPO / "tests" / "programs"
 REAL_DATA = Path(os.environ.get("REAL_DATA", REPO / "no real data"))  # what test_real_data.py reads, and no other test
 CONSTANT = re.compile(r"^([A-Z][A-Z0-9_]*): (.*?) = (.*?)(  # .*)$")  # a line of a tiny script: name, type, value, comment
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FILLERS = "i you the a to my is in on at it me so just now today work home go day we feel".split()
 
 # Running and importing scripts
@@ -59,6 +61,22 @@ def program(name, *arguments, env=os.environ):
     """Return what subprocess takes to run a Python program of tests/programs, which can import the helpers here."""
     path = os.pathsep.join(filter(None, [str(REPO / "tests"), env.get("PYTHONPATH")]))
     return {"args": [sys.executable, str(PROGRAMS / name), *map(str, arguments)], "env": {**env, "PYTHONPATH": path}}
+
+
+def node_with(folder, *packages, seconds):
+    """Return the path of node, after npm has installed packages into a folder, without running what is in them; else skip."""
+    node, npm = map(shutil.which, ("node", "npm"))
+    if not (node and npm):
+        pytest.skip("needs node and npm")
+    command = [npm, "install", "--prefix", folder, *packages, "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries", "1",
+               "--ignore-scripts"]
+    try:
+        installed = subprocess.run(command, capture_output=True, text=True, timeout=seconds, cwd=folder)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"npm did not install {', '.join(packages)} in time")
+    if installed.returncode:
+        pytest.skip(f"npm does not install {', '.join(packages)}: {installed.stderr[-300:]}")
+    return node
 
 
 def assert_one_line(result, *words, most=300):

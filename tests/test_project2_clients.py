@@ -24,7 +24,7 @@ import transformers
 import yaml
 from safetensors.torch import load_file
 
-from conftest import EMOTIONS, PROGRAMS, assert_one_line, csv_bytes, run_script, tree
+from conftest import EMOTIONS, PROGRAMS, assert_one_line, csv_bytes, node_with, run_script, tree
 
 from classifier.compression import graphs
 from classifier.compression import variants as making
@@ -63,22 +63,12 @@ def exports(sources, tmp_path_factory):
 @pytest.fixture(scope="session")
 def node(tmp_path_factory):
     """node(file, *arguments, texts) runs a JavaScript file of a folder that has transformers.js; returns what it printed."""
-    programs = [shutil.which(program) for program in ("node", "npm")]
-    if not all(programs):
-        pytest.skip("node or npm is not installed")
     folder = tmp_path_factory.mktemp("node")
-    command = [programs[1], "install", "--prefix", folder, CLIENT, "--no-audit", "--no-fund", "--prefer-offline",
-               "--fetch-retries", "1", "--ignore-scripts"]  # onnxruntime-node's own would fetch what a GPU needs
-    try:
-        installed = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=folder)
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"npm did not install {CLIENT} in time")
-    if installed.returncode:
-        pytest.skip(f"npm does not install {CLIENT}: {installed.stderr[-300:]}")
+    program = node_with(folder, CLIENT, seconds=200)  # onnxruntime-node's own script would fetch what a GPU needs
 
     def run(source, *arguments, texts=()):
         shutil.copy(source, folder / source.name)  # node looks for packages beside the file
-        result = subprocess.run([programs[0], source.name, *arguments], input=json.dumps(texts).encode(),
+        result = subprocess.run([program, source.name, *arguments], input=json.dumps(texts).encode(),
                                 capture_output=True, timeout=300, cwd=folder)
         assert result.returncode == 0, result.stderr.decode()[-3000:]
         return result.stdout.decode()

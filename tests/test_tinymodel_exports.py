@@ -19,11 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny_reference as reference
-from conftest import PROGRAMS, REPO, load_script, made_tweets
+from conftest import CHROMIUM, PROGRAMS, REPO, load_script, made_tweets
 from tiny import SCRIPTS, quiet, random_model
 
 README = (REPO / "README.md").read_text(encoding="utf-8")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = ("anger", 'j"oy', "sad\\ness", "</script><!--", "😀??=é'\u2028", "export a@TABLE@")
 USUAL = dict(labels=("negative", "positive"), entries=21, fingerprint=5, blocks=300, scale=0.02)  # a model
 KINDS = {  # what is otherwise

@@ -6,12 +6,11 @@ import subprocess
 
 import pytest
 
-from conftest import EMOTIONS, PROGRAMS
+from conftest import CHROMIUM, EMOTIONS, PROGRAMS, node_with
 from tiny import exported, random_model
 
 pytest_plugins = ["tiny"]
 PACKAGES = ("axe-core@4.14.1", "puppeteer-core@24.43.1", "@sparticuz/chromium@147.0.0", "jsdom@29.1.1")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 TYPED = "never been better, <b>but</b> thanks for nothing https://example.com/" + 60 * "long"
 LABELS = {"two": ("negative", "positive"), "six": EMOTIONS}
 
@@ -19,18 +18,8 @@ LABELS = {"two": ("negative", "positive"), "six": EMOTIONS}
 @pytest.fixture(scope="module")
 def look(tmp_path_factory):
     """look(page) gives what page.mjs prints of it; in a folder that goes, with Chromium, which comes in the third package."""
-    node, npm = map(shutil.which, ("node", "npm"))
-    if not (node and npm):
-        pytest.skip("needs node and npm")
     folder = tmp_path_factory.mktemp("page")
-    command = [npm, "install", "--prefix", folder, *PACKAGES, "--no-audit", "--no-fund", "--prefer-offline", "--ignore-scripts",
-               "--fetch-retries", "1"]
-    try:
-        installed = subprocess.run(command, capture_output=True, text=True, timeout=25, cwd=folder)
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"npm did not install {', '.join(PACKAGES)} in time")
-    if installed.returncode:
-        pytest.skip(f"npm does not install {', '.join(PACKAGES)}: {installed.stderr[-300:]}")
+    node = node_with(folder, *PACKAGES, seconds=25)
     shutil.copy(PROGRAMS / "page.mjs", folder)
 
     def run(page):
