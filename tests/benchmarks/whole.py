@@ -317,7 +317,8 @@ def speed(options):
             rounds[name].append({key: float(found[key]) for key in ("milliseconds", "texts_per_second", "peak_memory")})
     medians = {name: {key: statistics.median(figures[key] for figures in found) for key in found[0]}
                for name, found in rounds.items()}
-    write_json(os.path.join(KEPT, "speed.json"), {"processor": processor(), "models": medians})
+    write_json(os.path.join(KEPT, "speed.json"),
+               {"models": {name: {**figures, "processor": processor()} for name, figures in medians.items()}})
 
 
 def processor():
@@ -452,7 +453,8 @@ def table(options):
     put_table(os.path.join(HERE, "README.md"), task_table(found))
     write_json(os.path.join(HERE, "whole.json"), found)
     draw(found, os.path.join(HERE, "whole.png"))
-    print(f"speed on one core of {found['speed'].get('processor', 'no machine yet')}; rows: training, validation, test")
+    processors = sorted({row["processor"] for row in found["speed"]["models"].values()})
+    print(f"speed on one core of {' or '.join(processors)}; rows: training, validation, test")
     for task, counts in found["rows"].items():
         print(f"{task}: {', '.join(f'{count:,}' for count in counts.values())} rows")
     print("", *main_table(found), "", *task_table(found), sep="\n")
