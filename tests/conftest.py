@@ -9,11 +9,13 @@ import os
 import random
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -209,6 +211,20 @@ def tweets():
     """(training rows, test rows), lists of bytes, made by a rule."""
     rows = made_tweets(10000, 0)
     return rows[:7000], rows[7000:]
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Ctrl-C stops the tests: a script that ends in this process has it ignored from then on."""
+    yield
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def no_pause(monkeypatch):
+    """A download is tried again at once, not after seconds."""
+    import pooch
+    monkeypatch.setattr(pooch.core, "time", SimpleNamespace(sleep=lambda _: None))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -79,6 +80,7 @@ def run_main(home, *arguments, change=None):
         finally:
             os.chdir(before)
             logging.disable(logging.NOTSET)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
     out, err = ((home / name).read_bytes().decode() for name in ("stdout", "stderr"))
     (home / "stdout").unlink()
     (home / "stderr").unlink()

@@ -155,13 +155,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(direct_network, data):
+def server(direct_network, data, no_pause):
     """A local server with the three files; options(train=..., ...) are the constants that point to it."""
     test = "".join(f"{text};{EMOTIONS[int(label)]}\n" for text, label in data.test).encode()
     files = {"train": (data.folder / "train.csv").read_bytes(), "val": (data.folder / "val.csv").read_bytes(), "test": test}
     with serving(Handler, files=files) as served:
         def options(**how):
-            arguments = ["--DOWNLOAD_RETRIES", 0, "--GLOVE_PATH", "none.txt", "--LABEL_NAMES", ",".join(EMOTIONS)]
+            arguments = ["--GLOVE_PATH", "none.txt", "--LABEL_NAMES", ",".join(EMOTIONS)]
             for name, content in files.items():
                 kind = how.get(name, "good")
                 port = 9 if kind == "refused" else served.server_port

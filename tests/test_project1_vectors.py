@@ -146,7 +146,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.server.asked.append(self.path)
 
 
-def test_default_vectors_come_from_the_archive_once_and_only_their_rows_are_kept(tmp_path, direct_network, monkeypatch, capsys):
+def test_default_vectors_come_once_and_only_their_rows_are_kept(tmp_path, direct_network, no_pause, monkeypatch, capsys):
     """Kaggle is not asked here: nothing answers at its address. The archive is that of a local server."""
     import kagglehub
 
@@ -160,7 +160,7 @@ def test_default_vectors_come_from_the_archive_once_and_only_their_rows_are_kept
     (folder / "glove.zip").write_bytes(zipped(**{"glove_twitter_27B_25d_txt": vector_bytes(words, 25),
                                                  "glove_twitter_27B_100d_txt": vector_bytes(words)}))
     with serving(functools.partial(Handler, directory=str(folder))) as served:
-        constants = {"GLOVE_URL": f"{served.address}/glove.zip", "DOWNLOAD_RETRIES": 0}
+        constants = {"GLOVE_URL": f"{served.address}/glove.zip"}
         matrix, coverage = matrix_of([*words, "zqx"], "", cache, **constants)
         assert len(served.asked) == 1 and matrix.shape == (6, 100) and coverage["words"] == 0.75
         out = capsys.readouterr().out

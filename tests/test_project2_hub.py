@@ -102,7 +102,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(direct_network, data, bases):
+def server(direct_network, data, bases, no_pause):
     """A local server that stands in for the hub, with MiniLM's small model, and for the data's address."""
     with serving(Handler, healed=set(), failing=set()) as served:
         served.files = {**tree(bases["MiniLM"]), "README.md": b"x", "pytorch_model.bin": b"not asked for",
@@ -186,7 +186,7 @@ def test_an_unreachable_hub_says_what_to_set(direct_network, data, tmp_path):
 
 def data_options(server, **how):
     """Options that put the small files in the place of the default data; how: the way in which a file fails, or its hash."""
-    arguments = ["--DOWNLOAD_RETRIES", 0, "--model_id", "/none"]
+    arguments = ["--model_id", "/none"]
     for name, constant in (("train", "TRAIN"), ("val", "VAL")):
         arguments += [f"--{constant}_URL", f"{server.url}/data/{how.get(name, 'good')}/{name}",
                       f"--{constant}_HASH", how.get("hash", hashlib.sha256(server.data[name]).hexdigest())]
@@ -217,14 +217,13 @@ FAILURES = {
 @pytest.mark.parametrize("case", FAILURES)
 def test_a_failed_download_is_one_line_and_leaves_nothing(call, server, tmp_path, case):
     how, words = FAILURES[case]
-    more = ["--TRAIN_URL", "http://127.0.0.1:9/train.csv"] if case == "refused" else ["--DOWNLOAD_TIMEOUT", 1]
+    more = ["--TRAIN_URL", "http://127.0.0.1:9/train.csv"] if case == "refused" else ["--DOWNLOAD_TIMEOUT", 0.3]
     assert_one_line(call(*data_options(server, **how), *more), "train.csv", words, "TRAIN_PATH")
     assert not tree(tmp_path / "out") and not tree(tmp_path / "cwd")
 
 
 def test_a_download_is_tried_again(call, server):
-    options = data_options(server, train="500")
-    assert_one_line(call(*options, "--DOWNLOAD_RETRIES", 1), "train.csv", "500")
-    assert [path for _, path in server.asked] == ["/data/500/train"] * 2
+    assert_one_line(call(*data_options(server, train="500")), "train.csv", "500")
+    assert [path for _, path in server.asked] == ["/data/500/train"] * 3
     server.healed.add("twice")
-    assert_one_line(call(*data_options(server, train="twice"), "--DOWNLOAD_RETRIES", 1), "/none")
+    assert_one_line(call(*data_options(server, train="twice")), "/none")

@@ -24,7 +24,7 @@ from conftest import EMOTIONS, assert_one_line, csv_bytes, free_port, made_rows,
 from classifier import evaluation, hub, training
 from classifier.evaluation import as_trained
 from classifier.text import batches, pad
-from classifier.training import class_weights, one_class_macro_f1, parameter_groups, schedule
+from classifier.training import one_class_macro_f1, parameter_groups, schedule
 
 pytest_plugins = ["project2"]
 
@@ -144,7 +144,7 @@ def test_the_same_command_gives_the_same_bytes_and_other_settings_do_not(call, f
     name, weights = "CardiffRoBERTa", {}
     arguments = [*data.paths, "--model", name, "--model_id", bases[name], "--LEARNING_RATE", 0.005, "--HEAD_RATE", 1]
     for how, more in (("same", ["--NUM_EPOCHS", 2]), ("seed", ["--epochs", 2, "--seed", 2]),
-                      ("weighted", ["--epochs", 2, "--CLASS_WEIGHTS", 1])):
+                      ("smooth", ["--epochs", 2, "--LABEL_SMOOTHING", 0.2])):
         torch.rand(3), np.random.rand(3), random.random()
         assert_good(call(*arguments, *more, "--output", tmp_path / how, change=quick))
         weights[how] = (tmp_path / how / f"best_{name}" / "model.safetensors").read_bytes()
@@ -381,16 +381,6 @@ def test_the_step_size_rises_over_a_share_of_the_steps_and_falls_to_nothing(step
     assert share * steps - 1 <= top <= share * steps + 1, "never longer than its share"
     assert (np.diff(sizes[:top + 1]) > 0).all() and (np.diff(sizes[top:]) < 0).all()
     assert sizes[-1] <= 1 / (steps - share * steps) + 1e-9 and sizes[top] >= 1 - 1 / (1 + share * steps)
-
-
-@settings(max_examples=100, deadline=None)
-@given(labels=strategies.lists(strategies.integers(0, 5), min_size=1).map(lambda extra: np.array([*range(6), *extra])),
-       power=strategies.sampled_from([0.0, 0.5, 1.0]))
-def test_class_weights_favour_rare_classes_and_are_one_on_average(labels, power):
-    counts = np.bincount(labels, minlength=6)
-    weights = class_weights(SETTINGS.model_copy(update={"CLASS_WEIGHTS": power}), labels, 6).numpy()
-    assert weights[labels].mean() == pytest.approx(1, abs=1e-5)
-    assert weights * counts ** power == pytest.approx(weights[0] * counts[0] ** power, rel=1e-5)
 
 
 @settings(max_examples=50, deadline=None)

@@ -22,7 +22,7 @@ from rnn.labels import as_label, classes_of, name_classes, number_labels, rows_t
 from rnn.rows import chunks, open_table, read_labelled
 from rnn.settings import InputError
 
-SHARED = ("settings.py", "files.py", "rows.py", "labels.py")
+SHARED = ("settings.py", "files.py", "rows.py", "labels.py", "starting.py")
 
 
 def test_what_both_projects_have_is_the_same_bytes():

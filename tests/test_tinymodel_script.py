@@ -76,13 +76,13 @@ def parse(monkeypatch, *arguments):
 
 def test_constants_come_from_the_command_line(monkeypatch):
     values = {"NUM_EPOCHS": "3", "LEARNING_RATE": "0.5", "CHAR_NGRAMS": "3, 2", "MADE_WEIGHT": "0", "FACTOR": "1",
-              "MARKING": "15", "ENABLE_LOGS": "False", "FALLBACK": "never", "HUMAN_URL": "", "SEED": "7"}
+              "MARKING": "15", "FALLBACK": "never", "HUMAN_URL": "", "SEED": "7"}
     module, _ = parse(monkeypatch, *[part for name, value in values.items() for part in (f"--{name}", value)])
     expected = dict(NUM_EPOCHS=3, LEARNING_RATE=0.5, CHAR_NGRAMS=(2, 3), MADE_WEIGHT=0.0, FACTOR=1.0, MARKING=15,
-                    ENABLE_LOGS=False, FALLBACK="never", HUMAN_URL="", SEED=7)
+                    FALLBACK="never", HUMAN_URL="", SEED=7)
     assert {name: getattr(module, name) for name in values} == expected
-    module, _ = parse(monkeypatch, "--char_ngrams", "", "--enable_logs")
-    assert module.CHAR_NGRAMS == () and module.ENABLE_LOGS is True
+    module, _ = parse(monkeypatch, "--char_ngrams", "")
+    assert module.CHAR_NGRAMS == ()
 
 
 @pytest.mark.parametrize("arguments, word", [
@@ -93,7 +93,7 @@ def test_constants_come_from_the_command_line(monkeypatch):
     (["--FACTOR", "11"], "FACTOR"), (["--MADE_WEIGHT", "-1"], "MADE_WEIGHT"), (["--MADE_COUNT", "x"], "MADE_COUNT"),
     (["--EMOJI_COUNT", "nan"], "EMOJI_COUNT"), (["--WORD_NGRAMS", "1"], "WORD_NGRAMS"),
     (["--LEARNING_RATE", "nan"], "LEARNING_RATE"),
-    (["--LEARNING_RATE", "inf"], "LEARNING_RATE"), (["--ENABLE_LOGS", "perhaps"], "ENABLE_LOGS"),
+    (["--LEARNING_RATE", "inf"], "LEARNING_RATE"),
     (["--MODEL_BYTES", "300"], "MODEL_BYTES"), (["--DOWNLOAD_TIMEOUT", "0"], "DOWNLOAD_TIMEOUT"),
     (["--VALIDATION_FRACTION", "1"], "VALIDATION_FRACTION"), (["--SEED", "-1"], "SEED"),
     (["--NO_SUCH_CONSTANT", "1"], "NO_SUCH_CONSTANT"), (["--NUM_EPOCH", "1"], "NUM_EPOCH"),
@@ -108,7 +108,7 @@ def test_a_wrong_constant_is_one_line(monkeypatch, capfd, arguments, word):
 
 
 @pytest.mark.parametrize("name, value", [
-    ("PATIENCE", "6"), ("PATIENCE", True), ("CHAR_NGRAMS", 4), ("TRAIN_URL", None), ("ENABLE_LOGS", 1),
+    ("PATIENCE", "6"), ("PATIENCE", True), ("CHAR_NGRAMS", 4), ("TRAIN_URL", None),
     ("LEARNING_RATE", "0.1"), ("CHAR_NGRAMS", ("1",)), ("FACTOR", "0.75"), ("MADE_COUNT", None),
 ])
 def test_a_constant_edited_to_a_wrong_type_is_one_line(monkeypatch, capfd, name, value):

@@ -165,7 +165,7 @@ def download(url, expected, path, constant, settings):
     if os.path.isfile(path) and not has_hash(path, expected):
         os.unlink(path)
     pooch.get_logger().setLevel("ERROR")
-    cache = pooch.create(folder, "", registry={name: None}, urls={name: url}, retry_if_failed=settings.DOWNLOAD_RETRIES)
+    cache = pooch.create(folder, "", registry={name: None}, urls={name: url}, retry_if_failed=2)
     fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=settings.DOWNLOAD_TIMEOUT,
                                  headers={"Accept-Encoding": "identity"})  # so that the length is that of the file
     try:

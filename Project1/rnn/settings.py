@@ -2,6 +2,7 @@
 import argparse
 import os
 import re
+import signal
 import sys
 import typing
 from typing import Annotated
@@ -94,40 +95,51 @@ class OneLineParser(argparse.ArgumentParser):
         style = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, formatter_class=style, allow_abbrev=False)
 
+    def print_help(self, file=None):
+        print(self.format_help(), end="", flush=True)  # argparse's own says nothing of a full disk
+
     def error(self, message):
         raise InputError(f"{message}; see python3 {self.prog} --help")
 
 
 def run(main, smaller):
     """Run main, report what goes wrong in one line, return the exit status; smaller: what to lower for less memory."""
+    text, status = "", 2
     try:
         sys.stderr = sys.stderr or open(os.devnull, "w")
         if sys.stdout is None:
+            sys.stdout = open(os.devnull, "w")
             raise InputError("standard output is closed; nowhere to print to")
         sys.stdout.reconfigure(errors="backslashreplace")
         main()
+        sys.stdout.flush()
+        status = 0
     except InputError as error:
-        return fail(f"error: {error}")
+        text = f"error: {error}"
+    except BrokenPipeError:
+        status = 141
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
-        if isinstance(error, BrokenPipeError):
-            return 141
-        return fail(f"error: {error.filename or 'cannot write the output'}: {error.strerror or error}")
+        text = f"error: {error.filename or 'cannot write the output'}: {error.strerror or error}"
     except KeyboardInterrupt:
-        return fail("stopped; what was saved is kept, and the same command goes on from the last checkpoint", 130)
+        text, status = "stopped; what was saved is kept, and the same command goes on from the last checkpoint", 130
     except Exception as error:
         if type(error).__name__ not in ("MemoryError", "OutOfMemoryError", "ResourceExhaustedError"):  # torch, Keras
             raise
-        return fail(f"error: not enough memory; set a smaller {smaller}")
-    return 0
+        text = f"error: not enough memory; set a smaller {smaller}"
+    end(text)
+    return status
 
 
-def fail(text, status=2):
-    """Print an error line of at most 300 characters, once for all processes of a run, and return the exit status."""
-    if os.environ.get("RANK", "0") == "0":
+def end(text):
+    """Print an error line of at most 300 characters, once for all processes of a run; the exit that follows is quiet."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C has nothing to stop
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
+    if text and os.environ.get("RANK", "0") == "0":
         text = " ".join(text.split("\n"))
         print(text if len(text) <= 300 else f"{text[:150]}...{text[-147:]}", file=sys.stderr)
-    return status
 
 
 def shown(value):

@@ -1,4 +1,4 @@
-"""The import of TensorFlow and its like: without lines of their own, and ended in one where the user stops it."""
+"""The import of large libraries: without lines of their own, and ended in one where the user stops it."""
 import contextlib
 import os
 import signal
@@ -6,16 +6,21 @@ import sys
 
 
 @contextlib.contextmanager
-def starting():
-    """Keep off the screen what libraries write to standard error as they are imported; what matters is raised."""
+def starting(own):
+    """Keep off the screen what libraries write to standard error as they are imported; what matters is raised.
+    own: whether the process is the script's own; in a program that imports it Ctrl-C is that program's."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # of TensorFlow, whose first lines heed nothing
     sys.stderr = sys.stderr or open(os.devnull, "w")  # where it is closed
     kept = os.dup(2)
-    before = signal.signal(signal.SIGINT, lambda *_: os.write(kept, b"stopped\n") and os._exit(130))  # none catches it
+    before = signal.getsignal(signal.SIGINT)
+    if own:
+        signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, signal.SIG_IGN) and
+                      os.write(kept, b"stopped\n") and os._exit(130))  # an exception would be caught somewhere
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        if own:
+            signal.signal(signal.SIGINT, before)
         os.dup2(kept, 2)
         os.close(kept)

@@ -116,13 +116,11 @@ def loss(targets, probabilities, label_smoothing, r_drop=0.0):
 def fit(settings, model, data, rate, epochs, name, r_drop=0.0, report=None, checkpoint=None):
     """Train `model` in place and leave it at its best epoch; returns the history of the epochs.
     data: Encoded; r_drop: see `loss`; report, checkpoint: see `Stage`. Label smoothing (Szegedy et al. 2016,
-    arXiv:1512.00567), AdamW, a falling rate, a moving average of the weights, which is evaluated and kept."""
+    arXiv:1512.00567), Adam, a falling rate, a moving average of the weights, which is evaluated and kept."""
     steps = -(-len(data.train) // settings.BATCH_SIZE) * epochs
     with model.distribute_strategy.scope():
         falling = keras.optimizers.schedules.PolynomialDecay(rate, steps, end_learning_rate=rate / 50)
-        optimizer = keras.optimizers.Adam(  # AdamW, where it decays
-            falling, weight_decay=settings.WEIGHT_DECAY or None, clipnorm=1.0, use_ema=True,
-            ema_momentum=settings.EMA_MOMENTUM)
+        optimizer = keras.optimizers.Adam(falling, clipnorm=1.0, use_ema=True, ema_momentum=settings.EMA_MOMENTUM)
         error = functools.partial(loss, label_smoothing=settings.LABEL_SMOOTHING, r_drop=r_drop)
         # Ten steps a call from Python; a loop of steps over several devices fails in TensorFlow 2.21
         at_once = 1 if model.distribute_strategy.num_replicas_in_sync > 1 else 10

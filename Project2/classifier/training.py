@@ -44,7 +44,6 @@ class Training:
         self.dtype = precision_of(settings, accelerator.device, manifest["family"])
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=self.dtype == torch.float16)
         self.average = [parameter.detach().clone() for parameter in self.parameters] if settings.EMA_MOMENTUM else []
-        self.weights = class_weights(settings, data.train_labels, model.config.num_labels).to(accelerator.device)
         self.epoch, self.position, self.history, self.best = 0, 0, [], None
         self.loss, self.seconds = torch.zeros((), device=accelerator.device), 0.0
 
@@ -90,19 +89,18 @@ class Training:
         seed = np.random.SeedSequence([self.settings.SEED, number, process]).generate_state(1)[0]
         torch.manual_seed(int(seed))
         labels = torch.tensor(self.data.train_labels[rows], device=self.accelerator.device)
-        whole = self.weights[labels].sum() / processes  # the processes' gradients are averaged
-        share = len(rows) / processes
+        share = len(rows) / processes  # the processes' gradients are averaged
         labels, rows = labels[process::processes], rows[process::processes]
         inputs = pad(self.data.train, rows, self.data.tokenizer, self.accelerator.device)
         inputs = {name: value.repeat(self.copies, 1) for name, value in inputs.items()}
         with self.autocast():
             logits = self.network(**inputs).logits.float()  # (copies x texts, classes)
-        loss = F.cross_entropy(logits, labels.repeat(self.copies), self.weights, reduction="sum",
+        loss = F.cross_entropy(logits, labels.repeat(self.copies), reduction="sum",
                                label_smoothing=self.settings.LABEL_SMOOTHING)
-        loss = loss / (self.copies * whole) + self.consistency(logits, rows) / share
+        loss = loss / (self.copies * share) + self.consistency(logits, rows) / share
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.MAX_GRAD_NORM)
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * schedule(self.settings, number, steps)
         self.scaler.step(self.optimizer)
@@ -205,13 +203,6 @@ def parameter_groups(settings, model, rate):
         group = groups.setdefault((peak, decay), {"params": [], "weight_decay": decay, "lr": peak, "peak": peak})
         group["params"].append(parameter)
     return list(groups.values())
-
-
-def class_weights(settings, labels, classes):
-    """Return the loss weight of each class: its frequency to minus CLASS_WEIGHTS, 1 on average over the texts."""
-    counts = np.bincount(labels, minlength=classes)
-    weights = np.maximum(counts, 1) ** -settings.CLASS_WEIGHTS
-    return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
 
 
 def start_processes(settings):
