@@ -60,7 +60,7 @@ with starting(__name__ == "__main__"):
     from classifier.prediction import predict, predict_logits, print_predictions
     from classifier.rows import as_text
     from classifier.saving import report, save_model
-    from classifier.settings import (Count, InputError, OneLineParser, Path, Rate, Seconds, Share, Text, Weight,
+    from classifier.settings import (Count, InputError, OneLineParser, Path, Seconds, Share, Text, Weight,
                                      make_settings, parse_arguments, run)
     from classifier.text import encode
     from classifier.training import (Encoded, Training, checkpoint_path, identity_of, read_checkpoint,
@@ -90,7 +90,6 @@ BATCH_SIZE: Count = 32  # texts a step, over all processes together
 LEARNING_RATE: Weight = 0.0  # AdamW step size at its highest; 0 takes what suits the model (RATES)
 WARM_UP: Share = 0.1  # share of the steps over which the step size rises; then it falls in a line to 0
 HEAD_RATE: Annotated[float, Field(ge=0.01, le=1000)] = 10.0  # step size of the random head over the encoder's
-WEIGHT_DECAY: Weight = 0.01  # AdamW weight decay of the layers' matrices; biases, norms and embeddings have none
 LABEL_SMOOTHING: Share = 0.05  # probability that the targets spread over all classes
 R_DROP: Weight = 0.5  # weight in the loss of what dropout changes: each text is read twice; 0 once, in half the time
 EMA_MOMENTUM: Share = 0.99  # momentum of the weights' moving average, which is evaluated and kept; 0 is none
@@ -102,15 +101,9 @@ SEED: Annotated[int, Field(ge=0, lt=2**32)] = 1  # of the initial weights, dropo
 
 # Compression
 SPARSITY: Share = 0.3  # share of the linear layers' weights that pruning sets to zero
-PRUNED_EPOCHS: Annotated[int, Field(ge=0, le=1000)] = 1  # epochs of training after pruning, on TRAIN_PATH; 0 is none
-PRUNED_RATE: Rate = 0.3  # its step size over that of the original's training
 SMALL_BITS: Annotated[float, Field(ge=1, le=8)] = 5.4  # most bits of entropy that the variant small leaves a weight
 TINY_LAYERS: Count = 3  # layers of the encoder that the variant tiny keeps
 TINY_EPOCHS: Count = 3  # epochs in which it learns from the original, on TRAIN_PATH
-TINY_MIXED: Weight = 1.0  # mixed texts that it learns from besides, for each text of TRAIN_PATH
-TINY_RATE: Rate = 2.0  # its step size over that of the original's training
-TINY_BITS: Annotated[float, Field(ge=1, le=8)] = 6.0  # most bits of entropy that it leaves a weight
-DISTILLATION_TEMPERATURE: Annotated[float, Field(ge=0.1, le=100)] = 2.0  # of the probabilities that a student learns
 
 # Output
 CHUNK_ROWS: Count = 4096  # rows of a file that inference holds in memory

@@ -130,6 +130,14 @@ def test_what_is_planted_is_refused_as_it_is_loaded(copy, capfd, name):
     assert capfd.readouterr().err == "", "nothing of the libraries' own"
 
 
+@pytest.mark.parametrize("change", [{"num_hidden_layers": 99}, {"intermediate_size": 10**6}, {"max_position_embeddings": 10**6}])
+def test_a_network_of_more_weights_than_its_files_have_is_refused_before_it_is_made(copy, monkeypatch, change):
+    """[a million of intermediate_size took 18 GB and 90 seconds to be refused]"""
+    config(**change)(copy)
+    monkeypatch.setattr("classifier.loading.load_network", lambda *_, **__: pytest.fail("it is made"))
+    assert "weights; its files have" in refused(copy)
+
+
 def test_a_planted_folder_is_one_line_on_the_command_line(copy):
     PLANTS["charsmap"](copy)
     command = [sys.executable, SCRIPT, "--weights", copy, "--text", "a"]

@@ -77,8 +77,7 @@ def save_results(settings, model, vocabulary, data, encoded, history, seconds, e
         "seed": settings.SEED, "history": history, "validation": validation, "test": test, "exports": exports, **extra,
         "profile": figures,
         "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
-        "constants": {name: value for name, value in settings.constants().items() if name != "STORAGE"},
-    }
+        "constants": {name: value for name, value in settings.constants().items() if name != "STORAGE"}}
     files |= {f"confusion_{title}.png": draw_confusion(results[title]["confusion_matrix"], names, title)
               for title in ("validation", "test") if results[title]}
     files |= {"curves.png": draw_curves(history), "results.json": json.dumps(results, indent=2).encode()}

@@ -1,5 +1,6 @@
 """A pretrained encoder with a new head, the precision that it computes in, and its faster last layer."""
 import functools
+import os
 
 import torch
 from transformers import AutoModelForSequenceClassification
@@ -19,6 +20,7 @@ def load_base(settings, name, model_id, folder, classes):
         config.id2label = dict(enumerate(classes.values()))  # num_labels follows it
         config.label2id = {name: number for number, name in config.id2label.items()}
         tokenizer = load_tokenizer(view, config)
+        empty_network(view, config, 0.6)
         model, found = load_network(view, config, whole=False)
         settle_head(model, found, old, folder)
         family = "bertweet" if "Bertweet" in type(tokenizer).__name__ else config.model_type
@@ -97,6 +99,17 @@ def precision_of(settings, device, family):
         abilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
         has_bfloat16 = abilities.get("amx_bf16") or abilities.get("avx512_bf16")
     return torch.bfloat16 if has_bfloat16 else torch.float16 if has_float16 else torch.float32
+
+
+def empty_network(view, config, most):
+    """Return a classifier without weights; raise InputError where it takes over `most` for a byte of the view's files,
+    before any are made: a number in config.json could ask for all memory."""
+    with torch.device("meta"):
+        network = AutoModelForSequenceClassification.from_config(config)
+    weights, size = network.num_parameters(), sum(entry.stat().st_size for entry in os.scandir(view))
+    if weights > most * size:
+        raise InputError(f"its config.json is of {weights:,} weights; its files have {size:,} bytes in all")
+    return network
 
 
 def load_network(view, config, dtype=torch.float32, whole=True, **options):

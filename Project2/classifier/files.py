@@ -33,8 +33,7 @@ def check_writable(folder):
     """Raise InputError now, not after the training, where `folder` cannot be written."""
     try:
         os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise cannot_write(folder, error) from error
 

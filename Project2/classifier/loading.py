@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from .compression.graphs import load_onnx, load_openvino, read_packed
 from .compression.weights import load_pruned, load_quantized
 from .data import EMOTIONS
-from .encoder import load_base, load_network, precision_of
+from .encoder import empty_network, load_base, load_network, precision_of
 from .hub import MODELS, locate_model
 from .prediction import probe
 from .settings import InputError, one_line, shown
@@ -96,6 +96,7 @@ def check_manifest(folder, manifest, config):
 def load_variant(view, config, variant):
     """Return the model in a view of a folder that training or compress wrote, ready to predict."""
     if variant == "original":
+        empty_network(view, config, 0.6)
         return load_network(view, config, use_safetensors=True)[0].to(PartialState().device)
     if variant in ONNX_FILES:
         return load_onnx(os.path.join(view, ONNX_FILES[variant]), config)

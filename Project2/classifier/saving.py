@@ -18,8 +18,6 @@ from .settings import InputError
 from .text import save_tokenizer
 from .training import learning_rate, training_settings
 
-SAME_ROWS = 64  # texts on which a model as it was made and as it was loaded are compared
-
 
 def save_model(settings, model, tokenizer, manifest, data, history):
     """Save a trained model to best_<Model>, measure it as it is read back, write its record; return the results."""
@@ -60,7 +58,7 @@ def save_model(settings, model, tokenizer, manifest, data, history):
 def check_in_fresh_process(settings, folder, model, tokenizer, manifest, texts):
     """Raise InputError unless a process of its own loads the saved model and gives the same within a hundredth, but for
     one text in fifty: its sums may be in another order."""
-    texts = [text for text in texts if len(text) <= 1000][:SAME_ROWS] or ["text"]  # what a command line can hold
+    texts = [text for text in texts if len(text) <= 1000][:64] or ["text"]  # what a command line can hold
     several = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # torchrun's
     command = [sys.executable, settings.script, "--weights", folder, f"--PRECISION={settings.PRECISION}",
                *(f"--text={text}" for text in texts)]
@@ -71,8 +69,8 @@ def check_in_fresh_process(settings, folder, model, tokenizer, manifest, texts):
     other = sum(manifest["labels"][mine] != its[0] or abs(share - float(its[2])) > 0.01 for mine, share, its in both)
     if len(theirs) != len(texts) or other > len(texts) // 50:
         said = (process.stderr.strip().splitlines() or [f"{other} of {len(texts)} predictions are others"])[-1]
-        said = said.removeprefix("error: ")
-        raise InputError(f"a fresh process does not load the saved model as it was trained: {said}")
+        raise InputError("a fresh process does not load the saved model as it was trained: "
+                         f"{said.removeprefix('error: ')}")
 
 
 def model_name(folder):

@@ -91,9 +91,8 @@ def read_constants(script):
 class OneLineParser(argparse.ArgumentParser):
     """Shows the script's docstring as it is, and reports a wrong command line in one line."""
 
-    def __init__(self, description):
-        style = argparse.RawDescriptionHelpFormatter
-        super().__init__(description=description, formatter_class=style, allow_abbrev=False)
+    def __init__(self, text):
+        super().__init__(description=text, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
 
     def print_help(self, file=None):
         print(self.format_help(), end="", flush=True)  # argparse's own says nothing of a full disk
@@ -108,7 +107,6 @@ def run(main, smaller):
     try:
         sys.stderr = sys.stderr or open(os.devnull, "w")
         if sys.stdout is None:
-            sys.stdout = open(os.devnull, "w")
             raise InputError("standard output is closed; nowhere to print to")
         sys.stdout.reconfigure(errors="backslashreplace")
         main()
@@ -126,20 +124,15 @@ def run(main, smaller):
         if type(error).__name__ not in ("MemoryError", "OutOfMemoryError", "ResourceExhaustedError"):  # torch, Keras
             raise
         text = f"error: not enough memory; set a smaller {smaller}"
-    end(text)
-    return status
-
-
-def end(text):
-    """Print an error line of at most 300 characters, once for all processes of a run; the exit that follows is quiet."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C has nothing to stop
     try:
         sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
-    if text and os.environ.get("RANK", "0") == "0":
+    except (AttributeError, OSError):  # it is closed, or full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered has nowhere to go
+    if text and os.environ.get("RANK", "0") == "0":  # once for all processes of a run
         text = " ".join(text.split("\n"))
         print(text if len(text) <= 300 else f"{text[:150]}...{text[-147:]}", file=sys.stderr)
+    return status
 
 
 def shown(value):

@@ -12,10 +12,8 @@ def starting(own):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # of TensorFlow, whose first lines heed nothing
     sys.stderr = sys.stderr or open(os.devnull, "w")  # where it is closed
     kept = os.dup(2)
-    before = signal.getsignal(signal.SIGINT)
-    if own:
-        signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, signal.SIG_IGN) and
-                      os.write(kept, b"stopped\n") and os._exit(130))  # an exception would be caught somewhere
+    before = own and signal.signal(signal.SIGINT, lambda *_: (  # an exception would be caught somewhere
+        signal.signal(signal.SIGINT, signal.SIG_IGN), os.write(kept, b"stopped\n"), os._exit(130)))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
         yield

@@ -199,7 +199,7 @@ def parameter_groups(settings, model, rate):
     inside, groups = f"{model.base_model_prefix}.", {}
     for name, parameter in model.named_parameters():
         peak = rate * (settings.HEAD_RATE if not name.startswith(inside) or "pooler" in name else 1)
-        decay = settings.WEIGHT_DECAY if parameter.ndim > 1 and "embeddings" not in name else 0.0
+        decay = 0.01 if parameter.ndim > 1 and "embeddings" not in name else 0.0
         group = groups.setdefault((peak, decay), {"params": [], "weight_decay": decay, "lr": peak, "peak": peak})
         group["params"].append(parameter)
     return list(groups.values())
@@ -266,6 +266,5 @@ def identity_of(settings, accelerator, name, folder, data):
 
 def training_settings(settings):
     """Return {name: value} of the constants that a training's result depends on."""
-    passing = ("RESUME", "CHECKPOINT_SECONDS")
-    constants = settings.constants("Text", "Training")
-    return {name: value for name, value in constants.items() if name not in passing}
+    return {name: value for name, value in settings.constants("Text", "Training").items()
+            if name not in ("RESUME", "CHECKPOINT_SECONDS")}

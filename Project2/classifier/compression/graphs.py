@@ -15,7 +15,7 @@ import torch
 from ..libraries import import_quietly
 from ..strangers import ONNX_FILES
 
-EMBEDDING_BITS = 1.5  # bits of entropy that SMALL_BITS and TINY_BITS leave a weight of the word embeddings less
+EMBEDDING_BITS = 1.5  # bits of entropy that small and tiny leave a weight of the word embeddings less
 PACKED = "model.onnx.xz"  # the file of small and tiny
 XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]  # for bytes without words
 
@@ -27,16 +27,9 @@ def write_onnx(settings, model, variant, folder):
     if variant == "onnx":
         export_onnx(model, str(path))
         return
-    most = {"onnx_int8": 8.0, "small": settings.SMALL_BITS, "tiny": settings.TINY_BITS}[variant]
+    most = {"onnx_int8": 8.0, "small": settings.SMALL_BITS, "tiny": 6.0}[variant]
     graph = quantize_onnx(model, lambda name: most - EMBEDDING_BITS * ("embedding" in name and most < 8))
     path.write_bytes(graph if variant == "onnx_int8" else lzma.compress(graph, filters=XZ_FILTERS))
-
-
-def unpack_onnx(source, folder):
-    """Write the graph of a folder of small or tiny to `folder` as onnx_int8."""
-    path = pathlib.Path(folder, ONNX_FILES["onnx_int8"])
-    path.parent.mkdir()
-    path.write_bytes(read_packed(source))
 
 
 def read_packed(folder):
@@ -82,27 +75,17 @@ def export_onnx(model, path):
     The older exporter records what one batch does, so another is tried; the newer one takes five times as long."""
     network = copy.deepcopy(model).cpu().eval()
     network.set_attn_implementation("eager")  # plain products of matrices
-    graph = LogitsOnly(network).eval()  # the exporter puts `network` back into the mode that this is in
+    forward = network.forward  # the exporter takes two tensors in, and one out
+    network.forward = lambda input_ids, attention_mask: forward(input_ids, attention_mask=attention_mask).logits
     axes = {0: "texts", 1: "tokens"}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer's, one for each branch it cannot follow
-        torch.onnx.export(graph, tuple(example(network, 2, 7).values()), path, dynamo=False, opset_version=18,
+        torch.onnx.export(network, tuple(example(network, 2, 7).values()), path, dynamo=False, opset_version=18,
                           input_names=["input_ids", "attention_mask"], output_names=["logits"],
                           dynamic_axes={"input_ids": axes, "attention_mask": axes, "logits": {0: "texts"}})
         other = example(network, 3, 12)
-        if not torch.allclose(load_onnx(path, model.config)(**other).logits, graph(**other), rtol=1e-3, atol=1e-3):
+        if not torch.allclose(load_onnx(path, model.config)(**other).logits, network(**other), rtol=1e-3, atol=1e-3):
             raise ValueError(f"the ONNX graph of {type(model).__name__} gives other logits than the network")
-
-
-class LogitsOnly(torch.nn.Module):
-    """A classifier as the exporter wants it: two tensors in, one out."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, input_ids, attention_mask):
-        return self.network(input_ids=input_ids, attention_mask=attention_mask).logits
 
 
 def example(network, texts, tokens):
@@ -216,8 +199,7 @@ def load_openvino(folder, config):
     core = import_quietly("openvino").Core()
     graph = core.read_model(os.path.join(folder, "openvino_model.xml"))
     names = [given.any_name for given in graph.inputs]
-    compiled = core.compile_model(graph, "CPU", {
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "ENABLE_CPU_PINNING": False,  # else several processes would share one core
-        "INFERENCE_PRECISION_HINT": "f32"})  # else bfloat16 where the processor has it: no faster here, and coarser
+    compiled = core.compile_model(graph, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                                                   "ENABLE_CPU_PINNING": False,  # else processes would share a core
+                                                   "INFERENCE_PRECISION_HINT": "f32"})  # bfloat16 is no faster, coarser
     return GraphClassifier(config, names, lambda inputs: compiled(inputs)[0].copy())  # the next call's memory

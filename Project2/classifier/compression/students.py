@@ -16,8 +16,8 @@ from ..training import Encoded, Training, learning_rate, read_checkpoint
 
 class Distillation(Training):
     """The training of a student on the original's training texts: their labels, and what the original says of them.
-    The loss is cross-entropy, and the divergence from the original's probabilities, of logits over a temperature, times
-    its square (Hinton et al. 2015, arXiv:1503.02531). Weights that are zero, as `prune` makes them, stay zero."""
+    The loss is cross-entropy, and the divergence from the original's probabilities, of logits over a temperature of 2,
+    by its square (Hinton et al. 2015, arXiv:1503.02531). Weights that are zero, as `prune` makes them, stay zero."""
 
     def __init__(self, settings, student, data, manifest, path, identity, logits):
         accelerator = Accelerator(mixed_precision="no")
@@ -28,17 +28,16 @@ class Distillation(Training):
 
     def consistency(self, logits, rows):
         """Return the divergence of the student's probabilities from the original's, a sum over the texts."""
-        cool = self.settings.DISTILLATION_TEMPERATURE
-        said, soft = F.log_softmax(logits / cool, 1), F.softmax(self.soft[rows] / cool, 1)
-        return F.kl_div(said, soft, reduction="sum") * cool**2
+        said, soft = F.log_softmax(logits / 2.0, 1), F.softmax(self.soft[rows] / 2.0, 1)
+        return F.kl_div(said, soft, reduction="sum") * 2.0**2
 
 
-def distil(settings, original, student, tokenizer, name, epochs, faster, mixed=0):
-    """Train a student on the original's transfer set, its step size `faster` times the original's, and on `mixed`
-    mixed texts for each of it; return (student, its manifest), calibrated on VAL_PATH."""
+def distil(settings, original, student, tokenizer, name, epochs, faster, mixed=False):
+    """Train a student on the original's transfer set, its step size `faster` times the original's, and where
+    `mixed` on as many mixed texts; return (student, its manifest), calibrated on VAL_PATH."""
     (texts, labels, logits), manifest = original.transfer_set, original.manifest
-    if more := mixed_texts(settings, texts, round(mixed * len(texts))):
-        said = original.say(more)
+    if mixed:
+        said = original.say(more := mixed_texts(settings, texts, len(texts)))
         texts, labels, logits = texts + more, np.concatenate([labels, said.argmax(1)]), np.concatenate([logits, said])
     data = Encoded(encode(tokenizer, texts, manifest), labels, encode(tokenizer, original.texts, manifest),
                    original.labels, tokenizer)

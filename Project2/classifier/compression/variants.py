@@ -19,10 +19,11 @@ from ..loading import load_checkpoint, weights_folder
 from ..prediction import predict_logits
 from ..saving import check_in_fresh_process, model_name, save_manifest
 from ..settings import InputError, one_line
+from ..strangers import ONNX_FILES
 from ..text import save_tokenizer
 from ..training import training_settings
 from .comparison import compare, measure_in_fresh_process
-from .graphs import unpack_onnx, write_onnx, write_openvino
+from .graphs import read_packed, write_onnx, write_openvino
 from .students import distil, keep_layers
 from .vocabulary import cut_vocabulary
 from .weights import prune, save_pruned, save_quantized
@@ -83,12 +84,10 @@ class Original:
 
     @functools.cached_property
     def pruned(self):
-        """The pruned model, trained on for PRUNED_EPOCHS where its training rows are to be had: (model, manifest)."""
-        epochs, model, manifest = self.settings.PRUNED_EPOCHS, prune(self.model, self.settings.SPARSITY), self.manifest
+        """The pruned model, trained on for an epoch where its training rows are to be had: (model, manifest)."""
+        epochs, model, manifest = 1, prune(self.model, self.settings.SPARSITY), self.manifest
         try:
-            if epochs:
-                model, manifest = distil(self.settings, self, model, self.tokenizer, "pruned", epochs,
-                                         self.settings.PRUNED_RATE)
+            model, manifest = distil(self.settings, self, model, self.tokenizer, "pruned", epochs, 0.3)
         except LookupError as error:
             epochs = 0
             print(f"note: pruned without training afterwards: {one_line(error)}")
@@ -128,8 +127,7 @@ def make_variant(settings, original, variant):
         texts, _, _ = original.transfer_set
         student = keep_layers(original.model, settings.TINY_LAYERS)
         tokenizer = cut_vocabulary(student, original.tokenizer, texts, original.manifest)
-        student, manifest = distil(settings, original, student, tokenizer, "tiny", settings.TINY_EPOCHS,
-                                   settings.TINY_RATE, settings.TINY_MIXED)
+        student, manifest = distil(settings, original, student, tokenizer, "tiny", settings.TINY_EPOCHS, 2.0, True)
         return student, tokenizer, manifest
     model, manifest = original.pruned if "pruned" in variant else (original.model, original.manifest)
     return model, original.tokenizer, manifest
@@ -163,8 +161,9 @@ def export(settings, options):
     try:
         with whole_folder(target) as folder:
             if variant == "onnx_int8":
-                unpack_onnx(source, folder)
                 model.config.save_pretrained(folder)
+                os.mkdir(os.path.join(folder, "onnx"))
+                pathlib.Path(folder, ONNX_FILES[variant]).write_bytes(read_packed(source))
             else:
                 write_weights(settings, model, variant, folder)
             save_tokenizer(tokenizer, folder)

@@ -10,7 +10,7 @@ from accelerate import PartialState
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
 
-from ..encoder import linear_layers, load_network, read_first_token
+from ..encoder import empty_network, linear_layers, load_network, read_first_token
 
 
 def prune(model, sparsity):
@@ -34,7 +34,7 @@ def save_pruned(model, folder):
 
 def load_pruned(folder, config):
     """Return the model that `save_pruned` wrote, its weights the very same; torch raises where they do not fit."""
-    tensors = load_file(os.path.join(folder, "pruned.safetensors"))
+    tensors, _ = load_file(os.path.join(folder, "pruned.safetensors")), empty_network(folder, config, 8)
     model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
     for name, module in linear_layers(model).items():
         mask, kept = tensors.pop(f"{name}.mask").numpy(), tensors.pop(f"{name}.kept")
@@ -56,8 +56,7 @@ def save_quantized(model, variant, folder):
 def load_quantized(view, config, variant, saved=True):
     """Return the quantised model of a folder, the rest in bfloat16; saved: its weights are quantised, else float32."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of every cast
-    with torch.device("meta"):
-        recipe = quantization_recipe(AutoModelForSequenceClassification.from_config(config), variant)
+    recipe = quantization_recipe(empty_network(view, config, 2), variant)
     config = copy.deepcopy(config)
     if saved:
         config.quantization_config = recipe.to_dict()  # the script's own; what a folder says is not asked
