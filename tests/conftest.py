@@ -31,6 +31,7 @@ ALL_SCRIPTS = {str(path.relative_to(REPO)): path for path in (
     REPO / "Project1" / "LSTM.py", REPO / "Project1" / "GRU.py", REPO / "Project2" / "emotion_classifier.py")}
 PROJECT2 = Path(os.environ.get("PROJECT2_SCRIPT") or ALL_SCRIPTS["Project2/emotion_classifier.py"])
 PROGRAMS = REPO / "tests" / "programs"
+FONTS = Path.home() / ".cache" / "matplotlib"
 REAL_DATA = Path(os.environ.get("REAL_DATA", REPO / "no real data"))  # what test_real_data.py reads, and no other test
 CONSTANT = re.compile(r"^([A-Z][A-Z0-9_]*): (.*?) = (.*?)(  # .*)$")  # a line of a tiny script: name, type, value, comment
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
@@ -145,6 +146,38 @@ def serving(handler, **state):
             served.over.set()
             served.shutdown()
             thread.join()
+
+
+class Recorder(http.server.BaseHTTPRequestHandler):
+    """A proxy that notes each request and answers none."""
+
+    def do_GET(self):
+        self.server.asked.append(self.requestline)
+        self.send_error(502)
+
+    do_CONNECT = do_POST = do_HEAD = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def watched(home):
+    """Give the environment of processes with this empty home folder, whose requests meet a recording proxy.
+
+    At its end no address was asked for, and no file was written to the home folder. matplotlib keeps its list of fonts
+    where it always does, for it takes seconds to make.
+    """
+    home.mkdir(exist_ok=True)
+    with serving(Recorder) as proxy:
+        names = [name for name in os.environ if name.lower().endswith("_proxy") or name.startswith(("XDG_", "HF_"))]
+        environment = {name: value for name, value in os.environ.items() if name not in names}
+        environment |= {name: proxy.address for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+        for name in ("ORT_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED", "KERAS_HOME"):
+            environment.pop(name, None)
+        yield environment | {"HOME": str(home), "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR", str(FONTS))}
+        assert not proxy.asked, proxy.asked
+    assert not tree(home), list(tree(home))
 
 
 # Rows

@@ -21,7 +21,7 @@ for needed in ("tensorflow", "optuna", "pandas", "sklearn", "matplotlib", "pooch
 
 import numpy as np
 
-from conftest import EMOTIONS, REPO, csv_bytes, emotion_rows, load_script, program
+from conftest import EMOTIONS, REPO, csv_bytes, emotion_rows, load_script, program, watched
 
 PROJECT1 = REPO / "Project1"
 sys.path.insert(0, str(PROJECT1))  # as in a process that runs one of its scripts
@@ -94,14 +94,22 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def runs(data, tmp_path_factory):
-    """{script name: its finished run with exports}, both run at once, as users do, from an empty folder."""
+    """{script name: its finished run with exports}, both run at once, as users do, from an empty folder.
+
+    Neither tells anybody of it, nor writes to the home folder; the same of each grid search and run of `nursery`.
+    """
+    with watched(tmp_path_factory.mktemp("home")) as environment:
+        return finished_runs(data, tmp_path_factory, environment)
+
+
+def finished_runs(data, tmp_path_factory, environment):
     started = {}
     for name, path in SCRIPTS.items():
         home = tmp_path_factory.mktemp(name)
         command = [sys.executable, path, *data.paths, *SMALL[name], "--EXPORT", "--OUTPUT_DIR", home / "out"]
         (home / "cwd").mkdir()
         log = open(home / "stderr", "wb")
-        process = subprocess.Popen([*map(str, command)], cwd=home / "cwd", stdout=subprocess.PIPE, stderr=log)
+        process = subprocess.Popen([*map(str, command)], cwd=home / "cwd", stdout=subprocess.PIPE, stderr=log, env=environment)
         started[name] = home, process, log
     runs = {}
     for name, (home, process, log) in started.items():
@@ -169,9 +177,9 @@ def run_program(name, *arguments, **options):
 class Nursery:
     """A process that has imported the scripts; its forks run jobs, see tests/programs/nursery.py."""
 
-    def __init__(self):
+    def __init__(self, environment):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-        self.process = subprocess.Popen(**program("nursery.py"), **pipes)
+        self.process = subprocess.Popen(**program("nursery.py", env=environment), **pipes)
         assert select.select([self.process.stdout], [], [], 120)[0] and self.process.stdout.readline() == "ready\n"
 
     def tell(self, **job):
@@ -219,7 +227,8 @@ class Worker:
 
 
 @pytest.fixture(scope="session")
-def nursery():
-    nursery = Nursery()
-    yield nursery
-    nursery.end()
+def nursery(tmp_path_factory):
+    with watched(tmp_path_factory.mktemp("home")) as environment:
+        nursery = Nursery(environment)
+        yield nursery
+        nursery.end()

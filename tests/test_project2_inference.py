@@ -1,6 +1,5 @@
 """Project2, --mode inference: texts and files of any size; what stood in a file stays; a killed run; where it writes."""
 import csv
-import http.server
 import io
 import json
 import os
@@ -11,11 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from project2 import ADDED, EXACT, SCRIPT, TEXTS, assert_good, run_forks, run_main
+from project2 import ADDED, EXACT, SCRIPT, TEXTS, Forks, assert_good, run_forks, run_main
 
 import pandas as pd
 
-from conftest import EMOTIONS, assert_one_line, csv_bytes, read_csv, run_script, serving, tree
+from conftest import EMOTIONS, assert_one_line, csv_bytes, read_csv, run_script, tree, watched
 
 from classifier import inference
 from classifier.text import encode
@@ -333,32 +332,31 @@ def test_only_the_same_file_with_the_same_model_goes_on(predictor, tmp_path):
 # Who is told
 
 
-class Recorder(http.server.BaseHTTPRequestHandler):
-    """A proxy that notes each request and answers none."""
+@pytest.fixture
+def watched_forks(tmp_path):
+    """round(*jobs) runs command lines at once, each in a fork of a process that is watched; a job is its arguments."""
+    with watched(tmp_path / "home") as environment, Forks(environment) as forks:
+        def round(*jobs):
+            made = [{"home": tmp_path / f"job{place}", "quick": True, "pause": 0.5, "arguments": [*job, "--output", tmp_path / "out"]}
+                    for place, job in enumerate(jobs)]
+            results = forks.run(made)
+            for result in results:
+                assert_good(result)
+            return results
 
-    def do_GET(self):
-        self.server.asked.append(self.requestline)
-        self.send_error(502)
-
-    do_CONNECT = do_POST = do_GET
-
-    def log_message(self, *_):
-        pass
+        yield round
 
 
-def test_fifteen_seconds_of_onnx_tell_nobody_and_leave_nothing_in_the_home_folder(variants, tmp_path):
+def test_no_mode_tells_anybody_or_writes_to_the_home_folder(watched_forks, bases, data, tmp_path):
     """onnxruntime sends telemetry after some seconds, and keeps a number of the device in the user's cache, if it may."""
-    (tmp_path / "home").mkdir()
     (tmp_path / "in.csv").write_text("text\n" + "i am happy\n" * 30)
-    job = {"home": tmp_path / "job", "pause": 0.5,
-           "arguments": ["--mode", "inference", "--weights", variants["MiniLM"].rows["onnx_int8"]["folder"],
-                         "--test_csv", tmp_path / "in.csv", "--CHUNK_ROWS", 1, "--output", tmp_path / "out"]}
-    with serving(Recorder) as proxy:
-        names = [name for name in os.environ if name.lower().endswith("_proxy") or name.startswith("XDG_")]
-        environment = {name: "" for name in names} | {"HOME": str(tmp_path / "home"), "ORT_DISABLE_TELEMETRY": ""}
-        environment |= {name: proxy.address for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
-        (result,), = run_forks([job], environment=environment)
-        assert_good(result)
-        assert not proxy.asked
-    assert float(re.search(r"30 rows in ([0-9.]+) s", result.out)[1]) >= 15
-    assert not [path for path in (tmp_path / "home").rglob("*") if path.is_file() and "matplotlib" not in str(path)]
+    best = tmp_path / "out" / "best_MiniLM"
+    watched_forks(["--model", "MiniLM", "--model_id", bases["MiniLM"], *data.paths, "--epochs", 1])
+    watched_forks(["--mode", "compress", "--technique", "onnx", "--weights", best, *data.paths],
+                  ["--mode", "compress", "--technique", "openvino", "--weights", best, *data.paths])
+    inference = ["--mode", "inference", "--test_csv", tmp_path / "in.csv", "--CHUNK_ROWS", 1, "--weights"]
+    onnx, *_ = watched_forks(
+        [*inference, f"{best}_onnx_int8", "--output_csv", tmp_path / "onnx.csv"],
+        [*inference, f"{best}_openvino_int8", "--output_csv", tmp_path / "openvino.csv"],
+        ["--mode", "evaluate", "--weights", best, *data.paths], ["--mode", "export", "--weights", best])
+    assert float(re.search(r"30 rows in ([0-9.]+) s", onnx.out)[1]) >= 15

@@ -9,7 +9,7 @@ import sys
 def starting(own):
     """Keep off the screen what libraries write to standard error as they are imported; what matters is raised.
     own: whether the process is the script's own; in a program that imports it Ctrl-C is that program's."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # of TensorFlow, whose first lines heed nothing
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_HOME": os.devnull}  # Keras would write to the home folder
     sys.stderr = sys.stderr or open(os.devnull, "w")  # where it is closed
     kept = os.dup(2)
     before = own and signal.signal(signal.SIGINT, lambda *_: (  # an exception would be caught somewhere

@@ -9,11 +9,13 @@ import os
 import resource
 import sys
 import time
+from types import SimpleNamespace
 
 from conftest import load_script
+from project2 import quick_compression
 
 sys.path.insert(0, os.path.dirname(sys.argv[1]))
-from classifier import evaluation, inference, saving
+from classifier import inference, saving
 from classifier.settings import run
 
 
@@ -29,7 +31,7 @@ def start(module, job):
         os.dup2(os.open(f"{job['home']}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     saving.check_in_fresh_process = lambda *_: None  # it takes seconds, and test_project2_train.py looks at it
     if job.get("quick"):
-        evaluation.latency = lambda *_: (0.001, 0.002)
+        quick_compression(SimpleNamespace(setattr=setattr))
     if job.get("pause"):
         predict = inference.predict
         inference.predict = lambda *given: time.sleep(job["pause"]) or predict(*given)
