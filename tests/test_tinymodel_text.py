@@ -158,6 +158,8 @@ SAME = [  # (typographic, plain)
     ("so\u2009happy", "so happy"), ("so\u3000happy", "so happy"), ("so\u202fhappy", "so happy"), ("so hap\u00adpy", "so happy"),
     ("so hap\u200bpy", "so happy"), ("\ufeffso happy", "so happy"), ("\u202aso happy\u202c", "so happy"), ("love ❤️", "love ❤"),
     ("ok 👍🏽", "ok 👍"), ("ＳＯ ｈａｐｐｙ！", "SO happy!"), ("SO HAPPY", "so happy"), ("CAFÉ ÀÖØÞ", "café àöøþ"),
+    ("STRAẞE", "straße"), ("i \u2066feel\u2069 sad", "i feel sad"), ("i \u2068feel\u2067 sad\u2060", "i feel sad"),
+    ("i feel\x0bsad", "i feel sad"), ("i feel\x1fsad", "i feel sad"), ("i feel\x85sad", "i feel sad"),
     ("ЛЮБЛЮ ЁЛКУ", "люблю ёлку"),
     ("ΑΓΑΠΗ", "αγαπη"), ("so&nbsp;happy", "so happy"), ("me &amp; you", "me & you"), ("I &lt;3 you", "I <3 you"),
     ("&gt;:( no", ">:( no"), ("&quot;so happy&quot;", '"so happy"'), ("I don&apos;t know", "I don't know"),

@@ -25,7 +25,7 @@ def between(*ends):
     return "".join(chr(code) for first, last in zip(ends[::2], ends[1::2]) for code in range(ord(first), ord(last) + 1))
 
 
-CAPITALS = between("A", "Z", "À", "Ö", "Ø", "Þ", "Α", "Ρ", "Σ", "Ϋ", "Ѐ", "Я")
+CAPITALS = between("A", "Z", "À", "Ö", "Ø", "Þ", "Α", "Ρ", "Σ", "Ϋ", "Ѐ", "Я", "ẞ", "ẞ")
 BLANKS = BEGIN + END + "\xa0" + between("\u2000", "\u200a", "\u2028", "\u2029") + "\u202f\u205f\u3000"
 NOTHING = "'`´‘’‚‛′‵‹›" + between("ʹ", "ʼ") + "\xad\ufeff" + between(  # apostrophes; what is not seen; tones of skin
     "\u200b", "\u200f", "\u202a", "\u202e", "\u2060", "\u2069", "\ufe00", "\ufe0f", "\U0001f3fb", "\U0001f3ff")
