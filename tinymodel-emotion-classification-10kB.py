@@ -112,6 +112,7 @@ TEST_FRACTION: Share = 0.2  # share of the rows that is held out as the test set
 # Text
 MAX_LENGTH: Annotated[int, Field(ge=1, le=65535)] = 512  # bytes of a text that are read; the rest is cut
 CHAR_NGRAMS: Orders = (4,)  # orders of the character n-grams inside words; few rows may do better without, and do
+CHAR_STARTS: bool = False  # whether those at the beginning of a word count alone
 NEGATION: Annotated[int, Field(ge=0, le=15)] = 3  # words behind a negation that count against what they say; 0 none
 MARKING: Annotated[int, Field(ge=0, le=15)] = 3  # words behind a marker, which the data choose, that count twice
 MIN_COUNT: Count = 2  # tokens seen in fewer training rows are left out of the vocabulary
@@ -326,6 +327,7 @@ def train_model(data, train, validation, watch):
             model.quantise(steps * np.float32(step))
 
         more, score = train_phase(model, bags, len(train), QUANTISED_EPOCHS, QUANTISED_LEARNING_RATE, quantise)
+        temper(model, bags, len(train))
     return finish(model, kept[chosen], data.names, settings), {
         "initial_test_accuracy": trial.initial_accuracy, "validation_accuracy": score.accuracy,
         "learned": score.several, "epochs": trial.epochs + more, "tokens_kept": int(chosen.sum())}
@@ -523,6 +525,18 @@ def train_phase(model, bags, number, epochs, learning_rate, quantise=None):
     model.codebook = best_state["codebook"]  # its size differs before the first `quantise`
     model.load_state_dict(best_state)
     return epoch, best
+
+
+def temper(model, bags, number):
+    """Divide the logits by the temperature under which people's validation rows are likeliest, neutral ones as heavy as
+    others: in training those weigh less."""
+    people = bags.sources[number:] > 0
+    if people.any():
+        logits, targets = logits_of(model, bags, number, len(bags.weights))[people], bags.targets[number:][people]
+        scale = min((i / 20 for i in range(5, 41)), key=lambda scale: F.cross_entropy(logits * scale, targets))
+        with torch.no_grad():
+            model.pooling_scale *= scale
+            model.bias *= scale
 
 
 def training_loss(model, batch, number):
@@ -749,7 +763,8 @@ class Reader:
             sums.append(sums[-1] * CHAR_BASE + ord(letter) + 1 & MASK)
         for end in range(1, len(framed) + 1):
             for order, power in self.orders:
-                if order <= end:  # the hash of the last `order` characters is a difference of two sums
+                if order == end or order < end and not self.model["char_starts"]:
+                    # the hash of the last `order` characters is a difference of two sums
                     bucket = self.bucket(sums[end] - sums[end - order] * power, CHAR_SALT)
                     found += [(bucket, f"'{framed[end - order:end]}'")] if self.rows[bucket] else []
         kept = [bucket if self.rows[bucket] and not role & 48 else None for bucket in (
@@ -869,6 +884,7 @@ class Settings(BaseModel):
 
     max_length: Annotated[int, Field(ge=1, le=65535)]
     char_ngrams: tuple[Annotated[int, Field(ge=1, le=8)], ...]
+    char_starts: bool
     negation: Annotated[int, Field(ge=0, le=15)]
     marking: Annotated[int, Field(ge=0, le=15)]
     markers: tuple[str, ...]
@@ -954,7 +970,9 @@ def encode_batch(texts, settings, taken=None):
         keys.append(places[found] + (buckets[found].astype(np.int64) << 23))
 
     for order in settings.char_ngrams:
-        whole = np.flatnonzero(owners[:max(0, len(owners) - order + 1)] == owners[order - 1:])
+        first = ends - lengths if settings.char_starts else np.arange(max(0, len(owners) - order + 1))
+        first = first[first + order <= len(owners)]
+        whole = first[owners[first] == owners[first + order - 1]]
         value = np.zeros(len(whole), np.uint32)
         for i in range(order):
             value = value * np.uint32(CHAR_BASE) + framed[whole + i]
@@ -1035,8 +1053,9 @@ def plan_settings(labels, markers=()):
     """Return the Settings of the constants for these classes, with as many blocks as MODEL_BYTES can hold."""
     entries, fingerprint_bits, value_bits = (ENTRIES, FINGERPRINT_BITS, VALUE_BITS) if len(labels) == 2 else (
         CODEBOOK_ENTRIES, CODEBOOK_FINGERPRINT_BITS, CODEBOOK_BITS)
-    settings = Settings(max_length=MAX_LENGTH, char_ngrams=sorted(CHAR_NGRAMS), negation=NEGATION, marking=MARKING,
-                        markers=markers, entries=entries, fingerprint_bits=fingerprint_bits, value_bits=value_bits)
+    settings = Settings(max_length=MAX_LENGTH, char_ngrams=sorted(CHAR_NGRAMS), char_starts=CHAR_STARTS,
+                        negation=NEGATION, marking=MARKING, markers=markers, entries=entries,
+                        fingerprint_bits=fingerprint_bits, value_bits=value_bits)
     columns = 1 if len(labels) == 2 else len(labels)
     empty = Packed(settings, labels, -100, -1.234567891e-10, np.full(columns, -1.2345e-10, np.float32),
                    np.zeros((1 << value_bits, columns), np.int8), np.zeros(0, np.uint8))
@@ -1056,7 +1075,7 @@ def serialise(model):
     """Return the bytes of the model file: safetensors, with all but the tables as JSON in its metadata."""
     settings = list(model.settings.model_dump(exclude={"blocks"}).values())
     bias = [float(f"{value:.5g}") for value in model.bias.tolist()]
-    description = json.dumps([3, settings, model.labels, model.factor, model.scale, bias], separators=(",", ":"),
+    description = json.dumps([4, settings, model.labels, model.factor, model.scale, bias], separators=(",", ":"),
                              ensure_ascii=False)
     metadata = {"tinymodel": f"{checksum(description, model.steps, model.table)} {description}"}
     return safetensors_bytes({"steps": model.steps, "table": model.table}, metadata)
@@ -1094,7 +1113,7 @@ def read_description(description, steps, table):
     model = Packed(settings, TypeAdapter(tuple[str, ...]).validate_python(labels), int(factor), float(scale),
                    np.array(bias, np.float32), steps, table)
     columns = 1 if len(labels) == 2 else len(labels)
-    if not (version == 3 and len(labels) >= 2 and abs(factor) <= 127 and 1 <= settings.buckets < 1 << 30
+    if not (version == 4 and len(labels) >= 2 and abs(factor) <= 127 and 1 <= settings.buckets < 1 << 30
             and model.bias.shape == (columns,) and np.isfinite([*model.bias, np.float32(scale)]).all()
             and steps.dtype == np.int8 and steps.shape == (1 << settings.value_bits, columns)
             and table.dtype == np.uint8 and table.shape == (settings.blocks * settings.block_bytes,)):
@@ -1267,9 +1286,9 @@ WORDS = {
          "Greek Turkish Egyptian Israeli Indian Pakistani Chinese Japanese Korean Thai Vietnamese Mexican Brazilian "
          "Chilean Cuban Canadian Australian Nigerian Kenyan Ethiopian Iranian Iraqi Syrian Saudi Afghan African Asian "
          "European Arab Latin Christian Catholic Protestant Orthodox Muslim Jewish Hindu Buddhist Sikh Mormon brown "
-         "red blue green yellow grey young old tall short male female married local public digital annual daily "
-         "central northern southern wooden metal early round square modern medical national usual average large small "
-         "long wide",
+         "red blue green yellow grey black white orange pink purple young old tall short male female married local "
+         "public digital annual daily central northern southern wooden metal early round square modern medical "
+         "national usual average large small long wide",
     "v": "take open close buy sell read write call visit move carry count watch use hear meet"}
 
 
@@ -1278,7 +1297,7 @@ def add_made_rows(data, train):
     in all rows but those of the tests changed. Without people's labels nothing is changed."""
     if not data.human_texts:
         return data, train
-    texts, names = change_names(data.train_texts)
+    texts, names = change_names(data.train_texts, classes_in(data.train_targets))
     made = make_rows(read_lexicon(), names, texts)
     positive = np.array([chance for _, chance, _ in made], np.float32)
     sources = np.array([source for *_, source in made], np.int8)
@@ -1298,9 +1317,9 @@ def read_lexicon():
     return {word: 0.9 * float(rating) for word, rating in rows if word.isalpha() and abs(float(rating)) > 0.7}
 
 
-def change_names(texts):
-    """Return texts (bytes) with another name in place of each, drawn at random, so that none says more than the others;
-    and the list of names.
+def change_names(texts, classes):
+    """Return texts (bytes) with another name in place of each, so that each is as often in one class as in another and
+    says nothing; and the list of names.
 
     A name is a word that is written Xxxx behind a small letter and a blank five times or more, and at least three times
     where it is written xxxx there twice.
@@ -1308,12 +1327,15 @@ def change_names(texts):
     counts = collections.Counter(word for text in texts for word in re.findall(rb"(?<=[a-z,] )[A-Za-z][a-z]+\b", text))
     names = [word for word, n in counts.items() if word[:1].isupper() and n >= max(5, 1.5 * counts[word.lower()])]
     chances, rng = np.cumsum(np.sqrt([counts[name] for name in names])), np.random.default_rng(SEED)
-    known = set(names)
+    known, places = set(names), rng.random(classes.max() + 2)  # one place a class; steps of the golden section are even
 
-    def other(match):
-        return names[np.searchsorted(chances, rng.random() * chances[-1])] if match[0] in known else match[0]
+    def other(match, k):
+        if match[0] not in known:
+            return match[0]
+        places[k] = (places[k] + 0.6180339887498949) % 1
+        return names[np.searchsorted(chances, places[k] * chances[-1])]
 
-    texts = [re.sub(rb"\b[A-Z][a-z]+\b", other, text) for text in texts]
+    texts = [re.sub(rb"\b[A-Z][a-z]+\b", functools.partial(other, k=k), text) for text, k in zip(texts, classes)]
     return texts, [name.decode() for name in names]
 
 
@@ -1331,7 +1353,7 @@ def make_rows(lexicon, names, texts):
         return re.sub(r"{(\w+)}", pick, frames[rng.integers(len(frames))])
 
     for i, word in enumerate(drawn):
-        frames, logit = (NEGATED_POLAR, -0.7 * lexicon[word] - 0.25) if i % 2 else (POLAR, lexicon[word])
+        frames, logit = (NEGATED_POLAR, -0.8 * lexicon[word] - 0.35) if i % 2 else (POLAR, lexicon[word])
         made.append((fill(frames, word), 1 / (1 + math.exp(-logit)), 2))
     for i in range(10000):
         text = fill(NEGATED_NEUTRAL if i % 5 < 2 else NEUTRAL)
@@ -1933,9 +1955,10 @@ def describe_model(model):
     s = model.settings
     return {
         "labels": list(model.labels), "bytes": len(serialise(model)), "max_length": s.max_length,
-        "char_ngrams": list(s.char_ngrams), "negation": s.negation, "factor": model.factor, "marking": s.marking,
-        "markers": list(s.markers), "buckets": s.buckets, "entries": s.entries, "block_bytes": s.block_bytes,
-        "fingerprint_bits": s.fingerprint_bits, "value_bits": s.value_bits, "scale": model.scale,
+        "char_ngrams": list(s.char_ngrams), "char_starts": s.char_starts, "negation": s.negation,
+        "factor": model.factor, "marking": s.marking, "markers": list(s.markers), "buckets": s.buckets,
+        "entries": s.entries, "block_bytes": s.block_bytes, "fingerprint_bits": s.fingerprint_bits,
+        "value_bits": s.value_bits, "scale": model.scale,
         "bias": model.bias.tolist(), "steps": model.steps.tolist(), "table": base64.b64encode(model.table).decode(),
     }
 
@@ -1981,8 +2004,8 @@ def header_values(values):
         "ENTITIES": "\n".join(f"    case {packed(name):#x}: value = {code:#x}; break; /* {name} */"
                               for name, code in values["entities"].items()),
         "CHARS": max(orders, default=1), "ADD_CHARS": "\n".join(
-            f"  if (s->seen >= {order}) tinymodel_add(s, s->chars[{order - 1}] ^ {CHAR_SALT:#x}u, s->times);"
-            for order in orders),
+            f"  if (s->seen {'==' if values['char_starts'] else '>='} {order}) "
+            f"tinymodel_add(s, s->chars[{order - 1}] ^ {CHAR_SALT:#x}u, s->times);" for order in orders),
         "BREAKS": cases(map(ord, values["breaks"])), "NEGATORS": cases(map(hash_of, values["negators"])),
         "BUT": cases([hash_of("but")]), "MARK": "".join(
             f"  if (s->word == {hash_of(word):#x}u) s->marked = {values['marking']};\n" for word in values["markers"]),
@@ -2377,6 +2400,7 @@ function read(text, found) {
       for (const order of model.char_ngrams) {
         let ngram = 0, at = to - order;
         if (at < begin) break;
+        if (model.char_starts && at > begin) continue;
         while (at < to) ngram = Math.imul(ngram, charBase) + codes[at++] + 1 | 0;
         add(ngram ^ charSalt, times, found, "'*'", to - order, to);
       }

@@ -15,7 +15,7 @@ pytest_plugins = ["tiny"]
 
 OTHERS = [  # settings besides those of the constants
     dict(char_ngrams=(3, 5), negation=2, marking=1, markers=("feel", "a")), dict(char_ngrams=(1, 8), negation=0, marking=0),
-    dict(negation=15, marking=15, markers=("not", "but", "caf\u00e9")), dict(char_ngrams=(2,), negation=1, markers=("good",)),
+    dict(negation=15, marking=15, markers=("not", "but", "caf\u00e9")), dict(char_ngrams=(2, 4), char_starts=True, negation=1, markers=("good",)),
     dict(char_ngrams=(3,), marking=0, markers=("feel",))]
 
 

@@ -137,11 +137,11 @@ def bare(tmp_path_factory):
 # Models of random tokens
 
 
-def random_model(module, seed, labels=("0", "1"), max_length=512, chars=(4,), negation=3, marking=3, markers=(), factor=11,
+def random_model(module, seed, labels=("0", "1"), max_length=512, chars=(4,), starts=False, negation=3, marking=3, markers=(), factor=11,
                  entries=8, fingerprint=4, value=4, blocks=3, fill=1.0, scale=0.0123):
     """Return a Packed with random tokens, and the row of the codebook that each kept bucket has: {bucket: row}."""
     rng, columns = np.random.default_rng(seed), 1 if len(labels) == 2 else len(labels)
-    s = settings_for(module, max_length=max_length, char_ngrams=chars, negation=negation, marking=marking, markers=markers,
+    s = settings_for(module, max_length=max_length, char_ngrams=chars, char_starts=starts, negation=negation, marking=marking, markers=markers,
                      entries=entries, fingerprint_bits=fingerprint, value_bits=value, blocks=blocks)
     steps = rng.integers(-127, 128, (1 << value, columns)).astype(np.int8)
     kept, rows = np.zeros(s.buckets, bool), {}
@@ -156,7 +156,8 @@ def random_model(module, seed, labels=("0", "1"), max_length=512, chars=(4,), ne
 
 def settings_for(module, **values):
     """Return Settings, of words and pairs alone where nothing else is said."""
-    usual = dict(max_length=512, char_ngrams=(), negation=3, marking=3, markers=(), entries=8, fingerprint_bits=4, value_bits=4)
+    usual = dict(max_length=512, char_ngrams=(), char_starts=False, negation=3, marking=3, markers=(), entries=8, fingerprint_bits=4,
+                 value_bits=4)
     return module.Settings(**{**usual, **values})
 
 

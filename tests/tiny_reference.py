@@ -149,7 +149,7 @@ def ngrams_of(text, s):
         framed = f" {token} "
         for end in range(1, len(framed) + 1):
             for order in s.char_ngrams:
-                if order <= end:
+                if order == end or order < end and not s.char_starts:
                     add(hash_of(framed[end - order:end]), CHAR_SALT, negated[i])
         if token not in (BEGIN, END):
             add(hash_of(token), WORD_SALT, negated[i])
