@@ -232,7 +232,7 @@ class TinyModel(nn.Module):
         return ((self.codebook**2).sum(1) - 2 * weights.detach() @ self.codebook.T).argmin(1)
 
     def forward(self, batch):
-        """Logits of a batch of Bags: float32 tensor (texts, C)."""
+        """Logits of a batch of Bags: float32 tensor (texts, K); of two classes the first one's is 0."""
         weights = self.fold()
         if len(self.codebook):
             used = torch.bincount(batch.tokens >> 1, minlength=len(weights)).nonzero().squeeze(1)  # and no others
@@ -242,7 +242,8 @@ class TinyModel(nn.Module):
         both = torch.stack([weights, -self.factor * weights], 1).flatten(0, 1)  # as it is, and negated
         pooled = Pool.apply(both, batch.tokens, batch.offsets)
         roots = batch.offsets.diff().clamp(min=1).sqrt().unsqueeze(1)
-        return pooled * (self.pooling_scale / roots) + self.bias[batch.sources]
+        logits = pooled * (self.pooling_scale / roots) + self.bias[batch.sources]
+        return F.pad(logits, (1, 0)) if logits.shape[1] == 1 else logits
 
 
 class Pool(torch.autograd.Function):
@@ -465,15 +466,10 @@ def pooling_scale_of(bags, number):
     return float(np.sqrt(max(1.0, bags.offsets[number].item() / number)))
 
 
-def class_logits(logits):
-    """Return the logits of all K classes: of two, 0 is the first one's."""
-    return F.pad(logits, (1, 0)) if logits.shape[1] == 1 else logits
-
-
 def logits_of(model, bags, begin, end):
     """Return the logits of the K classes of the texts from begin to end: float32 tensor."""
     with torch.no_grad():
-        parts = [class_logits(model(bags.batch(i, min(i + 8192, end)))) for i in range(begin, end, 8192)]
+        parts = [model(bags.batch(i, min(i + 8192, end))) for i in range(begin, end, 8192)]
     return torch.cat(parts)
 
 
@@ -486,8 +482,7 @@ def accuracy_before(model, data, kept, settings):
 
 
 def train_phase(model, bags, number, epochs, learning_rate, quantise=None):
-    """Train on the first `number` texts of the bags; leave the model as it was at the epoch of the least validation
-    loss.
+    """Train on the first `number` texts of the bags; leave the model as it was at the epoch of least validation loss.
 
     The rest of the texts is for validation. The step size falls in a line to 0 over all `epochs`, twice as many where
     steps are small; without a better loss for PATIENCE epochs, counted from the first that is better than one class for
@@ -534,14 +529,13 @@ def temper(model, bags, number):
     if people.any():
         logits, targets = logits_of(model, bags, number, len(bags.weights))[people], bags.targets[number:][people]
         scale = min((i / 20 for i in range(5, 41)), key=lambda scale: F.cross_entropy(logits * scale, targets))
-        with torch.no_grad():
-            model.pooling_scale *= scale
-            model.bias *= scale
+        model.pooling_scale *= scale
+        model.bias.data *= scale
 
 
 def training_loss(model, batch, number):
     """Return the weighted cross-entropy of a batch, with L1_PENALTY over `number` texts before it is quantised."""
-    loss = (batch.weights * F.cross_entropy(class_logits(model(batch)), batch.targets, reduction="none")).mean()
+    loss = (batch.weights * F.cross_entropy(model(batch), batch.targets, reduction="none")).mean()
     if L1_PENALTY and not len(model.codebook):
         loss = loss + L1_PENALTY / number * model.fold().abs().sum()
     return loss
@@ -564,10 +558,9 @@ def validate(model, bags, number):
 
 
 def prune(model, buckets, total, ratios, settings):
-    """Return (pruned model, chosen): the tokens with the most weight times frequency, where they fit.
+    """Return (model, chosen) of the tokens with the most weight times frequency, where they fit; chosen: which, bool.
 
-    buckets, total: of each token of the model, and how often it is in the training rows; chosen: bool, which are kept.
-    """
+    buckets, total: of each token of the model, and how often it is in the training rows."""
     with torch.no_grad():
         weights = model.fold().numpy()
         spread = np.abs(weights - weights.mean(axis=1, keepdims=True) * (weights.shape[1] > 1)).max(axis=1)
@@ -581,11 +574,7 @@ def prune(model, buckets, total, ratios, settings):
 
 
 def choose_entries(buckets, scores, settings):
-    """Choose what is shipped: the best bucket of each slot, then the best slots of each block.
-
-    buckets: int64 array of candidates; scores: their importance. Returns a bool array, True for
-    the chosen ones: at most one a slot and `settings.entries` a block.
-    """
+    """Return which buckets are shipped, bool: those of the best scores of each slot, then the best slots of a block."""
     order = np.lexsort((buckets, -scores))
     _, best = np.unique(buckets[order] >> settings.fingerprint_bits, return_index=True)
     order = order[np.sort(best)]
@@ -763,8 +752,7 @@ class Reader:
             sums.append(sums[-1] * CHAR_BASE + ord(letter) + 1 & MASK)
         for end in range(1, len(framed) + 1):
             for order, power in self.orders:
-                if order == end or order < end and not self.model["char_starts"]:
-                    # the hash of the last `order` characters is a difference of two sums
+                if order == end or order < end and not self.model["char_starts"]:  # a hash is a difference of two sums
                     bucket = self.bucket(sums[end] - sums[end - order] * power, CHAR_SALT)
                     found += [(bucket, f"'{framed[end - order:end]}'")] if self.rows[bucket] else []
         kept = [bucket if self.rows[bucket] and not role & 48 else None for bucket in (
@@ -946,10 +934,10 @@ def in_scope(opens, roles, size, ends=0):
     return (last >= 0) & (words - words[last] <= size) & (breaks == breaks[last]) & (ends == ends[last])
 
 
-def encode_batch(texts, settings, taken=None):
+def encode_batch(texts, settings, rows=None):
     """Return (codes, text_ids) of all n-grams of up to BATCH texts, in the order of reading: int32 of bucket * 2 +
     whether it counts negated, each bucket once a text, and the text of each; or, in the order of the buckets, of those
-    alone whose bucket is `taken`."""
+    alone whose bucket has a row in `rows`, a Packed's."""
     codes, begins, hashes, roles, text_ids = read_tokens(texts, settings.max_length)
     words, tokens = roles & 1 > 0, roles & 48 == 0
     negated = in_scope(roles & 8 > 0, roles, settings.negation, ends=4)
@@ -957,6 +945,7 @@ def encode_batch(texts, settings, taken=None):
     # The characters of each token, with a blank before and behind
     lengths, numbers = np.diff(begins, append=len(codes)) + 2, np.arange(len(begins))
     owners, ends = np.repeat(numbers, lengths), np.cumsum(lengths)
+    starts = ends - lengths if settings.char_starts else np.arange(len(owners))  # of n-grams of characters
     framed = np.full(len(owners), ord(" ") + 1, np.uint32)
     framed[np.arange(len(codes)) + 2 * np.repeat(numbers, lengths - 2) + 1] = codes + np.uint32(1)
     # A key has 10 bits of text, 30 of bucket, 22 of the place where it is read, and whether it is negated
@@ -966,13 +955,11 @@ def encode_batch(texts, settings, taken=None):
 
     def add(hashes, salt, places):
         buckets = buckets_of(hashes, salt, settings)
-        found = slice(None) if taken is None else np.flatnonzero(taken[buckets])
+        found = slice(None) if rows is None else np.flatnonzero(rows[buckets])
         keys.append(places[found] + (buckets[found].astype(np.int64) << 23))
 
     for order in settings.char_ngrams:
-        first = ends - lengths if settings.char_starts else np.arange(max(0, len(owners) - order + 1))
-        first = first[first + order <= len(owners)]
-        whole = first[owners[first] == owners[first + order - 1]]
+        whole = starts[starts + order <= ends[owners[starts]]]
         value = np.zeros(len(whole), np.uint32)
         for i in range(order):
             value = value * np.uint32(CHAR_BASE) + framed[whole + i]
@@ -984,7 +971,7 @@ def encode_batch(texts, settings, taken=None):
     add(hashes[second - 1] * np.uint32(WORD_BASE) + hashes[second], PAIR_SALT, behind[second] + 6 + negated[second - 1])
     keys = np.sort(np.concatenate(keys))
     keys = keys[np.flatnonzero(np.diff(keys >> 23, prepend=-1))]
-    if taken is None:
+    if rows is None:
         keys = keys[np.argsort((keys >> 53 << 23) + (keys & (1 << 23) - 1))]
     return ((keys >> 22 & (1 << 31) - 2) + (keys & 1)).astype(np.int32), keys >> 53
 
@@ -1030,11 +1017,6 @@ class Packed:
     def rows(self):
         """The row in `steps` of every bucket, plus 1, 0 where none is kept: uint16 array (buckets,)."""
         return np.frombuffer(Reader(describe_model(self)).rows, np.uint16)
-
-    @functools.cached_property
-    def taken(self):
-        """Whether each bucket has a token: bool array (buckets,)."""
-        return self.rows > 0
 
 
 def pack(buckets, rows, settings):
@@ -1125,11 +1107,8 @@ def read_description(description, steps, table):
 
 
 def check_in_a_fresh_process(content, texts, folder):
-    """Return the model of a file's bytes; raise InputError where a fresh process does not say what it says of the
-    texts.
-
-    The file is written to a temporary folder in `folder`, where `--predict` of this script reads it.
-    """
+    """Return the model of a file's bytes; raise InputError where `--predict` of this script in a fresh process, which
+    reads it from a temporary folder in `folder`, does not say what it says of the texts."""
     if len(content) > MODEL_BYTES:
         raise InputError(f"the model has {len(content)} bytes, more than MODEL_BYTES={MODEL_BYTES}; nothing was saved")
     texts = [re.sub(rb"[\r\n]", b" ", text) for text in texts]
@@ -1155,7 +1134,7 @@ def predict(model, texts):
 
 def predict_batch(model, texts):
     """Return `predict` of some texts, all read at once."""
-    codes, text_ids = encode_batch(texts, model.settings, model.taken)
+    codes, text_ids = encode_batch(texts, model.settings, model.rows)
     times, rows = np.where(codes & 1, -model.factor, 16), model.rows[codes >> 1] - 1
     sums = np.stack([np.bincount(text_ids, times * column[rows], len(texts)) for column in model.steps.T], axis=1)
     counts = np.maximum(np.bincount(text_ids, minlength=len(texts)), 1)
@@ -1954,11 +1933,8 @@ def describe_model(model):
     """Return what decides a prediction besides the rules of reading, as a dict of numbers, strings and lists."""
     s = model.settings
     return {
-        "labels": list(model.labels), "bytes": len(serialise(model)), "max_length": s.max_length,
-        "char_ngrams": list(s.char_ngrams), "char_starts": s.char_starts, "negation": s.negation,
-        "factor": model.factor, "marking": s.marking, "markers": list(s.markers), "buckets": s.buckets,
-        "entries": s.entries, "block_bytes": s.block_bytes, "fingerprint_bits": s.fingerprint_bits,
-        "value_bits": s.value_bits, "scale": model.scale,
+        **s.model_dump(exclude={"blocks"}), "labels": list(model.labels), "bytes": len(serialise(model)),
+        "factor": model.factor, "buckets": s.buckets, "block_bytes": s.block_bytes, "scale": model.scale,
         "bias": model.bias.tolist(), "steps": model.steps.tolist(), "table": base64.b64encode(model.table).decode(),
     }
 

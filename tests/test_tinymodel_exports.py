@@ -34,7 +34,7 @@ KINDS = {  # what is otherwise
     "wide entries": dict(labels=HOSTILE, entries=12, fingerprint=5, value=7, blocks=100),
     "widest entries": dict(labels=HOSTILE, entries=30, fingerprint=6, value=10, blocks=50, factor=112),
     "thirty": dict(labels=tuple(f"label {i}" for i in range(30)), factor=0),
-    "two orders": dict(chars=(3, 5), blocks=500, entries=40, fingerprint=1, value=3, factor=-112,
+    "two orders": dict(chars=(3, 5), starts=True, blocks=500, entries=40, fingerprint=1, value=3, factor=-112,
                        markers=("not", "love", "but")),
     "words alone": dict(chars=(), max_length=7, fingerprint=8, value=1),
     "long characters": dict(labels=HOSTILE, chars=(1, 8), entries=64, fingerprint=0, value=8, blocks=7, max_length=65535,

@@ -234,7 +234,7 @@ def damaged(module, **changes):
     from safetensors.numpy import save
     model, _ = random_model(module, 1, markers=("feel",))
     names = ["version", "settings", "labels", "factor", "scale", "bias"]
-    values = [3, [512, [4], 3, 3, ["feel"], 8, 4, 4], ["0", "1"], 11, 0.0123, [0.1]]
+    values = [4, [512, [4], False, 3, 3, ["feel"], 8, 4, 4], ["0", "1"], 11, 0.0123, [0.1]]
     tensors = {"steps": changes.get("steps", model.steps), "table": changes.get("table", model.table)}
     body = changes.get("body") or json.dumps([changes.get(name, value) for name, value in zip(names, values, strict=True)])
     return save(tensors, {"tinymodel": f"{module.checksum(body, *tensors.values())} {body}"})
@@ -248,7 +248,7 @@ def odd_files(module):
     tensors = {"steps": model.steps, "table": model.table}
     overfull = model.table.copy()
     overfull[:8] = 255
-    usual = [512, [4], 3, 3, ["feel"], 8, 4, 4]
+    usual = [512, [4], False, 3, 3, ["feel"], 8, 4, 4]
     settings = lambda place, value: [value if i == place else each for i, each in enumerate(usual)]
     return {
         "version 1": described("1 512 1,2 0 4 24 4 4 1.234567890e-02 0123abcd"),  # bytes, not characters, and no labels
@@ -262,21 +262,21 @@ def odd_files(module):
         "no JSON": damaged(module, body="[3, 4"), "no list": damaged(module, body="3"),
         "an object": damaged(module, body='{"3": 4}'),
         "brackets": damaged(module, body="[" * 100_000),
-        "of a later version": damaged(module, version=4), "of no version": damaged(module, version=None),
+        "of a later version": damaged(module, version=5), "of no version": damaged(module, version=None),
         "of one label": damaged(module, labels=["only"]), "of three labels": damaged(module, labels=["a", "b", "c"]),
         "of labels of numbers": damaged(module, labels=[0, 1]), "of labels in one word": damaged(module, labels="01"),
         "of a bias that is not finite": damaged(module, bias=[float("nan")]),
         "of no bias": damaged(module, bias=[]), "of a bias that is none": damaged(module, bias=[None]),
         "of a scale that is not finite": damaged(module, scale=float("inf")), "of a scale in words": damaged(module, scale="x"),
         "of a factor of 1000": damaged(module, factor=1000), "of a factor that is none": damaged(module, factor=None),
-        "of markers that are no list": damaged(module, settings=settings(4, "feel")),
-        "of markers of numbers": damaged(module, settings=settings(4, [1])),
-        "of a setting that is not known": damaged(module, settings=[512, [4], 3, 3, ["feel"], 8, 4, 4, 1]),
+        "of markers that are no list": damaged(module, settings=settings(5, "feel")),
+        "of markers of numbers": damaged(module, settings=settings(5, [1])),
+        "of a setting that is not known": damaged(module, settings=[*usual, 1]),
         "of settings by name": damaged(module, settings={"max_length": 512}),
-        "of a setting too few": damaged(module, settings=[512, [4], 3, 3, ["feel"], 8, 4]),
-        "of a negative setting": damaged(module, settings=settings(2, -1)),
-        "of other value bits": damaged(module, settings=settings(7, 3)),
-        "of other entries": damaged(module, settings=settings(5, 9)),
+        "of a setting too few": damaged(module, settings=usual[:-1]),
+        "of a negative setting": damaged(module, settings=settings(3, -1)),
+        "of other value bits": damaged(module, settings=settings(8, 3)),
+        "of other entries": damaged(module, settings=settings(6, 9)),
         "of endless n-grams": damaged(module, settings=settings(1, [999999999])),
         "of a block that is too full": damaged(module, table=overfull),
         "of an empty table": damaged(module, table=model.table[:0]),

@@ -347,7 +347,7 @@ def test_a_made_row_says_what_its_word_is_rated_and_less_of_the_opposite_where_i
     made = module.make_rows({"good": 1.7, "bad": -2.2}, ["Anna"], [b"a good day"] * 5)
     plain = {word: {chance for text, chance, _ in made if text == word} for word in ("good", "bad", "not good", "not bad")}
     assert {word: [round(float(np.log(chance / (1 - chance))), 3) for chance in chances] for word, chances in plain.items()} == {
-        "good": [1.7], "bad": [-2.2], "not good": [-1.44], "not bad": [1.29]}
+        "good": [1.7], "bad": [-2.2], "not good": [-1.71], "not bad": [1.41]}
     goods, bads = (sum(word in text.split() for text, _, source in made) for word in ("good", "bad"))
     assert goods > 2 * bads > 0, "as often as the root of how often they are"
     assert [text for text, chance, _ in made if "Anna" in text and chance != 0.5] == []
@@ -365,11 +365,33 @@ def test_names_are_changed_for_others(module):
     """What is written Xxxx inside sentences is a name; one stands for another, and nothing else moves."""
     texts = [b"we saw Anna and met Boris, yes"] * 10
     others = [b"well. Annable Great day", b"a great day"] * 20
-    changed, names = module.change_names(texts + others)
+    classes = np.array([0, 1, 1, 1, -1] * 10)
+    changed, names = module.change_names(texts + others, classes)
     assert sorted(names) == ["Anna", "Boris"] and changed[10:] == others, "great is written small as often"
     assert {re.sub(rb"\b(Anna|Boris)\b", b"N", text) for text in changed[:10]} == {b"we saw N and met N, yes"}
-    assert len(set(changed[:10])) == 4 and module.change_names(texts + others)[0] == changed
-    assert module.change_names([b"no names here", b"\xff\xc3 odd"]) == ([b"no names here", b"\xff\xc3 odd"], [])
+    assert len(set(changed[:10])) >= 3 and module.change_names(texts + others, classes)[0] == changed
+    assert module.change_names([b"no names here", b"\xff\xc3 odd"], classes) == ([b"no names here", b"\xff\xc3 odd"], [])
+
+
+@pytest.mark.parametrize("source, scale", [(1, 0.35), (0, 1.0)])
+def test_people_who_find_neutral_cool_the_probabilities(module, source, scale):
+    """Two texts whose logits are 3 and -3, each clear to one person and neutral to another: 3/4 is likeliest, ln 3 is its logit."""
+    model = module.TinyModel(np.float32([[3], [-3]]), 2, 1.0)
+    model.embedding.weight.data.fill_(1)
+    targets = np.array([[0, 1], [1, 0], [0.5, 0.5], [0.5, 0.5]])
+    bags = module.make_bags(np.array([0, 2, 0, 2]), np.arange(5), np.array([True, True]), np.full(4, source), targets, np.ones(4))
+    module.temper(model, bags, 0)
+    assert model.pooling_scale == pytest.approx(scale)
+
+
+def test_each_name_is_as_often_in_one_class_as_in_the_other(module):
+    rng = np.random.default_rng(1)
+    texts = [f"we saw {rng.choice(['Anna', 'Boris', 'Clara', 'David'])} there".encode() for _ in range(1000)]
+    classes = (rng.random(1000) < 0.3).astype(int)
+    changed, names = module.change_names(texts, classes)
+    for name in names:
+        inside = np.array([name.encode() in text for text in changed])
+        assert abs(inside[classes == 1].mean() - inside[classes == 0].mean()) < 0.01, name
 
 
 def test_a_missing_lexicon_is_one_line_before_the_training(runs, tmp_path):

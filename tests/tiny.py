@@ -137,12 +137,12 @@ def bare(tmp_path_factory):
 # Models of random tokens
 
 
-def random_model(module, seed, labels=("0", "1"), max_length=512, chars=(4,), starts=False, negation=3, marking=3, markers=(), factor=11,
-                 entries=8, fingerprint=4, value=4, blocks=3, fill=1.0, scale=0.0123):
+def random_model(module, seed, labels=("0", "1"), max_length=512, chars=(4,), starts=False, negation=3, marking=3, markers=(),
+                 factor=11, entries=8, fingerprint=4, value=4, blocks=3, fill=1.0, scale=0.0123):
     """Return a Packed with random tokens, and the row of the codebook that each kept bucket has: {bucket: row}."""
     rng, columns = np.random.default_rng(seed), 1 if len(labels) == 2 else len(labels)
-    s = settings_for(module, max_length=max_length, char_ngrams=chars, char_starts=starts, negation=negation, marking=marking, markers=markers,
-                     entries=entries, fingerprint_bits=fingerprint, value_bits=value, blocks=blocks)
+    s = settings_for(module, max_length=max_length, char_ngrams=chars, char_starts=starts, negation=negation, marking=marking,
+                     markers=markers, entries=entries, fingerprint_bits=fingerprint, value_bits=value, blocks=blocks)
     steps = rng.integers(-127, 128, (1 << value, columns)).astype(np.int8)
     kept, rows = np.zeros(s.buckets, bool), {}
     for block in range(blocks):
