@@ -29,11 +29,11 @@ On 110,833 training tweets, 45,717 of them labelled by people (seed 1, one CPU c
 with cached data ended with
 
     ================ FINAL SUMMARY ================
-    Initial Test Accuracy: 0.499
-    Final Test Accuracy: 0.802
-    Final Test Macro F1: 0.802
-    People's Balanced Accuracy: 0.845
-    People's Area under the ROC Curve: 0.928
+    Initial Test Accuracy: 0.509
+    Final Test Accuracy: 0.800
+    Final Test Macro F1: 0.800
+    People's Balanced Accuracy: 0.847
+    People's Area under the ROC Curve: 0.923
     Total Training Time: 2.64 seconds
     Model Size: 9960 bytes
     ===============================================

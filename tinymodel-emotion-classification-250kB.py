@@ -29,13 +29,13 @@ On 110,833 training tweets, 45,717 of them labelled by people (seed 1, one CPU c
 with cached data ended with
 
     ================ FINAL SUMMARY ================
-    Initial Test Accuracy: 0.511
+    Initial Test Accuracy: 0.509
     Final Test Accuracy: 0.809
     Final Test Macro F1: 0.809
-    People's Balanced Accuracy: 0.856
-    People's Area under the ROC Curve: 0.939
+    People's Balanced Accuracy: 0.849
+    People's Area under the ROC Curve: 0.933
     Total Training Time: 3.67 seconds
-    Model Size: 249977 bytes
+    Model Size: 249968 bytes
     ===============================================
 """
 import os
