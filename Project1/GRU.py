@@ -16,7 +16,7 @@ Model    phase 1, for comparison: LSTM.py's baseline with a GRU in its place, un
          is saved: a warm-up with the word vectors (by default GloVe Twitter, 100-d) frozen, then everything trained at
          a rate of its own, with an extra dense layer and dropout.
 Writes   outputs/GRU/: model.keras (raw strings in, probabilities out), results.json, curves.png, confusion_*.png; with
-         EXPORT model.tflite, model.onnx, tokenizer.json; with GRID_SEARCH grid.db, grid.csv, grid.png.
+         EXPORT model.tflite, model.onnx, tokenizer.json; with GRID_SEARCH grid.db, grid.csv.
 
     python3 GRU.py
     python3 GRU.py --predict "i feel so lucky to have you"
@@ -46,7 +46,7 @@ with starting(__name__ == "__main__"):
     from rnn.data import read_data
     from rnn.evaluation import scores
     from rnn.files import check_writable
-    from rnn.saving import cache_folder, command_line, output_folder, predict, save_results, seconds_of
+    from rnn.saving import cache_folder, command_line, output_folder, predict, save_results
     from rnn.settings import Count, Path, Rate, Seconds, Share, Text, Units, Weight, Whole, run
     from rnn.text import encode, make_vocabulary
     from rnn.training import Checkpoint, depends_on, fit, for_few_texts, most_epochs, predict_tokens, set_up_devices
@@ -93,9 +93,7 @@ FINE_TUNING_RATE: Rate = 0.003  # Adam step size at the start of the thawed epoc
 PATIENCE: Count = 4  # epochs without a better validation macro F1 until training stops; with few texts 200 steps each
 BATCH_SIZE: Count = 64  # texts a step; fewer where an epoch would have less than 20 steps
 LEARNING_RATE: Rate = 0.004  # Adam step size at the start of phase 1 and of the warm-up; it falls to a fiftieth
-LABEL_SMOOTHING: Share = 0.05  # probability that the targets spread over all classes
 R_DROP: Weight = 0.5  # phase 2: weight in the loss of what dropout changes, each text read twice; 0 is once
-EMA_MOMENTUM: Share = 0.99  # momentum of the moving average of the weights, which is what is evaluated and kept
 SEED: Whole = 1  # of the initial weights, dropout and shuffling
 
 # Grid
@@ -143,7 +141,7 @@ def build_model(settings, matrix, classes, phase):
         hidden = layers.Dropout(dropout, seed=seed)(hidden)
         hidden = layers.Dense(settings.DENSE_UNITS, activation="relu", name="dense")(hidden)
         hidden = layers.Dropout(dropout, seed=seed)(hidden)
-    probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(hidden)
+    probabilities = layers.Dense(classes, activation="softmax", name="probabilities")(hidden)
     embedding.set_weights([matrix])
     return keras.Model(tokens, probabilities)
 
@@ -162,9 +160,8 @@ def train(settings, strategy, data, vocabulary, encoded, matrix, coverage):
     epochs = most_epochs(encoded.train, settings.FINAL_EPOCHS, 6, settings)
     history = freeze_thaw(settings, model, encoded, settings.FINE_TUNING_RATE, epochs, "phase 2", checkpoint=checkpoint)
     print(f"phase 1, frozen: validation accuracy {accuracy:.4f}, macro F1 {macro_f1:.4f}")
-    extra = {"coverage": coverage, "phase_1": {"validation_accuracy": accuracy, "validation_macro_f1": macro_f1,
-                                               "training_seconds": seconds_of(frozen)}}
-    save_results(settings, model, vocabulary, data, encoded, history, seconds_of(frozen + history), extra)
+    extra = {"coverage": coverage, "phase_1": {"validation_accuracy": accuracy, "validation_macro_f1": macro_f1}}
+    save_results(settings, model, vocabulary, data, encoded, history, frozen + history, extra)
     checkpoint.remove()
 
 

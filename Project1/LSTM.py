@@ -14,7 +14,7 @@ Data     any labelled texts: CSV, TSV (or ; or |), JSON, Parquet, TweetEval's pa
          cached where they are not beside the script.
 Model    word vectors (by default GloVe Twitter, 100-d), frozen; spatial dropout; bidirectional LSTM; softmax.
 Writes   outputs/LSTM/: model.keras (raw strings in, probabilities out), results.json, curves.png, confusion_*.png; with
-         EXPORT model.tflite, model.onnx, tokenizer.json; with GRID_SEARCH grid.db, grid.csv, grid.png.
+         EXPORT model.tflite, model.onnx, tokenizer.json; with GRID_SEARCH grid.db, grid.csv.
 
     python3 LSTM.py
     python3 LSTM.py --predict "i feel so lucky to have you"
@@ -41,7 +41,7 @@ with starting(__name__ == "__main__"):
     from keras import layers
     from rnn.data import read_data
     from rnn.files import check_writable
-    from rnn.saving import cache_folder, command_line, output_folder, predict, save_results, seconds_of
+    from rnn.saving import cache_folder, command_line, output_folder, predict, save_results
     from rnn.settings import Count, Path, Rate, Seconds, Share, Text, Units, Weight, Whole, run
     from rnn.text import encode, make_vocabulary
     from rnn.training import Checkpoint, depends_on, fit, for_few_texts, most_epochs, set_up_devices
@@ -83,9 +83,7 @@ NUM_EPOCHS: Whole = 0  # most epochs; 0 is 5, or with few texts as many as make 
 PATIENCE: Count = 4  # epochs without a better validation macro F1 until training stops; with few texts 200 steps each
 BATCH_SIZE: Count = 64  # texts a step; fewer where an epoch would have less than 20 steps
 LEARNING_RATE: Rate = 0.004  # Adam step size at the start; it falls in a line to a fiftieth
-LABEL_SMOOTHING: Share = 0.05  # probability that the targets spread over all classes
 R_DROP: Weight = 0.0  # weight in the loss of what dropout changes: each text is read twice; 0 once, in half the time
-EMA_MOMENTUM: Share = 0.99  # momentum of the moving average of the weights, which is what is evaluated and kept
 SEED: Whole = 1  # of the initial weights, dropout and shuffling
 
 # Grid
@@ -131,7 +129,7 @@ def build_model(settings, matrix, classes):
         hidden = layers.Concatenate()([hidden, further(tokens)])
     hidden = layers.SpatialDropout1D(settings.DROPOUT, seed=seed)(hidden)
     hidden = layers.Bidirectional(layers.LSTM(settings.UNITS, seed=seed), name="rnn")(hidden)
-    probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(hidden)
+    probabilities = layers.Dense(classes, activation="softmax", name="probabilities")(hidden)
     embedding.set_weights([matrix])
     return keras.Model(tokens, probabilities)
 
@@ -143,7 +141,7 @@ def train(settings, strategy, data, vocabulary, encoded, matrix, coverage):
         model = build_model(settings, matrix, len(data.classes))
     epochs = most_epochs(encoded.train, settings.NUM_EPOCHS, 5, settings)
     history = fit(settings, model, encoded, settings.LEARNING_RATE, epochs, "LSTM", settings.R_DROP, None, checkpoint)
-    save_results(settings, model, vocabulary, data, encoded, history, seconds_of(history), {"coverage": coverage})
+    save_results(settings, model, vocabulary, data, encoded, history, history, {"coverage": coverage})
     checkpoint.remove()
 
 

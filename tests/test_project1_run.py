@@ -222,19 +222,17 @@ def test_a_closed_output_ends_quietly(runs):
     assert process.returncode == 141 and b"Traceback" not in process.stderr
 
 
-# Several devices and mixed precision; for want of GPUs on two logical CPUs, and float16 on the CPU
+# Several devices; for want of GPUs two logical CPUs
 
 
-def test_two_devices_and_mixed_precision_train_like_one_device_in_float32():
+def test_two_devices_train_like_one():
     result = run_program("devices.py")
     assert not result.returncode, result.stderr[-2000:]
     found = json.loads(result.stdout.splitlines()[-1])
-    assert [devices for devices, *_ in found.values()] == [1, 2, 1]
-    for kind in ("mirrored", "mixed"):
-        assert np.allclose(found[kind][1], found["single"][1], rtol=0.1), "the losses of the epochs are alike"
-    for _, losses, policies, loaded, best in found.values():
+    assert [devices for devices, *_ in found.values()] == [1, 2]
+    assert np.allclose(found["mirrored"][1], found["single"][1], rtol=0.1), "the losses of the epochs are alike"
+    for _, losses, loaded, best in found.values():
         assert losses[-1] < losses[0] * 0.7, "it learns"
-        assert set(policies) == {"float32"}, "what is saved computes in float32"
         assert abs(loaded - best) < 0.05, "what is saved is what was trained"
 
 

@@ -20,7 +20,7 @@ TRAINING = ["i am so happy today!", "caf\u00e9 \U0001f600 wow", "\U0001f600 \U00
             "k\u00f6nig Stra\u00dfe", "zqxa\u2028zqxb happy\u0085day", "\u2764 \u2764", "\u2764"]
 PIECES = [*"abiIKZ09!?().,;:-_#@&'\"\u2019\u2018\u201c\u201d\u2026\u2014\u00a0\u00ad\u200b\u200d\ufe0f\u2028\u0085\x1c\x00\t\n",
           *"\u00e9\u00c9\u0130\u0131\u00df\u1e9e\u03a3\u03c3\u03c2\u017f\u212a", "\u0301", "e\u0301", "\u65e5", "\u0928\u094d",
-          "\U0001f600", "\U0001f44d\U0001f3fd", "\u2764", "\U0001f9d1\u200d\U0001f4bb", "\uff21", "happy", "Happy", "today", "i'm", "I\u2019M", " "]
+          "\U0001f600", "\U0001f44d\U0001f3fd", "\u2764", "\U0001f9d1\u200d\U0001f4bb", "\uff21", "happy", "Happy", "today", "i'm", "http://", "HTTPS://", "www.", "Www.", "://", "@i", "_@", "@http://", "I\u2019M", " "]
 any_text = strategies.one_of(strategies.text(max_size=30),
                              strategies.lists(strategies.sampled_from(PIECES), max_size=25).map("".join))
 
@@ -62,14 +62,17 @@ SAME = {"curly apostrophe": ("i\u2019m so happy", "im so happy"), "plain apostro
         "no blank after a comma": ("so,happy", "so happy"),
         "capitals": ("CAF\u00c9 HAPPY", "caf\u00e9 happy"), "an unknown emoji": ("happy \U0001f9a6", "happy"),
         "skin": ("\U0001f600\U0001f3fd", "\U0001f600"),
-        "line separator": ("so\u2028happy", "so happy"), "hashtag": ("#happy", "happy"), "full stop": ("so happy.", "so happy")}
+        "line separator": ("so\u2028happy", "so happy"), "hashtag": ("#happy", "happy"), "full stop": ("so happy.", "so happy"),
+        "a link": ("so happy http://t.co/Ab?c=(d)_1 today", "so happy today"), "another": ("HTTPS://x.y/~z\u2019 happy", "happy"),
+        "a page": ("happy:www.happy.today.com so", "happy so"), "a name": ("@so_happy, today @so", "today"),
+        "no link": ("so@happy.today http happy://so x@ @ @,", "so happy today http happy so x")}
 
 
 @pytest.mark.parametrize("case", SAME)
 def test_typographic_characters_mean_what_their_plain_forms_mean(words, case):
     vocabulary, _, _ = words
     typed, plain = SAME[case]
-    assert vocabulary.split(typed) == plain.split() and set(plain.split()) <= {*vocabulary.words, "im"}
+    assert vocabulary.split(typed) == plain.split() and set(plain.split()) <= {*vocabulary.words, "im", "http", "x"}
 
 
 def test_marks_and_symbols_of_the_training_texts_are_words(words):

@@ -53,7 +53,8 @@ def cardiff(text):
 
 TWEET = "hey @bob_1 look at https://t.co/abc now \U0001f600"
 FED = {"BERTweet": "hey @USER look at HTTPURL now :grinning_face:",
-       "CardiffRoBERTa": "hey @user look at http now \U0001f600", "ModernBERT": TWEET, "MiniLM": TWEET}
+       "CardiffRoBERTa": "hey @user look at http now \U0001f600", "ModernBERT": "hey look at now \U0001f600",
+       "MiniLM": "hey look at now \U0001f600"}
 
 
 @each
@@ -63,7 +64,9 @@ def test_texts_are_fed_as_the_model_was_pretrained(loaded, families, name):
     if name == "BERTweet":
         plain = transformers.BertweetTokenizer.from_pretrained(families[name].best, normalization=False)
     assert encode(tokenizer, [TWEET], found) == plain([FED[name]])["input_ids"]
-    assert (encode(tokenizer, [TWEET], found) == plain([TWEET])["input_ids"]) == (FED[name] == TWEET)
+    assert encode(tokenizer, [TWEET], found) != plain([TWEET])["input_ids"]
+    if found["normalisation"] == "no_links":
+        assert encode(tokenizer, ["me@x.com is http or www, happy://so"], found) == plain(["me@x.com is http or www, happy://so"])["input_ids"]
     unknown = tokenizer.unk_token_id
     assert unknown not in encode(tokenizer, ["i feel so happy now"], found)[0], "the vocabulary is the model's own"
 

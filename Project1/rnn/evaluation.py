@@ -71,15 +71,6 @@ def draw_confusion(matrix, names, title):
     return png(figure)
 
 
-def draw_grid(table, first, second):
-    """Return a PNG of the best validation macro F1 over the second constant of a grid, a line a value of the first."""
-    from matplotlib.figure import Figure
-    figure = Figure(figsize=(8, 4))
-    best = table.pivot_table(index=second, columns=first, values="val_macro_f1", aggfunc="max")
-    best.plot(ax=figure.subplots(), marker=".", grid=True, ylabel="validation macro F1")
-    return png(figure)
-
-
 def png(figure):
     """Return a figure as the bytes of a PNG."""
     buffer = io.BytesIO()

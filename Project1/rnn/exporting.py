@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from .settings import InputError, one_line
-from .text import JOINERS
+from .text import JOINERS, LINK
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is imported; else it reports to its maker
 try:
@@ -48,6 +48,7 @@ def tokenizer_of(vocabulary, most):
     words = {"[PAD]": 0, "[UNK]": 1, **vocabulary.number}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([
+        normalizers.Replace(Regex(LINK), " "),
         *(normalizers.Replace(Regex("|".join(spelled[plain])), plain) for plain in ("", *filter(None, spelled))),
         normalizers.Replace(of(JOINERS), ""),
         normalizers.Replace(of(vocabulary.capitals + vocabulary.letters + vocabulary.marks, "^"), " "),

@@ -14,7 +14,6 @@ import pandas as pd
 import sqlalchemy
 from optuna.trial import TrialState
 
-from .evaluation import draw_grid
 from .files import save_all
 from .settings import InputError, one_line
 
@@ -148,7 +147,7 @@ def train_trial(trial, settings, grid, train):
 
 
 def report_search(study, grid, folder):
-    """Print and save the ranked table and a picture of the first two axes; return the best setting."""
+    """Print and save the ranked table; return the best setting."""
     rows = []
     for trial in study.get_trials(deepcopy=False, states=DONE):
         values = trial.intermediate_values.values()
@@ -157,8 +156,7 @@ def report_search(study, grid, folder):
                      "seconds": trial.duration.total_seconds()})
     table = pd.DataFrame(rows).sort_values(["state", "val_macro_f1"], ascending=[True, False]).reset_index(drop=True)
     print(table.to_string(formatters={"val_macro_f1": "{:.4f}".format, "seconds": "{:.0f}".format}))
-    save_all({os.path.join(folder, "grid.csv"): table.to_csv(index=False).encode(),
-              os.path.join(folder, "grid.png"): draw_grid(table, *list(grid[0])[:2])})
+    save_all({os.path.join(folder, "grid.csv"): table.to_csv(index=False).encode()})
     best = {key: table.loc[0, key].item() for key in grid[0]}
     print("best setting: " + ", ".join(f"{key} = {value}" for key, value in best.items()))
     return best

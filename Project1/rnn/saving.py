@@ -1,5 +1,4 @@
 """A model of raw strings: saved with its figures, compared as a fresh process loads it, asked on the command line."""
-import contextlib
 import json
 import os
 import pathlib
@@ -48,8 +47,9 @@ def cache_folder(settings):
     return os.path.join(folder if settings.OUTPUT_DIR else os.path.dirname(folder), "data")
 
 
-def save_results(settings, model, vocabulary, data, encoded, history, seconds, extra):
-    """Calibrate the model, compare it as it loads again, save all with `extra` in results.json, print the summary."""
+def save_results(settings, model, vocabulary, data, encoded, history, epochs, extra):
+    """Calibrate the model, compare it as it loads again, save all with `extra` in results.json, print the summary.
+    history: of the stage that is kept; epochs: of all stages."""
     names = list(data.classes.values())
     before = predict_tokens(model, encoded.val)
     temperature = calibrate(model, before, encoded.val_labels)
@@ -64,13 +64,14 @@ def save_results(settings, model, vocabulary, data, encoded, history, seconds, e
     if settings.EXPORT:
         from .exporting import export
         words = max(map(len, [*encoded.train, *encoded.val]))
-        files |= export(in_float32(model), vocabulary, data.classes, words, settings.MAX_WORDS)
+        files |= export(without_optimizer(model), vocabulary, data.classes, words, settings.MAX_WORDS)
     exports = compare_saved(settings, files, data.classes, data.val_texts, probabilities)
     given = {*probabilities.argmax(1).tolist()}
     results = {
         "validation_accuracy": validation["accuracy"], "validation_macro_f1": validation["macro_f1"],
         "test_accuracy": test and test["accuracy"], "test_macro_f1": test and test["macro_f1"],
-        "training_seconds": seconds, "model_bytes": len(files["model.keras"]), "dataset": data.name,
+        "training_seconds": sum(entry["seconds"] + entry["evaluation_seconds"] for entry in epochs),
+        "model_bytes": len(files["model.keras"]), "dataset": data.name,
         "classes": data.classes, "one_class_for_all": names[min(given)] if len(given) == 1 else None,
         "note": data.note, "epoch_chosen_on": data.chosen_on, "temperature": temperature, "left_out": data.left_out,
         "train_rows": len(encoded.train), "validation_rows": len(encoded.val), "test_rows": len(encoded.test),
@@ -84,8 +85,7 @@ def save_results(settings, model, vocabulary, data, encoded, history, seconds, e
     folder = output_folder(settings)
     save_all({os.path.join(folder, name): content for name, content in files.items()})
     for name in {"confusion_test.png", "model.tflite", "model.onnx", "tokenizer.json"} - {*files}:  # of an earlier run
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(folder, name))
+        pathlib.Path(folder, name).unlink(missing_ok=True)
     print_summary(results)
 
 
@@ -95,12 +95,12 @@ def text_model_of(vocabulary, model, most):
     tokens = ops.pad(text_layers(vocabulary, most)(text), ((0, 0), (0, 1)))
     first = ops.maximum(tokens[:, :1], 1)  # a text without a word is one unknown word, as in `pad`
     tokens = ops.cast(ops.concatenate([first, tokens[:, 1:]], axis=1), "int32")
-    return keras.Model(text, in_float32(model)(tokens))
+    return keras.Model(text, without_optimizer(model)(tokens))
 
 
-def in_float32(model):
-    """Return a copy of a model that computes in float32, without the optimizer, whose state would be saved too."""
-    bare = keras.Model.from_config(json.loads(json.dumps(model.get_config()).replace("mixed_float16", "float32")))
+def without_optimizer(model):
+    """Return a copy of a model without the optimizer, whose state would be saved too."""
+    bare = keras.Model.from_config(model.get_config())
     bare.set_weights(model.get_weights())
     return bare
 
@@ -163,16 +163,9 @@ def profile(text_model, texts, history, rows):
             "parameters": int(text_model.count_params()), "peak_memory_bytes": peak_memory(), **times}
 
 
-def seconds_of(history):
-    """Return the seconds that all epochs took, their evaluation included."""
-    return sum(entry["seconds"] + entry["evaluation_seconds"] for entry in history)
-
-
 def print_summary(results):
     """Print the profile, and last the summary."""
-    figures, validation = results["profile"], results["validation"]
-    known = (f"{name.replace('_', ' ')} {round(value, 4):,}" for name, value in figures.items() if value)
-    print(f"profile: {', '.join(known)}")
+    validation = results["validation"]
     print(f"calibration: expected error {validation['expected_calibration_error_before']:.4f}, with the temperature "
           f"{results['temperature']:.2f}, which these rows chose, {validation['expected_calibration_error']:.4f}")
     for name, figures in results["exports"].items():

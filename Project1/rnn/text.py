@@ -4,6 +4,7 @@ import functools
 import html
 import itertools
 import re
+import string
 import unicodedata
 from collections import Counter, defaultdict, namedtuple
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ TYPED = {f"&{escape}{name};": html.unescape(f"&{name};") for escape in ("", "amp
 TYPED |= {chr(code): chr(code - 0xFEE0).lower() for code in range(0xFF01, 0xFF5F)} | {"ẞ": "ß"}  # full-width forms
 SPELLINGS = {typed: "" if plain in JOINERS else plain if plain.isalnum() or plain in MARKS else " "
              for typed, plain in TYPED.items()}  # what is left out, read as a letter, digit or mark, or separates words
+NAME = string.ascii_letters + string.digits + "_"
+# What is left out: links, and the names behind an @. A link goes on to a blank or a character beyond ASCII
+LINK = f"(?<![{NAME}])(?:(?:[Hh][Tt][Tt][Pp][Ss]?://|[Ww]{{3}}\\.)[!-~]*|@[{NAME}]+)"
 BITS = 2**64  # what `fingerprint` counts modulo
 FACTOR = 0x9E3779B97F4A7C15
 INVERSE = pow(FACTOR, -1, BITS)
@@ -62,7 +66,8 @@ class Vocabulary:
         return re.compile("|".join(map(re.escape, sorted(self.spellings, key=len, reverse=True))))
 
     def split(self, text):
-        """Return the words of a text: small letters and digits, marks; all else separates."""
+        """Return the words of a text: small letters and digits, marks; all else separates. Without LINK's."""
+        text = re.sub(LINK, " ", text)
         if "&" in text or not text.isascii():
             text = self.typed.sub(lambda match: self.spellings[match[0]], text)
         return text.translate(self.table).split()
@@ -112,7 +117,7 @@ def text_layers(vocabulary, most):
     """Return a Keras model of strings (texts,) to word numbers int64 (texts, words), as `vocabulary.encode` gives them.
     It has Keras's own layers and operations: Keras loads it in safe mode. All texts are one row, -1 before each."""
     kept = [*vocabulary.capitals, *vocabulary.letters, *vocabulary.marks]  # all else separates
-    parts = [*JOINERS, *sorted({*"".join(vocabulary.spellings)} - {*JOINERS, *kept})]
+    parts = [*JOINERS, *sorted({*"".join(vocabulary.spellings), *string.punctuation} - {*JOINERS, *kept})]
     numbers = {character: number for number, character in enumerate(parts + kept, 2)}
     capital, small = 2 + len(parts), 2 + len(parts) + len(vocabulary.capitals)
     mark = small + len(vocabulary.letters)
@@ -121,6 +126,7 @@ def text_layers(vocabulary, most):
     split = layers.TextVectorization(standardize=None, split="character", vocabulary=parts + kept, name="characters")
     grid = ops.pad(ops.cast(split(text), "int64"), ((0, 0), (1, 0)), constant_values=-1)  # (texts, 1 + characters)
     flat = ops.reshape(grid, (-1,))
+    flat = ops.where(in_links(flat, numbers), 1, flat)
     flat = spell(flat, vocabulary.spellings, numbers, capital)
     row = ops.cumsum(ops.cast(flat < 0, "int64")) - 1  # the text of each character
     flat = ops.where((flat >= capital) & (flat < small), flat + len(vocabulary.capitals), flat)
@@ -146,6 +152,26 @@ def text_layers(vocabulary, most):
     grid = ops.scatter_update(grid * 0, places, ops.cast(lookup(words), "int64") + 1)[:, :most]
     used = ops.nonzero(ops.any(grid > 0, axis=0))[0]
     return keras.Model(text, ops.take(grid, used, axis=1), name="text_to_words")
+
+
+def in_links(flat, numbers):
+    """Return which characters, int64 (characters,), are of what LINK finds: bool; numbers: of the characters."""
+    def among(characters, ahead=0):
+        known = np.isin(np.arange(2 + len(numbers)), [numbers[character] for character in characters])
+        return ops.pad(ops.take(known, ops.maximum(flat, 0)), ((0, ahead),))[ahead:, ...]
+
+    def reached(begins, further):
+        """Whether one of `begins` is before each character, or there, and all between are of `further`."""
+        begins, ends = ops.cast(begins, "int64"), ops.cast(ops.logical_not(further), "int64")
+        begun, last = ops.cumsum(begins), ops.take(ops.nonzero(ends)[0], ops.cumsum(ends) - 1)
+        return begun > ops.take(begun - begins, last)
+
+    fresh = ops.logical_not(ops.pad(among(NAME), ((1, 0),))[:-1, ...])
+    name = reached(fresh & among("@") & among(NAME, 1), among(NAME))
+    starts = [functools.reduce(ops.logical_and, (among({small, small.upper()}, n) for n, small in enumerate(word)))
+              for word in ("http://", "https://", "www.")]
+    link = functools.reduce(ops.logical_or, starts) & fresh & ops.logical_not(name)
+    return name | reached(link, among(map(chr, range(ord("!"), 1 + ord("~")))))
 
 
 def spell(flat, spellings, numbers, capital):

@@ -20,14 +20,11 @@ from .files import hash_of, save_all
 
 
 def set_up_devices(settings):
-    """Return the strategy for the devices that are there; mixed precision on a GPU that has it."""
+    """Return the strategy for the devices that are there."""
     keras.utils.set_random_seed(settings.SEED)
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
-    details = map(tf.config.experimental.get_device_details, gpus)
-    if gpus and all(found.get("compute_capability", (0, 0)) >= (7, 0) for found in details):
-        keras.mixed_precision.set_global_policy("mixed_float16")
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
 
 
@@ -120,8 +117,8 @@ def fit(settings, model, data, rate, epochs, name, r_drop=0.0, report=None, chec
     steps = -(-len(data.train) // settings.BATCH_SIZE) * epochs
     with model.distribute_strategy.scope():
         falling = keras.optimizers.schedules.PolynomialDecay(rate, steps, end_learning_rate=rate / 50)
-        optimizer = keras.optimizers.Adam(falling, clipnorm=1.0, use_ema=True, ema_momentum=settings.EMA_MOMENTUM)
-        error = functools.partial(loss, label_smoothing=settings.LABEL_SMOOTHING, r_drop=r_drop)
+        optimizer = keras.optimizers.Adam(falling, clipnorm=1.0, use_ema=True, ema_momentum=0.99)
+        error = functools.partial(loss, label_smoothing=0.05, r_drop=r_drop)
         # Ten steps a call from Python; a loop of steps over several devices fails in TensorFlow 2.21
         at_once = 1 if model.distribute_strategy.num_replicas_in_sync > 1 else 10
         model.compile(optimizer, error, steps_per_execution=at_once)
@@ -169,9 +166,8 @@ class Stage(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.started
-        weights, optimizer = self.model.trainable_variables, self.model.optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # in mixed precision
-        averages = [ops.convert_to_numpy(average) for average in optimizer._model_variables_moving_average]
+        weights, averages = self.model.trainable_variables, self.model.optimizer._model_variables_moving_average
+        averages = [ops.convert_to_numpy(average) for average in averages]
         raw = [ops.convert_to_numpy(weight) for weight in weights]
         write_all(weights, averages)
         error, accuracy, macro_f1 = scores(self.data.val_labels, predict_tokens(self.model, self.data.val))

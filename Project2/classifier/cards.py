@@ -29,6 +29,7 @@ CARDS = {  # of each variant: what it is, the library that reads it, how
 FEEDING = {  # how a model's texts are to be given to it
     "bertweet": "Its tokenizer puts @USER, HTTPURL and names of emoji into the text; `pipeline` has some newer names.",
     "user_http": "Write @user for user names and http for links, as emotion_classifier.py does.",
+    "no_links": "Leave out links and names behind an @, as emotion_classifier.py does; it writes entities plainly.",
     "none": "Texts are given as they are; emotion_classifier.py writes entities and odd blanks plainly for BERT."}
 MEASURED = {"": "validation rows, which chose the epoch", "test_": "test rows"}  # figures' prefixes in a report
 

@@ -24,7 +24,7 @@ def load_base(settings, name, model_id, folder, classes):
         model, found = load_network(view, config, whole=False)
         settle_head(model, found, old, folder)
         family = "bertweet" if "Bertweet" in type(tokenizer).__name__ else config.model_type
-        normalisation = {"bertweet": "bertweet", "roberta": "user_http"}.get(family, "none")  # other RoBERTas bear it
+        normalisation = {"bertweet": "bertweet", "roberta": "user_http"}.get(family, "no_links")
         tokenizer.model_max_length = longest = most_tokens(model, settings.MAX_LENGTH)  # where truncation=True cuts
         if longest < settings.MAX_LENGTH:
             print(f"note: {name} has positions for {longest} tokens; MAX_LENGTH {settings.MAX_LENGTH} is cut to it")

@@ -33,7 +33,7 @@ class Manifest(BaseModel, extra="allow", strict=True, title="emotion_classifier.
     family: str
     variant: Literal["original", "pruned", "int8", "nf4", "pruned_nf4", "onnx", "onnx_int8", "small", "tiny",
                      "openvino_int8", "openvino_int4"]
-    normalisation: Literal["bertweet", "user_http", "none"]
+    normalisation: Literal["bertweet", "user_http", "no_links", "none"]
     max_length: Annotated[int, Field(ge=4, le=10**5)]
     labels: Names
     names: Names

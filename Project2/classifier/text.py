@@ -16,6 +16,7 @@ from .strangers import VOCABULARIES, read_json
 
 PLAIN = str.maketrans("‘’‛“”„–—\x0b\x0c\x1c\x1d\x1e\x1f\x85\u2028\u2029", "'" * 3 + '"' * 3 + "--" + " " * 9)
 EMOJI = re.compile("[\u2600-\u27bf\U0001f000-\U0001faff][\u200d\ufe0f\u2600-\u27bf\U0001f000-\U0001faff]*")
+LINK = re.compile(r"(?<!\w)(?:(?:https?://|www\.)\S*|@\w+)\s*", re.IGNORECASE)  # or a name behind an @
 
 
 def plain(text):
@@ -37,6 +38,8 @@ def encode(tokenizer, texts, manifest):
         return []
     if manifest["family"] in ("bert", "distilbert", "electra", "mpnet"):  # WordPiece glues or loses other forms
         texts = [plain(text) for text in texts]
+    if manifest["normalisation"] == "no_links":
+        texts = [LINK.sub("", text).strip() for text in texts]
     if manifest["normalisation"] == "user_http":
         texts = [normalise_users(text) for text in texts]
     if manifest["normalisation"] == "bertweet":

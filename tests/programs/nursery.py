@@ -34,7 +34,6 @@ def search_grid(folder, seconds, grid, searched, constants, together):
         return [{"val_macro_f1": score, "val_accuracy": 0.5}]
 
     random.seed()
-    rnn.grid.draw_grid = lambda *_: b""
     rnn.grid.keras.backend.clear_session = lambda: None  # there is nothing to clear, and it takes a second
     settings = settings_of().model_copy(update=constants)
     study = rnn.grid.search(settings, folder, "test", grid, train, searched)
