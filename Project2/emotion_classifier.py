@@ -60,7 +60,7 @@ with starting(__name__ == "__main__"):
     from classifier.prediction import predict, predict_logits, print_predictions
     from classifier.rows import as_text
     from classifier.saving import report, save_model
-    from classifier.settings import (Count, InputError, OneLineParser, Path, Seconds, Share, Text, Weight,
+    from classifier.settings import (Count, InputError, OneLineParser, Path, Seconds, Share, Text, Weight, Whole,
                                      make_settings, parse_arguments, run)
     from classifier.text import encode
     from classifier.training import (Encoded, Training, checkpoint_path, identity_of, read_checkpoint,
@@ -85,14 +85,13 @@ DOWNLOAD_TIMEOUT: Seconds = 20.0  # seconds without a byte until a download atte
 MAX_LENGTH: Annotated[int, Field(ge=4, le=10**5)] = 128  # most tokens of a text; a saved model keeps its own
 
 # Training
-NUM_EPOCHS: Count = 3  # most epochs
+NUM_EPOCHS: Whole = 0  # most epochs; 0 is 3, or with few texts as many as make 300 steps, of smaller batches
 BATCH_SIZE: Count = 32  # texts a step, over all processes together
 LEARNING_RATE: Weight = 0.0  # AdamW step size at its highest; 0 takes what suits the model (RATES)
 WARM_UP: Share = 0.1  # share of the steps over which the step size rises; then it falls in a line to 0
 HEAD_RATE: Annotated[float, Field(ge=0.01, le=1000)] = 10.0  # step size of the random head over the encoder's
 LABEL_SMOOTHING: Share = 0.05  # probability that the targets spread over all classes
 R_DROP: Weight = 0.5  # weight in the loss of what dropout changes: each text is read twice; 0 once, in half the time
-EMA_MOMENTUM: Share = 0.99  # momentum of the weights' moving average, which is evaluated and kept; 0 is none
 PATIENCE: Count = 2  # epochs, of 100 steps or more, without a better validation macro F1 until training stops
 PRECISION: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # arithmetic; auto is the fastest here
 RESUME: bool = True  # go on where a killed run with the same data and settings was; False starts anew
@@ -103,6 +102,7 @@ SEED: Annotated[int, Field(ge=0, lt=2**32)] = 1  # of the initial weights, dropo
 SPARSITY: Share = 0.3  # share of the linear layers' weights that pruning sets to zero
 SMALL_BITS: Annotated[float, Field(ge=1, le=8)] = 5.4  # most bits of entropy that the variant small leaves a weight
 TINY_LAYERS: Count = 3  # layers of the encoder that the variant tiny keeps
+TINY_PIECES: Count = 12000  # pieces of words that it keeps: those of TRAIN_PATH, and the commonest up to this number
 TINY_EPOCHS: Count = 3  # epochs in which it learns from the original, on TRAIN_PATH
 
 # Output

@@ -317,7 +317,7 @@ def variants(data, families, tmp_path_factory):
     for name in FAMILIES:
         home = tmp_path_factory.mktemp(f"compress_{name}")
         result = run_main(home, "--mode", "compress", "--weights", families[name].best, *data.paths, "--test", data.val_path,
-                          "--output", home / "out", *EXACT, change=quick_compression)
+                          "--output", home / "out", "--tiny_pieces", 1, *EXACT, change=quick_compression)
         assert_good(result)
         content = json.loads((home / "out" / "compression.json").read_text())
         found[name] = SimpleNamespace(home=home, result=result, rows={row["variant"]: row for row in content["variants"]})

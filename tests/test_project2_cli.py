@@ -114,8 +114,8 @@ def test_an_output_folder_that_cannot_be_written_is_one_line(call, families, dat
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["--epochs", "0"], ["NUM_EPOCHS is '0'; input should be greater than or equal to 1"]),
-    (["--NUM_EPOCHS", "0"], ["NUM_EPOCHS", "'0'"]),
+    (["--epochs", "-1"], ["NUM_EPOCHS is '-1'; input should be greater than or equal to 0"]),
+    (["--NUM_EPOCHS", "-2"], ["NUM_EPOCHS", "'-2'"]),
     (["--epochs", "1.5"], ["NUM_EPOCHS", "'1.5'", "integer"]), (["--batch_size", "x"], ["BATCH_SIZE", "'x'", "integer"]),
     (["--learning_rate", "nan"], ["LEARNING_RATE", "'nan'"]), (["--LEARNING_RATE", "inf"], ["LEARNING_RATE", "'inf'"]),
     (["--max_length", "1"], ["MAX_LENGTH", "greater than or equal to 4"]), (["--seed", "-1"], ["SEED"]),
@@ -132,7 +132,7 @@ def test_a_wrong_option_is_one_line(tmp_path, arguments, words):
 
 
 @pytest.mark.parametrize("name, value, words", [
-    ("NUM_EPOCHS", 0, "greater than or equal to 1"), ("NUM_EPOCHS", 2.5, "integer"), ("TRAIN_PATH", None, "string"),
+    ("NUM_EPOCHS", -1, "greater than or equal to 0"), ("NUM_EPOCHS", 2.5, "integer"), ("TRAIN_PATH", None, "string"),
     ("RESUME", "perhaps", "boolean"), ("WARM_UP", 1.0, "less than 1"), ("PRECISION", "half", "float32")])
 def test_a_wrong_constant_in_the_script_is_one_line(script, monkeypatch, name, value, words):
     monkeypatch.setattr(script, name, value)

@@ -39,9 +39,9 @@ every = pytest.mark.parametrize("name, variant", [*itertools.product(FAMILIES, V
 def test_every_variant_is_reported_beside_the_original(variants, name):
     run, files = variants[name], tree(variants[name].home / "out")
     assert list(run.rows) == ["original", *VARIANTS] and run.rows["original"]["accuracy_change"] == 0
-    assert {path for path in files if "/" not in path} == {"compression.json", "compression.csv", "compression.png"}
+    assert {path for path in files if "/" not in path} == {"compression.json", "compression.csv"}
     assert {path.split("/")[0] for path in files if "/" in path} == {f"best_{name}_{variant}" for variant in VARIANTS}
-    assert files["compression.png"].startswith(b"\x89PNG") and not [path for path in files if "partial" in path]
+    assert not [path for path in files if "partial" in path]
     table = read_csv(files["compression.csv"])
     assert [row["variant"] for row in table] == list(run.rows)
     assert [row["status"] for row in table] == [row["status"] for row in run.rows.values()]

@@ -127,7 +127,7 @@ def test_the_report_has_the_figures_of_report_json(executed):
 def test_the_pictures_are_shown(executed):
     pictures = ["MiniLM/curves.png", "MiniLM/confusion.png"]
     evaluation = ["confusion.png"]
-    for name, expected in (("pictures", pictures), ("evaluate", evaluation), ("compressed", ["compression.png"])):
+    for name, expected in (("pictures", pictures), ("evaluate", evaluation)):
         cell = executed.cells[name]
         assert [base64.b64decode(data) for data in shown(cell, "image/png")] == [
             (executed.outputs / picture).read_bytes() for picture in expected]

@@ -52,10 +52,12 @@ def test_a_cut_vocabulary_changes_no_logit_of_the_texts_that_it_was_cut_to(loade
     model, tokenizer, found = loaded[name]
     texts = [text for text, _ in data.train[:30]]
     student = copy.deepcopy(model)
-    cut = cut_vocabulary(student, tokenizer, texts, found)
+    cut = cut_vocabulary(student, tokenizer, texts, found, 1)
     assert np.allclose(predict_logits(student, cut, texts, found), predict_logits(model, tokenizer, texts, found),
                        atol=1e-4)
     assert student.num_parameters() < model.num_parameters() == sum(part.numel() for part in model.parameters())
+    more = cut_vocabulary(copy.deepcopy(model), tokenizer, texts, found, len(cut) + 20)
+    assert {*cut.get_vocab()} < {*more.get_vocab()}, "few texts keep the commonest pieces besides their own"
 
 
 @settings(max_examples=30, deadline=None)
@@ -64,7 +66,7 @@ def test_any_vocabulary_of_word_pieces_is_cut_to_the_same_pieces(loaded, words):
     model, tokenizer, found = loaded["MiniLM"]
     texts = [text for text in map(" ".join, zip(words, reversed(words))) if text.strip()] or ["a"]
     student = copy.deepcopy(model)
-    cut = cut_vocabulary(student, tokenizer, texts, found)
+    cut = cut_vocabulary(student, tokenizer, texts, found, 1)
     assert [cut.convert_ids_to_tokens(row) for row in encode(cut, texts, found)] == [
         tokenizer.convert_ids_to_tokens(row) for row in encode(tokenizer, texts, found)]
 
@@ -181,7 +183,7 @@ def test_a_vocabulary_of_sentencepiece_is_cut_too(data):
                                      intermediate_size=32, pad_token_id=0)
     student = read_first_token(transformers.BertForSequenceClassification(config)).eval()
     given = {"family": "", "normalisation": "none", "max_length": 128}
-    cut = cut_vocabulary(student, tokenizer, texts[:30], given)
+    cut = cut_vocabulary(student, tokenizer, texts[:30], given, 1)
     assert len(cut) < len(tokenizer) and student.config.vocab_size == len(cut)
     for row in range(30):
         assert cut.convert_ids_to_tokens(encode(cut, texts[row:row + 1], given)[0]) == tokenizer.convert_ids_to_tokens(

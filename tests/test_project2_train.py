@@ -24,7 +24,7 @@ from conftest import EMOTIONS, assert_one_line, csv_bytes, free_port, made_rows,
 from classifier import evaluation, hub, training
 from classifier.evaluation import as_trained
 from classifier.text import batches, pad
-from classifier.training import one_class_macro_f1, parameter_groups, schedule
+from classifier.training import for_few_texts, one_class_macro_f1, parameter_groups, schedule
 
 pytest_plugins = ["project2"]
 
@@ -405,6 +405,15 @@ def test_batches_cover_each_row_once_and_group_like_lengths(lengths, size, epoch
         assert ((inputs["input_ids"] == 7) == (inputs["attention_mask"] == 0)).all()
         left = pad(sequences, rows, SimpleNamespace(pad_token_id=7, padding_side="left"), "cpu")
         assert all(torch.equal(left[name], inputs[name].flip(1)) for name in inputs)
+
+
+@pytest.mark.parametrize("texts, size, epochs", [(14000, 32, 3), (3200, 32, 3), (2862, 28, 3), (800, 8, 3), (240, 8, 10), (20, 8, 120)])
+def test_few_texts_have_smaller_batches_and_as_many_steps(texts, size, epochs):
+    plan = for_few_texts(SETTINGS.model_copy(update={"NUM_EPOCHS": 0}), [[1]] * texts)
+    assert (plan.BATCH_SIZE, plan.NUM_EPOCHS) == (size, epochs) and epochs * -(-texts // size) >= 300
+    given = SETTINGS.model_copy(update={"NUM_EPOCHS": 2})
+    assert for_few_texts(given, [[1]] * texts) is given, "what is given is done"
+    assert for_few_texts(plan.model_copy(update={"NUM_EPOCHS": 0}), [[1]] * 20, processes=16).BATCH_SIZE == min(size, 16)
 
 
 # Several processes

@@ -1,4 +1,4 @@
-"""The pictures of a training, an evaluation and a comparison, as bytes of a PNG."""
+"""The pictures of a training and an evaluation, as bytes of a PNG."""
 import io
 
 import numpy as np
@@ -31,20 +31,4 @@ def draw_confusion(figures, title):
     display = ConfusionMatrixDisplay(np.array(figures["confusion_matrix"]), display_labels=names)
     display.plot(ax=figure.add_subplot(title=title), cmap="Blues", xticks_rotation="vertical",
                  include_values=len(names) <= 30)
-    return png(figure)
-
-
-def draw_trade_off(rows):
-    """Return a PNG of macro F1 over bytes on disk of the models that were measured, on TEST_PATH where it is set."""
-    table = pd.DataFrame(rows)
-    table = table[(table["status"] == "measured") & ~table["variant"].str.startswith("original_")]  # the same folder
-    key = "test_macro_f1" if "test_macro_f1" in table else "macro_f1"
-    figure = Figure((7, 4))
-    axes = figure.add_subplot(xlabel="size on disk (MB)", ylabel=key.replace("_", " "), xscale="log")
-    axes.scatter(table["bytes"] / 1e6, table[key])
-    for _, row in table.iterrows():
-        axes.annotate(row["variant"], (row["bytes"] / 1e6, row[key]), xytext=(4, 4),
-                      textcoords="offset points", fontsize=8)
-    axes.grid()
-    axes.margins(0.15)
     return png(figure)

@@ -34,7 +34,8 @@ class Training:
 
     def __init__(self, settings, accelerator, model, data, manifest, path, identity):
         """path, identity: of its checkpoint."""
-        self.settings, self.accelerator = settings, accelerator
+        self.accelerator = accelerator
+        self.settings = settings = for_few_texts(settings, data.train, accelerator.num_processes)
         self.model, self.data, self.name, self.path, self.identity = model, data, manifest["model"], path, identity
         self.copies = 2 if settings.R_DROP else 1  # each text is read twice, with other dropout, and is to say the same
         self.network = accelerator.prepare_model(model)
@@ -43,7 +44,7 @@ class Training:
         self.optimizer = torch.optim.AdamW(groups, fused=accelerator.device.type in ("cpu", "cuda"))
         self.dtype = precision_of(settings, accelerator.device, manifest["family"])
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=self.dtype == torch.float16)
-        self.average = [parameter.detach().clone() for parameter in self.parameters] if settings.EMA_MOMENTUM else []
+        self.average = [parameter.detach().clone() for parameter in self.parameters]
         self.epoch, self.position, self.history, self.best = 0, 0, [], None
         self.loss, self.seconds = torch.zeros((), device=accelerator.device), 0.0
 
@@ -106,9 +107,7 @@ class Training:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
-        if self.average:
-            momentum = min(self.settings.EMA_MOMENTUM, (1 + number) / (10 + number))
-            get_ema_multi_avg_fn(momentum)(self.average, self.parameters, None)
+        get_ema_multi_avg_fn(min(0.99, (1 + number) / (10 + number)))(self.average, self.parameters, None)
         self.loss += loss.detach()
 
     def consistency(self, logits, _):
@@ -175,6 +174,16 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         print(f"{self.name}: goes on from step {self.position} of epoch {self.epoch + 1}", flush=True)
+
+
+def for_few_texts(settings, texts, processes=1):
+    """Return the settings with NUM_EPOCHS as a number: where it is 0, it is 3, or with few texts as many as make 300
+    steps, of smaller batches: a hundredth of the texts, 8 at least."""
+    if settings.NUM_EPOCHS:
+        return settings
+    size = min(settings.BATCH_SIZE, max(8, processes, len(texts) // 100))
+    epochs = max(3, -(-300 * size // len(texts)))
+    return settings.model_copy(update={"NUM_EPOCHS": epochs, "BATCH_SIZE": size})
 
 
 def one_class_macro_f1(labels):

@@ -98,15 +98,13 @@ def quality(labels, logits, reference):
 
 
 def report_compression(settings, rows, source):
-    """Print the tables of the variants, and save them as compression.json, .csv and .png under OUTPUT_DIR."""
-    from ..pictures import draw_trade_off
+    """Print the tables of the variants, and save them as compression.json and .csv under OUTPUT_DIR."""
     threads = torch.get_num_threads()
     content = {"weights": source, "data": settings.VAL_PATH, "test": settings.TEST_PATH, "sparsity": settings.SPARSITY,
                "threads": threads, "processor": platform.processor() or platform.machine(), "variants": rows,
                "versions": versions()}
     files = {"compression.json": json.dumps(content, indent=2).encode(),
-             "compression.csv": pd.DataFrame(rows).to_csv(index=False).encode(),
-             "compression.png": draw_trade_off(rows)}
+             "compression.csv": pd.DataFrame(rows).to_csv(index=False).encode()}
     save_all({os.path.join(settings.OUTPUT_DIR, name): data for name, data in files.items()})
     measured = pd.DataFrame([row for row in rows if row["status"] == "measured"]).set_index("variant")
     for key, path, said in (("accuracy", settings.VAL_PATH, "these chose the epoch and the temperature"),

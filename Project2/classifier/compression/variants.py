@@ -126,7 +126,7 @@ def make_variant(settings, original, variant):
     if variant == "tiny":  # a student: some of the layers, the pieces that the texts have, distilled
         texts, _, _ = original.transfer_set
         student = keep_layers(original.model, settings.TINY_LAYERS)
-        tokenizer = cut_vocabulary(student, original.tokenizer, texts, original.manifest)
+        tokenizer = cut_vocabulary(student, original.tokenizer, texts, original.manifest, settings.TINY_PIECES)
         student, manifest = distil(settings, original, student, tokenizer, "tiny", settings.TINY_EPOCHS, 2.0, True)
         return student, tokenizer, manifest
     model, manifest = original.pruned if "pruned" in variant else (original.model, original.manifest)

@@ -11,12 +11,17 @@ from ..strangers import read_json
 from ..text import encode, load_tokenizer, save_tokenizer
 
 
-def cut_vocabulary(student, tokenizer, texts, manifest):
-    """Cut a student's embeddings to the pieces that `texts` have and single characters; return their tokenizer."""
+def cut_vocabulary(student, tokenizer, texts, manifest, least):
+    """Cut a student's embeddings to the pieces that `texts` have, the first others up to `least` (tokenizers number
+    pieces by how common they are), and single characters; return their tokenizer."""
     encoded = encode(tokenizer, texts, manifest)
+    used = set(itertools.chain.from_iterable(encoded))
+    others = (number for piece, number in sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+              if number not in used and not piece.startswith("[unused"))
+    used |= {*itertools.islice(others, max(0, least - len(used)))}
     with tempfile.TemporaryDirectory() as folder:
         save_tokenizer(tokenizer, folder)
-        kept = cut_tokenizer(tokenizer, pathlib.Path(folder), set(itertools.chain.from_iterable(encoded)))
+        kept = cut_tokenizer(tokenizer, pathlib.Path(folder), used)
         numbers = {old: new for new, old in enumerate(kept)}
         student.config.vocab_size = len(kept)
         for key in ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"):
