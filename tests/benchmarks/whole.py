@@ -257,15 +257,20 @@ def figures_path(task, model, seed):
     return os.path.join(KEPT, task, "figures", f"{model}_{seed}.json".replace(" ", "_").replace(",", ""))
 
 
-def served(task, model, seed, *timed):
-    """Return what served.py finds of a saved model: a dict of arrays."""
-    out = os.path.join(KEPT, task, f"served_{os.getpid()}.npz")
-    run(os.path.join(HERE, "served.py"), MODELS[model][0], model_path(task, model, seed),
-        os.path.join(KEPT, task, "test.csv"), out, *timed)
+def serve(kind, path, rows, folder, *timed):
+    """Return what served.py finds of a saved model on the texts of a file: a dict of arrays."""
+    out = os.path.join(folder, f"served_{os.getpid()}.npz")
+    run(os.path.join(HERE, "served.py"), kind, path, rows, out, *timed)
     with np.load(out) as content:
         found = dict(content)
     os.remove(out)
     return found
+
+
+def served(task, model, seed, *timed):
+    """Return what served.py finds of a saved model on its task's test rows: a dict of arrays."""
+    return serve(MODELS[model][0], model_path(task, model, seed), os.path.join(KEPT, task, "test.csv"),
+                 os.path.join(KEPT, task), *timed)
 
 
 def calibration_error(right, confidence, bins=15):
