@@ -115,7 +115,7 @@ CHAR_NGRAMS: Orders = (5,)  # orders of the character n-grams inside words; few 
 CHAR_STARTS: bool = True  # whether those at the beginning of a word count alone
 NEGATION: Annotated[int, Field(ge=0, le=15)] = 3  # words behind a negation that count against what they say; 0 none
 MARKING: Annotated[int, Field(ge=0, le=15)] = 3  # words behind a marker, which the data choose, that count twice
-MIN_COUNT: Count = 2  # tokens seen in fewer training rows are left out of the vocabulary
+MIN_COUNT: Annotated[int, Field(ge=0, le=10**6)] = 0  # rows that have a token that is kept; 0 is 2, of few rows 1
 
 # Model
 MODEL_BYTES: Annotated[int, Field(ge=1000, le=10**8)] = 250000  # most bytes that model.safetensors may have
@@ -127,7 +127,7 @@ CODEBOOK_ENTRIES: Annotated[int, Field(ge=1, le=64)] = 16  # what ENTRIES is for
 CODEBOOK_FINGERPRINT_BITS: Annotated[int, Field(ge=0, le=8)] = 5  # what FINGERPRINT_BITS is for more than two
 
 # Training
-NUM_EPOCHS: Count = 3  # most epochs on the full vocabulary; twice as many where a step has fewer than BATCH_SIZE texts
+NUM_EPOCHS: Count = 3  # most epochs on the full vocabulary; more where a step has fewer than BATCH_SIZE texts
 QUANTISED_EPOCHS: Count = 2  # most epochs of the pruned and quantised one
 PATIENCE: Count = 2  # epochs without a better loss until a phase stops, once it beats one class for all
 BATCH_SIZE: Count = 1024  # texts a step; a hundredth of the training rows where that is less
@@ -346,12 +346,12 @@ def train_full(data, texts, columns, evidence, settings, watch):
         codes, offsets = encode(texts, settings)
         counts = count_tokens(codes, offsets[:number + 1], classes_in(columns[1]), evidence, len(data.names), settings)
         total = counts.sum(axis=1)
-        kept = total >= MIN_COUNT
+        kept = total >= (least := MIN_COUNT or 1 + (number >= 2000))
         if not kept.any():
-            raise InputError(f"no token is in {MIN_COUNT} training rows; set a lower MIN_COUNT or give more data")
+            raise InputError(f"no token is in {least} training rows; set a lower MIN_COUNT or give more data")
         ratios = log_count_ratios(counts[kept])
         bags = make_bags(codes, offsets, kept, *columns)
-    print(f"vocabulary: {kept.sum():,} of {(total > 0).sum():,} hashed tokens are there {MIN_COUNT} times or more")
+    print(f"vocabulary: {kept.sum():,} of {(total > 0).sum():,} hashed tokens are there {least} times or more")
     model = TinyModel(ratios, min(2, int(columns[0].max()) + 1), pooling_scale_of(bags, number))
     with watch("evaluation"):
         initial_accuracy = accuracy_before(model, data, kept, settings)
@@ -484,14 +484,13 @@ def accuracy_before(model, data, kept, settings):
 def train_phase(model, bags, number, epochs, learning_rate, quantise=None):
     """Train on the first `number` texts of the bags; leave the model as it was at the epoch of least validation loss.
 
-    The rest of the texts is for validation. The step size falls in a line to 0 over all `epochs`, twice as many where
-    steps are small; without a better loss for PATIENCE epochs, counted from the first that is better than one class for
-    all, a phase stops. quantise is called at the start of every epoch. Returns how many epochs ran, and the `validate`
-    of the best.
+    The rest is for validation. The step size falls in a line to 0 over all `epochs`, more if steps are small. After
+    PATIENCE epochs of 100 steps without a better loss, once it beat one class for all, a phase stops. quantise is called
+    at the start of every epoch. Returns how many epochs ran, and the `validate` of the best.
     """
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate, fused=True)
     size = min(BATCH_SIZE, max(32, number // 100))  # small data need small batches, or there are too few steps
-    name, epochs = "quantised" if quantise else "full vocabulary", epochs if size == BATCH_SIZE else 2 * epochs
+    epochs = epochs if size == BATCH_SIZE else max(2 * epochs, 300 * size // number)
     begins, shuffle, step = np.arange(0, number, size), np.random.default_rng(SEED), 0
     best, best_state, waited, learned = None, None, 0, False
     for epoch in range(1, epochs + 1):
@@ -507,13 +506,14 @@ def train_phase(model, bags, number, epochs, learning_rate, quantise=None):
             step += 1
         score = validate(model, bags, number)
         learned = learned or score.better
-        print(f"{name}, epoch {epoch}: validation loss {score.loss:.4f}, accuracy {score.accuracy:.4f}", flush=True)
+        print(f"{'quantised' if quantise else 'full vocabulary'}, epoch {epoch}: validation loss {score.loss:.4f}, "
+              f"accuracy {score.accuracy:.4f}", flush=True)
         if score.loss < (best.loss if best else float("inf")):
             best, waited = score, 0
             best_state = {key: value.clone() for key, value in model.state_dict().items()}
         elif learned:
             waited += 1
-            if waited >= PATIENCE:
+            if waited * min(1, len(begins) / 100) >= PATIENCE:
                 break
     if best is None:
         raise InputError("training diverged: no epoch had a finite validation loss; set a smaller LEARNING_RATE")
