@@ -1933,7 +1933,7 @@ def describe_model(model):
     """Return what decides a prediction besides the rules of reading, as a dict of numbers, strings and lists."""
     s = model.settings
     return {
-        **s.model_dump(exclude={"blocks"}), "labels": list(model.labels), "bytes": len(serialise(model)),
+        **s.model_dump(mode="json", exclude={"blocks"}), "labels": list(model.labels), "bytes": len(serialise(model)),
         "factor": model.factor, "buckets": s.buckets, "block_bytes": s.block_bytes, "scale": model.scale,
         "bias": model.bias.tolist(), "steps": model.steps.tolist(), "table": base64.b64encode(model.table).decode(),
     }
