@@ -111,7 +111,7 @@ TEST_FRACTION: Share = 0.2  # share of the rows that is held out as the test set
 
 # Text
 MAX_LENGTH: Annotated[int, Field(ge=1, le=65535)] = 512  # bytes of a text that are read; the rest is cut
-CHAR_NGRAMS: Orders = (4,)  # orders of the character n-grams inside words; few rows may do better without, and do
+CHAR_NGRAMS: Orders = (4,)  # orders of the character n-grams inside words; small data may do better without, and do
 CHAR_STARTS: bool = False  # whether those at the beginning of a word count alone
 NEGATION: Annotated[int, Field(ge=0, le=15)] = 3  # words behind a negation that count against what they say; 0 none
 MARKING: Annotated[int, Field(ge=0, le=15)] = 3  # words behind a marker, which the data choose, that count twice
@@ -298,8 +298,7 @@ def log_count_ratios(counts):
 
 def train_model(data, train, validation, watch):
     """Train on the full vocabulary, prune, and train what is left quantised.
-    Returns (packed model, figures): figures is a dict with the initial test accuracy, the validation accuracy, whether
-    the model tells classes apart, the number of epochs and of the tokens kept.
+    Returns (packed model, figures): initial test accuracy, validation accuracy, epochs and others by their names.
     """
     torch.set_num_threads(NUM_THREADS)
     rows = np.concatenate([np.random.default_rng(SEED).permutation(train), validation])
@@ -308,10 +307,11 @@ def train_model(data, train, validation, watch):
     evidence = np.array([1, 1, MADE_COUNT, EMOJI_COUNT])[data.train_sources[rows]][:len(train)]
     with watch("encoding"):
         settings = plan_settings(data.names, find_markers(texts[:min(len(train), 20000)], classes_in(targets)))
-    choices = [settings.char_ngrams, ()] if settings.char_ngrams and len(train) < 30000 else [settings.char_ngrams]
-    trials = [train_full(data, texts, columns, evidence, settings.model_copy(update={"char_ngrams": chars}), watch)
-              for chars in choices]
-    trial = max(trials, key=lambda trial: trial.macro_f1)  # small data may do without characters
+    choices = [{}, {"char_ngrams": ()}] if len(train) < 30000 else [{}]  # small data may do without characters
+    if len(train) < 2000:  # few rows need them all
+        choices = [{"char_starts": False}]
+    trials = [train_full(data, texts, columns, evidence, settings.model_copy(update=it), watch) for it in choices]
+    trial = max(trials, key=lambda trial: trial.macro_f1)
     with watch("training"):
         bags, model, kept, total, settings = trial.bags, trial.model, trial.kept, trial.total, trial.settings
         if TEACHER:  # the pruned model learns from the full one (Hinton et al. 2015, arXiv:1503.02531)
@@ -485,8 +485,8 @@ def train_phase(model, bags, number, epochs, learning_rate, quantise=None):
     """Train on the first `number` texts of the bags; leave the model as it was at the epoch of least validation loss.
 
     The rest is for validation. The step size falls in a line to 0 over all `epochs`, more if steps are small. After
-    PATIENCE epochs of 100 steps without a better loss, once it beat one class for all, a phase stops. quantise is called
-    at the start of every epoch. Returns how many epochs ran, and the `validate` of the best.
+    PATIENCE epochs of 100 steps without a better loss, once it beat one class for all, a phase stops. quantise is
+    called at the start of every epoch. Returns how many epochs ran, and the `validate` of the best.
     """
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate, fused=True)
     size = min(BATCH_SIZE, max(32, number // 100))  # small data need small batches, or there are too few steps
