@@ -199,7 +199,7 @@ def test_a_model_that_never_learned_says_so(call, families, short, data, tmp_pat
     for learned in families.values():
         columns = np.array(learned.results["validation"]["confusion_matrix"]).any(0)
         assert (learned.results["only_class"] is None) == ("NOT LEARNED" not in learned.out) == (columns.sum() > 1)
-    result = call(*short(data.train, data.val), "--LEARNING_RATE", 1e-9, "--HEAD_RATE", 0.01, "--ema_momentum", 0,
+    result = call(*short(data.train, data.val), "--LEARNING_RATE", 1e-9, "--HEAD_RATE", 0.01, "--epochs", 1,
                   *NAMES, change=lambda patch: (quick(patch), patch.setattr(evaluation, "fit_calibration", one_for_all)))
     assert_good(result)
     results = json.loads((tmp_path / "out" / "MiniLM" / "results.json").read_text())
