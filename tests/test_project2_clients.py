@@ -293,7 +293,7 @@ def test_the_lines_of_a_card_load_it(call, sources, exports, tmp_path, monkeypat
         given = {"input_ids": np.array([found.ids]), "attention_mask": np.array([found.attention_mask])}
         assert np.allclose(scope["session"].run(None, given)[0], expected, atol=1e-3)
     command, = (line for line in (folder / "README.md").read_text().splitlines() if line.startswith("or: "))
-    result = call(*shlex.split(command.replace("PATH OF THIS FOLDER", str(folder)))[3:])
+    result = call(*shlex.split(command.replace("PATH OF THIS FOLDER", str(folder)))[3:], *EXACT)
     assert_good(result)
     assert result.out.split("\t")[1] == EMOTIONS[probabilities.argmax()] and result.out.endswith(f"\t{text}\n")
 
