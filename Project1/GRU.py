@@ -160,7 +160,9 @@ def train(settings, strategy, data, vocabulary, encoded, matrix, coverage):
     epochs = most_epochs(encoded.train, settings.FINAL_EPOCHS, 6, settings)
     history = freeze_thaw(settings, model, encoded, settings.FINE_TUNING_RATE, epochs, "phase 2", checkpoint=checkpoint)
     print(f"phase 1, frozen: validation accuracy {accuracy:.4f}, macro F1 {macro_f1:.4f}")
-    extra = {"coverage": coverage, "phase_1": {"validation_accuracy": accuracy, "validation_macro_f1": macro_f1}}
+    spent = sum(entry["seconds"] + entry["evaluation_seconds"] for entry in frozen)
+    extra = {"coverage": coverage, "phase_1": {"validation_accuracy": accuracy, "validation_macro_f1": macro_f1,
+                                               "training_seconds": spent}}
     save_results(settings, model, vocabulary, data, encoded, history, frozen + history, extra)
     checkpoint.remove()
 

@@ -47,8 +47,7 @@ def tokenizer_of(vocabulary, most):
         spelled[vocabulary.spellings[typed]].append("".join(f"\\x{{{ord(character):x}}}" for character in typed))
     words = {"[PAD]": 0, "[UNK]": 1, **vocabulary.number}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Sequence([
-        normalizers.Replace(Regex(LINK), " "),
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Replace(Regex(LINK), " "),
         *(normalizers.Replace(Regex("|".join(spelled[plain])), plain) for plain in ("", *filter(None, spelled))),
         normalizers.Replace(of(JOINERS), ""),
         normalizers.Replace(of(vocabulary.capitals + vocabulary.letters + vocabulary.marks, "^"), " "),

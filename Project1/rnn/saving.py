@@ -48,8 +48,7 @@ def cache_folder(settings):
 
 
 def save_results(settings, model, vocabulary, data, encoded, history, epochs, extra):
-    """Calibrate the model, compare it as it loads again, save all with `extra` in results.json, print the summary.
-    history: of the stage that is kept; epochs: of all stages."""
+    """Calibrate, compare as it loads again, save all with `extra`, print the summary; epochs: of all stages."""
     names = list(data.classes.values())
     before = predict_tokens(model, encoded.val)
     temperature = calibrate(model, before, encoded.val_labels)
