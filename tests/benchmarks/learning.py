@@ -12,12 +12,10 @@ train   Draws of 100, 300, 1,000, 3,000 and 10,000 rows out of the training and 
 table   Writes learning.png and the tables of tests/benchmarks/README.md, out of learning.json and what is kept.
 
 Peers, on all rows of a draw: fastText (as in whole.py; from 1,000 rows on, as with 100 it ends with "Encountered NaN"); tf-idf
-(words, pairs, character 4-grams) with logistic regression; the mean of the tokens of MiniLM, frozen, with logistic regression; both with C of 1, 10, 100, 1,000 by five-fold cross-validation
-(macro F1); and SetFit (Tunstall et al. 2022, arXiv:2209.11055) on the same MiniLM with its defaults, up to 1,000 rows.
+(words, pairs, character 4-grams) with logistic regression; the mean of the tokens of MiniLM, frozen, with logistic regression;
+both with C of 1, 10, 100, 1,000 by five-fold cross-validation (macro F1); and SetFit (Tunstall et al. 2022, arXiv:2209.11055) on the same MiniLM with its defaults, up to 1,000 rows.
 """
 import argparse
-import csv
-import json
 import os
 import random
 import statistics
@@ -55,27 +53,29 @@ def draw(task, size, number, data):
             parts["train"] += kept[held:]
         os.makedirs(folder, exist_ok=True)
         for part, path in paths.items():
-            with open(path + ".partial", "w", newline="", encoding="utf-8") as file:
-                content = rng.sample(parts[part], len(parts[part]))
-                csv.writer(file, lineterminator="\n").writerows([("text", "label"), *content])
-            os.replace(path + ".partial", path)
+            whole.write_rows(path, rng.sample(parts[part], len(parts[part])))
     return {**paths, "test": source["test"]}
 
 
 # Models: each returns (labels of the test rows, seconds of processor time)
 
 
+def labels_of(kind, path, paths, folder):
+    """Return the labels that a saved model gives the test rows."""
+    found = whole.serve(kind, path, paths["test"], folder)
+    return found["labels"][found["probabilities"].argmax(1)].tolist()
+
+
 def script(name):
     def answer(paths, number, folder, options):
-        given = {**paths, "train": paths["whole"]} if name.startswith("tiny") else paths
+        given = {**paths, "train": paths["whole"]} if name.startswith(("tiny", "fastText")) else paths
         if name == "LSTM without vectors":
             seconds = whole.run("Project1/LSTM.py", "--TRAIN_PATH", paths["train"], "--VAL_PATH", paths["validation"],
                                 "--TEST_PATH", "", "--USE_GLOVE", False, "--SEED", number, "--OUTPUT_DIR", folder)
         else:
             seconds = whole.TRAIN[name](given, number, folder, options)
         kind, file = whole.MODELS[name.removesuffix(" without vectors")]
-        found = whole.serve(kind, os.path.join(folder, file), paths["test"], folder)
-        return found["labels"][found["probabilities"].argmax(1)].tolist(), seconds
+        return labels_of(kind, os.path.join(folder, file), paths, folder), seconds
     return answer
 
 
@@ -83,8 +83,7 @@ def variant(paths, number, folder, options):
     weights = os.path.join(os.path.dirname(folder), f"MiniLM_{number}", "best_MiniLM")
     seconds = whole.run("Project2/emotion_classifier.py", "--mode", "compress", "--weights", weights, "--train",
                         paths["train"], "--val", paths["validation"], "--technique", "tiny", "--output", folder)
-    found = whole.serve("transformer", os.path.join(folder, "best_MiniLM_tiny"), paths["test"], folder)
-    return found["labels"][found["probabilities"].argmax(1)].tolist(), seconds
+    return labels_of("transformer", os.path.join(folder, "best_MiniLM_tiny"), paths, folder), seconds
 
 
 def best_regression(features, labels):
@@ -149,7 +148,6 @@ ANSWERS = {**{name: script(name) for name in (
     "tiny 10 kB", "tiny 250 kB", "LSTM", "LSTM without vectors", "GRU", "MiniLM")}, "MiniLM tiny": variant,
     "fastText": script("fastText"), "tf-idf, logistic regression": tfidf,
     "MiniLM frozen, logistic regression": frozen, "SetFit": setfit}
-ONE_FILE = {"fastText"}
 
 
 def figures_path(task, size, number, model):
@@ -169,10 +167,9 @@ def train(options):
                             model == "fastText" and size < 1000):
                         continue
                     print(f"{task}, {size:,} rows, draw {number}: {model}", file=sys.stderr, flush=True)
-                    folder = os.path.join(KEPT, task, str(size), f"{model}_{number}".replace(" ", "_").replace(",", ""))
+                    folder = os.path.join(KEPT, task, str(size), whole.folder_name(model, number))
                     os.makedirs(folder, exist_ok=True)
-                    given = {**paths, "train": paths["whole"]} if model in ONE_FILE else paths
-                    found, seconds = ANSWERS[model](given, number, folder, options)
+                    found, seconds = ANSWERS[model](paths, number, folder, options)
                     os.makedirs(os.path.dirname(path), exist_ok=True)
                     whole.write_json(path, {"accuracy": float(accuracy_score(truth, found)),
                                             "macro F1": float(f1_score(truth, found, average="macro")),
@@ -182,7 +179,7 @@ def train(options):
 # Table and picture
 
 
-def collect(options):
+def collect():
     """Return {task: {model: {rows: {draw: figures}}}}: of learning.json, and of what is kept, in its place."""
     path = os.path.join(whole.HERE, "learning.json")
     found = whole.read_json(path) if os.path.exists(path) else {}
@@ -196,10 +193,10 @@ def collect(options):
     return found
 
 
-def table_of(models):
+def table_of(task, models):
     """Return the table of a task in Markdown: accuracy / macro F1, with the spread of the latter."""
     sizes = [size for size in map(str, ROWS) if any(size in runs for runs in models.values())]
-    lines = [f"| rows | {' | '.join(f'{int(size):,}' for size in sizes)} |", "|---" * (len(sizes) + 1) + "|"]
+    lines = [f"| {SHOWN[task]}, rows | {' | '.join(f'{int(size):,}' for size in sizes)} |", "|---" * (len(sizes) + 1) + "|"]
     for model in [model for model in ANSWERS if model in models]:
         cells = []
         for size in sizes:
@@ -237,21 +234,13 @@ def picture(found, path):
 
 
 def table(options):
-    found = collect(options)
+    found = collect()
     whole.write_json(os.path.join(whole.HERE, "learning.json"), found)
     picture(found, os.path.join(whole.HERE, "learning.png"))
-    path = os.path.join(whole.HERE, "README.md")
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
     for task, models in found.items():
-        lines = table_of(models)
-        print(SHOWN[task], *lines, sep="\n")
-        begin, end = f"<!-- learning {task} -->\n", f"<!-- end {task} -->"
-        if begin in text:
-            before, rest = text.split(begin)
-            text = before + begin + "\n".join(lines) + "\n" + end + rest.split(end)[1]
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+        lines = table_of(task, models)
+        print(*lines, sep="\n")
+        whole.put_table(os.path.join(whole.HERE, "README.md"), lines)
 
 
 def main():

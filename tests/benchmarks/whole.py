@@ -131,10 +131,15 @@ def files_of(task, data):
     if not all(map(os.path.exists, paths.values())):
         os.makedirs(os.path.dirname(paths["train"]), exist_ok=True)
         for path, rows in zip(paths.values(), rows_of(task, data)):
-            with open(path + ".partial", "w", newline="", encoding="utf-8") as file:
-                csv.writer(file, lineterminator="\n").writerows([("text", "label"), *rows])
-            os.replace(path + ".partial", path)
+            write_rows(path, rows)
     return paths
+
+
+def write_rows(path, rows):
+    """Write a CSV of (text, label), whole or not at all."""
+    with open(path + ".partial", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([("text", "label"), *rows])
+    os.replace(path + ".partial", path)
 
 
 def read_rows(path):
@@ -444,10 +449,12 @@ def draw(found, path):
 
 
 def put_table(path, lines):
-    """Put a table into a Markdown file, in the place of the one with the same head."""
+    """Put a table into a Markdown file, in the place of the one with the same head, where there is one."""
     with open(path, encoding="utf-8") as file:
         text = file.read()
     found = re.search(rf"^{re.escape(lines[0])}\n(\|.*\n)+", text, re.MULTILINE)
+    if not found:
+        return
     with open(path, "w", encoding="utf-8") as file:
         file.write(text[:found.start()] + "\n".join(lines) + "\n" + text[found.end():])
 
