@@ -46,7 +46,7 @@ with starting(__name__ == "__main__"):
     from rnn.data import read_data
     from rnn.evaluation import scores
     from rnn.files import check_writable
-    from rnn.saving import cache_folder, command_line, output_folder, predict, save_results
+    from rnn.saving import cache_folder, command_line, output_folder, predict, save_results, seconds_of
     from rnn.settings import Count, Path, Rate, Seconds, Share, Text, Units, Weight, Whole, run
     from rnn.text import encode, make_vocabulary
     from rnn.training import Checkpoint, depends_on, fit, for_few_texts, most_epochs, predict_tokens, set_up_devices
@@ -160,10 +160,9 @@ def train(settings, strategy, data, vocabulary, encoded, matrix, coverage):
     epochs = most_epochs(encoded.train, settings.FINAL_EPOCHS, 6, settings)
     history = freeze_thaw(settings, model, encoded, settings.FINE_TUNING_RATE, epochs, "phase 2", checkpoint=checkpoint)
     print(f"phase 1, frozen: validation accuracy {accuracy:.4f}, macro F1 {macro_f1:.4f}")
-    spent = sum(entry["seconds"] + entry["evaluation_seconds"] for entry in frozen)
     extra = {"coverage": coverage, "phase_1": {"validation_accuracy": accuracy, "validation_macro_f1": macro_f1,
-                                               "training_seconds": spent}}
-    save_results(settings, model, vocabulary, data, encoded, history, frozen + history, extra)
+                                               "training_seconds": seconds_of(frozen)}}
+    save_results(settings, model, vocabulary, data, encoded, history, seconds_of(frozen + history), extra)
     checkpoint.remove()
 
 

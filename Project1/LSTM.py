@@ -41,7 +41,7 @@ with starting(__name__ == "__main__"):
     from keras import layers
     from rnn.data import read_data
     from rnn.files import check_writable
-    from rnn.saving import cache_folder, command_line, output_folder, predict, save_results
+    from rnn.saving import cache_folder, command_line, output_folder, predict, save_results, seconds_of
     from rnn.settings import Count, Path, Rate, Seconds, Share, Text, Units, Weight, Whole, run
     from rnn.text import encode, make_vocabulary
     from rnn.training import Checkpoint, depends_on, fit, for_few_texts, most_epochs, set_up_devices
@@ -141,7 +141,7 @@ def train(settings, strategy, data, vocabulary, encoded, matrix, coverage):
         model = build_model(settings, matrix, len(data.classes))
     epochs = most_epochs(encoded.train, settings.NUM_EPOCHS, 5, settings)
     history = fit(settings, model, encoded, settings.LEARNING_RATE, epochs, "LSTM", settings.R_DROP, None, checkpoint)
-    save_results(settings, model, vocabulary, data, encoded, history, history, {"coverage": coverage})
+    save_results(settings, model, vocabulary, data, encoded, history, seconds_of(history), {"coverage": coverage})
     checkpoint.remove()
 
 

@@ -101,5 +101,4 @@ def read_set(settings, constant, cache, own=False):
 
 def is_default(settings, path, constant):
     """Return whether a file has the bytes of the script's default one, whatever the command line says."""
-    expected = settings.default(constant.replace("_PATH", "_HASH"))
-    return bool(expected) and has_hash(path, expected)
+    return bool(expected := settings.default(constant.replace("_PATH", "_HASH"))) and has_hash(path, expected)

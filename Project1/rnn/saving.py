@@ -47,8 +47,8 @@ def cache_folder(settings):
     return os.path.join(folder if settings.OUTPUT_DIR else os.path.dirname(folder), "data")
 
 
-def save_results(settings, model, vocabulary, data, encoded, history, epochs, extra):
-    """Calibrate, compare as it loads again, save all with `extra`, print the summary; epochs: of all stages."""
+def save_results(settings, model, vocabulary, data, encoded, history, seconds, extra):
+    """Calibrate the model, compare it as it loads again, save all with `extra` in results.json, print the summary."""
     names = list(data.classes.values())
     before = predict_tokens(model, encoded.val)
     temperature = calibrate(model, before, encoded.val_labels)
@@ -68,14 +68,12 @@ def save_results(settings, model, vocabulary, data, encoded, history, epochs, ex
     given = {*probabilities.argmax(1).tolist()}
     results = {
         "validation_accuracy": validation["accuracy"], "validation_macro_f1": validation["macro_f1"],
-        "test_accuracy": test and test["accuracy"], "test_macro_f1": test and test["macro_f1"],
-        "training_seconds": sum(entry["seconds"] + entry["evaluation_seconds"] for entry in epochs),
-        "model_bytes": len(files["model.keras"]), "dataset": data.name,
+        "test_accuracy": test and test["accuracy"], "test_macro_f1": test and test["macro_f1"], "profile": figures,
+        "training_seconds": seconds, "model_bytes": len(files["model.keras"]), "dataset": data.name,
         "classes": data.classes, "one_class_for_all": names[min(given)] if len(given) == 1 else None,
         "note": data.note, "epoch_chosen_on": data.chosen_on, "temperature": temperature, "left_out": data.left_out,
         "train_rows": len(encoded.train), "validation_rows": len(encoded.val), "test_rows": len(encoded.test),
         "seed": settings.SEED, "history": history, "validation": validation, "test": test, "exports": exports, **extra,
-        "profile": figures,
         "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
         "constants": {name: value for name, value in settings.constants().items() if name != "STORAGE"}}
     files |= {f"confusion_{title}.png": draw_confusion(results[title]["confusion_matrix"], names, title)
@@ -160,6 +158,11 @@ def profile(text_model, texts, history, rows):
     seconds = [entry["seconds"] for entry in history]
     return {"epoch_seconds": float(np.median(seconds)), "training_texts_per_second": rows / float(np.mean(seconds)),
             "parameters": int(text_model.count_params()), "peak_memory_bytes": peak_memory(), **times}
+
+
+def seconds_of(history):
+    """Return the seconds that all epochs took, their evaluation included."""
+    return sum(entry["seconds"] + entry["evaluation_seconds"] for entry in history)
 
 
 def print_summary(results):

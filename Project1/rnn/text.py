@@ -171,7 +171,7 @@ def in_links(flat, numbers):
     starts = [functools.reduce(ops.logical_and, (among({small, small.upper()}, n) for n, small in enumerate(word)))
               for word in ("http://", "https://", "www.")]
     link = functools.reduce(ops.logical_or, starts) & fresh & ops.logical_not(name)
-    return name | reached(link, among(map(chr, range(ord("!"), 1 + ord("~")))))
+    return name | reached(link, among(NAME + string.punctuation))
 
 
 def spell(flat, spellings, numbers, capital):

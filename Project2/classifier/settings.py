@@ -105,7 +105,6 @@ def run(main, smaller):
     """Run main, report what goes wrong in one line, return the exit status; smaller: what to lower for less memory."""
     text, status = "", 2
     try:
-        sys.stderr = sys.stderr or open(os.devnull, "w")
         if sys.stdout is None:
             raise InputError("standard output is closed; nowhere to print to")
         sys.stdout.reconfigure(errors="backslashreplace")
