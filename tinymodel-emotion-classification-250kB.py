@@ -67,6 +67,7 @@ import subprocess
 import tempfile
 import time
 import typing
+import unicodedata
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -133,17 +134,13 @@ PATIENCE: Count = 2  # epochs without a better loss until a phase stops, once it
 BATCH_SIZE: Count = 1024  # texts a step; a hundredth of the training rows where that is less
 LEARNING_RATE: Rate = 0.008  # Adam step size at first on the full vocabulary
 QUANTISED_LEARNING_RATE: Rate = 0.001  # Adam step size at first on the pruned and quantised vocabulary
-SMOOTHING: Rate = 2.0  # count added to each token, shared out over the classes, in the log-count ratios
 L1_PENALTY: Power = 1.0  # the absolute weights weigh in the loss by this over the number of training rows
-TEACHER: Annotated[float, Field(ge=0, le=1)] = 0.5  # share of the full model's answers in the pruned one's targets
 CLASS_BALANCE: Power = 0.75  # a class weighs in the loss by its frequency to minus this power
 HUMAN_WEIGHT: Power = 1.25  # people's rows weigh in the loss by this
-NEUTRAL_WEIGHT: Power = 0.5  # neutral rows, which are to get the probability 0.5, weigh by this
 MADE_WEIGHT: Power = 1.0  # rows made by rule, where people's rows are, weigh by this
 MADE_COUNT: Power = 0.2  # and count so often in the log-count ratios
 EMOJI_COUNT: Power = 4.0  # rows of an emoji count so often there
 FACTOR: Power = 0.75  # what is negated counts minus this at first; it is learned
-COUNT_POWER: Power = 0.75  # a token is kept by |weight| times its count to this power
 NUM_THREADS: Annotated[int, Field(ge=1, le=1024)] = 1  # CPU threads in training; others may change the last bits
 SEED: Annotated[int, Field(ge=0, lt=2**32)] = 1  # of the splits, the initial weights and the shuffling
 
@@ -283,12 +280,12 @@ class Bags:
 def log_count_ratios(counts):
     """Return the naive Bayes weights of each token, each class against the rest: float32 (tokens, C).
 
-    counts: how often each token is in each class, (tokens, K). SMOOTHING is shared out by the classes' shares of all
+    counts: how often each token is in each class, (tokens, K). Two more are shared out by the classes' shares of all
     tokens, so that what says nothing of a class weighs nothing.
     """
     share = counts.sum(axis=0) / counts.sum()
-    rest = counts.sum(axis=1, keepdims=True) - counts + SMOOTHING * (1 - share)
-    counts = counts + SMOOTHING * share
+    rest = counts.sum(axis=1, keepdims=True) - counts + 2 * (1 - share)
+    counts = counts + 2 * share
     ratios = np.log(counts / counts.sum(axis=0)) - np.log(rest / rest.sum(axis=0))
     return (ratios[:, 1:] if counts.shape[1] == 2 else ratios).astype(np.float32)
 
@@ -314,9 +311,8 @@ def train_model(data, train, validation, watch):
     trial = max(trials, key=lambda trial: trial.macro_f1)
     with watch("training"):
         bags, model, kept, total, settings = trial.bags, trial.model, trial.kept, trial.total, trial.settings
-        if TEACHER:  # the pruned model learns from the full one (Hinton et al. 2015, arXiv:1503.02531)
-            learned = logits_of(model, bags, 0, len(train)).softmax(1)
-            bags.targets[:len(train)] = (1 - TEACHER) * bags.targets[:len(train)] + TEACHER * learned
+        # The pruned model learns from the full one too (Hinton et al. 2015, arXiv:1503.02531)
+        bags.targets[:len(train)] = (bags.targets[:len(train)] + logits_of(model, bags, 0, len(train)).softmax(1)) / 2
         model, chosen = prune(model, kept, total, trial.ratios, settings)
         print(f"pruned: {chosen.sum():,} tokens kept, {settings.value_bits} bits each")
         bags = make_bags(bags.tokens.numpy(), bags.offsets.numpy(), chosen, *(
@@ -425,7 +421,7 @@ def count_tokens(codes, offsets, classes, evidence, number, settings):
 
 def row_weights(data, train):
     """Return how much each row counts in the loss, float32: in each source, classes by CLASS_BALANCE.
-    At 1 the classes of a source weigh alike, at 0 the rows. Neutral rows weigh NEUTRAL_WEIGHT, people's HUMAN_WEIGHT
+    At 1 the classes of a source weigh alike, at 0 the rows. Neutral rows weigh a half, people's HUMAN_WEIGHT
     times as much as others, and made rows MADE_WEIGHT.
     """
     weights = np.ones(len(data.train_texts), np.float32)
@@ -436,7 +432,7 @@ def row_weights(data, train):
         share = np.maximum(seen, 1) / max(1, seen.sum())
         factor = share**-CLASS_BALANCE / (share * share**-CLASS_BALANCE).sum()
         weights[inside] = factor[classes[inside]]
-    weights[classes < 0] = NEUTRAL_WEIGHT
+    weights[classes < 0] = 0.5
     weights[data.train_sources >= 1] *= HUMAN_WEIGHT
     weights[data.train_sources >= 2] = MADE_WEIGHT
     return weights
@@ -564,7 +560,7 @@ def prune(model, buckets, total, ratios, settings):
     with torch.no_grad():
         weights = model.fold().numpy()
         spread = np.abs(weights - weights.mean(axis=1, keepdims=True) * (weights.shape[1] > 1)).max(axis=1)
-        chosen = choose_entries(buckets, spread * total ** COUNT_POWER, settings)
+        chosen = choose_entries(buckets, spread * total ** 0.75, settings)
         pruned = TinyModel(ratios[chosen], len(model.bias), model.pooling_scale)
         pruned.embedding.weight.copy_(model.embedding.weight[torch.from_numpy(chosen)])
         pruned.linear.load_state_dict(model.linear.state_dict())
@@ -648,7 +644,9 @@ PLAIN = {code: code + target if isinstance(target, int) else target
          for first, last, target in MEANINGS for code in range(ord(first), ord(last) + 1)} | {ord("…"): "..."}
 ENTITIES = {"amp": 38, "lt": 60, "gt": 62, "quot": 34, "apos": 39, "nbsp": 160, "lsquo": 0x2018, "rsquo": 0x2019,
             "ldquo": 0x201C, "rdquo": 0x201D, "hellip": 0x2026, "ndash": 0x2013, "mdash": 0x2014}
-ENTITY = re.compile(rf"&(?:#([0-9]{{1,7}})|#[xX]([0-9a-fA-F]{{1,6}})|({'|'.join(ENTITIES)}));")
+ENTITY = re.compile(r"&(?:(?:amp|#0{0,5}38|#[xX]0{0,4}26);)*"  # what is escaped again is meant once
+                    rf"((?:#([0-9]{{1,7}})|#[xX]([0-9a-fA-F]{{1,6}})|({'|'.join(ENTITIES)}));)")
+DECOMPOSED = re.compile("[A-Za-z\xc0-\u045f][\u0300-\u033f]+")  # a letter, and its accents after it
 # What is left out: links, and the names behind an @
 LINK = re.compile(r"(?<![0-9A-Za-z_\x80-\U0010ffff])(?:[Hh][Tt][Tt][Pp]|[Ww]{3}\.)[^\0-\x20]*|@[0-9A-Za-z_]+")
 BEGIN, END = "\1", "\2"  # tokens before and behind a text
@@ -676,9 +674,20 @@ Prediction = collections.namedtuple("Prediction", "label probability probabiliti
 
 def resolve(match):
     """Return the character that an HTML entity stands for, or the entity itself where it stands for none."""
-    decimal, hexadecimal, name = match.groups()
+    body, decimal, hexadecimal, name = match.groups()
     code = int(decimal) if decimal else int(hexadecimal, 16) if hexadecimal else ENTITIES[name]
-    return chr(code) if 0 < code < 0xD800 or 0xDFFF < code < 0x110000 else match[0]
+    return chr(code) if 0 < code < 0xD800 or 0xDFFF < code < 0x110000 else "&" + body
+
+
+def compose(match):
+    """Return a letter and its accents as one character, where Unicode has it (form C); what it has none with stays."""
+    letter, *accents = match[0]
+    for i, accent in enumerate(accents):
+        one = unicodedata.normalize("NFC", letter + accent)
+        if len(one) > 1 or one > "\u045f":
+            return letter + "".join(accents[i:])
+        letter = one
+    return letter
 
 
 def clean(texts, max_length):
@@ -693,6 +702,8 @@ def clean(texts, max_length):
         small = text.lower()
         if "@" in text or "http" in small or "www." in small:
             text = LINK.sub(" ", text)
+        if not text.isascii():
+            text = DECOMPOSED.sub(compose, text)
         if "&" in text:
             text = ENTITY.sub(resolve, text)
         plain.append(text.lower() if text.isascii() and text.isprintable() else text.translate(PLAIN))  # faster
@@ -1944,9 +1955,9 @@ def describe_reading():
     return {
         "meanings": [[ord(first), ord(last), target] for first, last, target in [*MEANINGS, ("…", "…", ".")]],
         "kinds": list(map(list, KINDS)), "entities": ENTITIES, "breaks": BREAKS, "negators": sorted(NEGATORS),
-        "begin": ord(BEGIN), "end": ord(END), "char_base": CHAR_BASE, "word_base": WORD_BASE, "mix_1": MIX_1,
-        "mix_2": MIX_2, "word_salt": WORD_SALT, "pair_salt": PAIR_SALT, "char_salt": CHAR_SALT, "negated": NEGATED,
-        "marked": MARKED,
+        "decomposed": DECOMPOSED.pattern, "begin": ord(BEGIN), "end": ord(END), "char_base": CHAR_BASE,
+        "word_base": WORD_BASE, "mix_1": MIX_1, "mix_2": MIX_2, "word_salt": WORD_SALT, "pair_salt": PAIR_SALT,
+        "char_salt": CHAR_SALT, "negated": NEGATED, "marked": MARKED,
     }
 
 
@@ -1962,6 +1973,10 @@ def header_values(values):
         code = first + target if moves else ord(target or "`")
         if first > 127:
             ranges += [first & 255, first >> 8 & 255, first >> 16, last - first | moves << 7, code & 255, code >> 8]
+    composed = []  # from the lowest bits on: 11 of a letter, 6 of an accent, 11 of both in one
+    for letter, accent in itertools.product(range(0x41, 0x460), range(64)):
+        if len(one := DECOMPOSED.sub(compose, chr(letter) + chr(0x300 + accent))) == 1:
+            composed += (letter | accent << 11 | ord(one) << 17).to_bytes(4, "little")
     plain = [chr(code).translate(PLAIN) for code in range(128)]
     plain = [ord(char) + 128 * bool(IS_WORD.match(char)) if TOKEN.match(char) else 32 if char else 0 for char in plain]
     return {
@@ -1973,7 +1988,7 @@ def header_values(values):
         "STEPS": in_rows([step + 128 for row in values["steps"] for step in row]),
         "BIAS": in_rows([f"{bias:.9e}f" for bias in values["bias"]]), "UNIT": f"{values['scale'] / 16:.9e}f",
         "TABLE": in_rows([*base64.b64decode(values["table"]), 0, 0]), "PLAIN": in_rows(plain),
-        "RANGES": in_rows(ranges),
+        "RANGES": in_rows(ranges), "COMPOSED": in_rows(composed),
         "KIND": "".join(f"code < {end:#x} ? {kind} : " for (_, kind), (end, _) in zip(KINDS, KINDS[1:]) if end > 128)
                 + str(KINDS[-1][1]),
         "COUNTED": (values["buckets"] // (64 << values["fingerprint_bits"]) * values["entries"] + 127) // 128 * 4,
@@ -2020,6 +2035,9 @@ static const uint8_t tinymodel_ascii[] TINYMODEL_ROM = {
 /* What other characters mean: first code, how many follow (plus 128: the meaning moves with the code), meaning */
 static const uint8_t tinymodel_ranges[] TINYMODEL_ROM = {
 @RANGES@};
+/* What a letter and an accent (U+0300 and so many) are in one character */
+static const uint8_t tinymodel_composed[] TINYMODEL_ROM = {
+@COMPOSED@};
 static const uint8_t tinymodel_table[] TINYMODEL_ROM = {
 @TABLE@};
 
@@ -2145,6 +2163,22 @@ static inline uint32_t tinymodel_entity(const char *text, size_t length, size_t 
   return value;
 }
 
+/* The letter that is written with the accents from text[*at] on, as one character. */
+static inline uint32_t tinymodel_compose(uint32_t letter, const char *text, size_t length, size_t *at) {
+  while (length - *at > 1 && (unsigned char)text[*at] == 0xcc && (text[*at + 1] & 0xc0) == 0x80) {
+    uint32_t both = letter | (uint32_t)(text[*at + 1] & 0x3f) << 11, each = 0;
+    size_t i = letter < 0x460 ? 0 : sizeof tinymodel_composed;
+    for (; i < sizeof tinymodel_composed; i++) {
+      each = each >> 8 | (uint32_t)TINYMODEL_READ(tinymodel_composed + i) << 24;
+      if (i % 4 == 3 && ((each ^ both) & 0x1ffff) == 0) break;
+    }
+    if (i == sizeof tinymodel_composed) break;
+    letter = each >> 17;
+    *at += 2;
+  }
+  return letter;
+}
+
 #define TINYMODEL_IN_WORD(byte) (!((byte) & 0x80) && TINYMODEL_READ(tinymodel_ascii + ((byte) & 0x7f)) > 127)
 
 /* A blank for the link or the @name that begins at text[*at - 1], or its first character where there is none. */
@@ -2194,8 +2228,12 @@ static inline float tinymodel_read(tinymodel_state *s, const char *text, size_t 
   for (i = 0; i < length;) {
     start = i, code = (unsigned char)text[i++];
     if (code > 127) code = tinymodel_decode(text, length, &i);
-    else if (code == '&') code = tinymodel_entity(text, length, &i);
-    else if (code == '@' || (code | 32) == 'h' || (code | 32) == 'w') code = tinymodel_link(text, length, &i);
+    else if (code == '&') {
+      size_t before; /* what is escaped again is meant once */
+      do before = i, code = tinymodel_entity(text, length, &i); while (code == '&' && i > before);
+    } else if (code == '@' || (code | 32) == 'h' || (code | 32) == 'w') code = tinymodel_link(text, length, &i);
+    if (i < length && (unsigned char)text[i] == 0xcc && (i == start + 1 || (unsigned char)text[start] > 127))
+      code = tinymodel_compose(code, text, length, &i);
     if (code == 0x2026 && (again = !again)) i = start; /* two dots: the third in a row would be dropped */
     if (code > 127) code = tinymodel_plain(code);
     if (code > 127) kind = @KIND@;
@@ -2261,7 +2299,8 @@ const steps = Int8Array.from(model.steps.flat()), columns = model.bias.length, b
 const table = Uint8Array.from(`${atob(model.table)}\0\0\0`, (character) => character.charCodeAt());
 const hashOf = (word) => [...word].reduce((hash, one) => Math.imul(hash, charBase) + one.codePointAt() + 1 | 0, 0);
 const negators = new Set(model.negators.map(hashOf)), markers = new Set(model.markers.map(hashOf)), but = hashOf("but");
-const entity = new RegExp(`^&(?:#([0-9]{1,7})|#[xX]([0-9a-fA-F]{1,6})|(${Object.keys(model.entities).join("|")}));`);
+const entity = new RegExp(`^(?:#([0-9]{1,7})|#[xX]([0-9a-fA-F]{1,6})|(${Object.keys(model.entities).join("|")}));`);
+const decomposed = new RegExp(`^${model.decomposed}`);
 const breaks = new Set(Array.from(model.breaks, (character) => character.charCodeAt()));
 
 // What a character means, -1 where it is left out; its kind: 0 separates, 1 is part of a word, 2 of punctuation, 3 is a
@@ -2294,11 +2333,12 @@ function decode(at, end) {
     if (!more || to <= at + more || more > 1 && !(code >> 5 * more + 1) || !isScalar(code)) return 0xdc00 + first;
     return next = to, code;
   }
-  if (first === 38) {
-    const found = entity.exec(String.fromCharCode(...bytes.subarray(at, Math.min(at + 10, end)))) || [];
+  while (first === 38) { // what is escaped again is meant once
+    const found = entity.exec(String.fromCharCode(...bytes.subarray(next, Math.min(next + 9, end)))) || [];
     const code = found[3] ? model.entities[found[3]] : parseInt(found[1] || found[2], found[1] ? 10 : 16);
     if (!code || !isScalar(code)) return first;
-    return next = at + found[0].length, code;
+    next += found[0].length;
+    if (code !== first) return code;
   }
   if (first === 64) {
     while (next < end && isWord(bytes[next])) next++;
@@ -2309,6 +2349,17 @@ function decode(at, end) {
   if ((four | 0x20202020) !== 0x68747470 && (four | 0x20202000) !== 0x7777772e) return first;
   while (next < end && bytes[next] > 32) next++;
   return 32;
+}
+
+// The letter that is written with the accents from `next` on, as one character
+function compose(letter, end) {
+  while (next + 1 < end && bytes[next] === 0xcc && bytes[next + 1] >> 6 === 2) {
+    const both = String.fromCodePoint(letter, 0x300 | bytes[next + 1] & 0x3f), one = both.normalize();
+    if (one.length > 1 || one > "\u045f" || !decomposed.test(both)) break;
+    letter = one.charCodeAt();
+    next += 2;
+  }
+  return letter;
 }
 
 function put(code, from) {
@@ -2325,7 +2376,9 @@ function tokenize(text) {
   length = tokens = lastKind = 0;
   put(model.begin, -1);
   for (let from = 0; from < end; from = next) {
-    const read = decode(from, end), code = plain[read];
+    let read = decode(from, end);
+    if (next < end && bytes[next] === 0xcc && (next === from + 1 || bytes[from] > 127)) read = compose(read, end);
+    const code = plain[read];
     if (code < 0) continue;
     for (let times = read === 0x2026 ? 2 : 1; times; times--) { // two dots: the third in a row would be dropped
       if (code !== last || code !== beforeLast && code !== 48) put(code, from);
@@ -2519,6 +2572,7 @@ import math
 import os
 import re
 import sys
+import unicodedata
 
 MODEL = {
 @MODEL@}

@@ -48,9 +48,8 @@ def test_the_description_is_json_of_a_version(module, tmp_path):
         4, [512, [3, 5], False, 3, 3, ["feel"], 8, 4, 4], ["bad", "gut \u00e9"], -7, 0.0123, [float(f"{model.bias[0]:.5g}")]]
 
 
-def test_log_count_ratios_are_those_of_the_formula(module, monkeypatch):
+def test_log_count_ratios_are_those_of_the_formula(module):
     """Two classes give one column; smoothing is shared out by the classes' shares, so what says nothing weighs nothing."""
-    monkeypatch.setattr(module, "SMOOTHING", 2.0)
     counts = np.array([[3, 1], [0, 4], [5, 5], [4, 2]])
     share = np.array([12, 12]) / 24
     negative, positive = (counts + 2 * share).T
@@ -177,7 +176,7 @@ def test_a_toy_by_hand(module, monkeypatch):
         "day": [1, 1], "<s> day": [1, 1], "day good": [0, 1], "good day": [0, 1], "day </s>": [1, 1], "day bad": [1, 0],
         "bad day": [1, 0]}
 
-    monkeypatch.setattr(module, "SMOOTHING", 2.0)  # one for each class, since both have as many tokens
+    # Two more in all are one for each class, since both have as many tokens
     seen = np.array(sorted(bucket.values()))
     ratios = dict(zip(seen.tolist(), module.log_count_ratios(counts[seen])[:, 0]))
     assert ratios[bucket["good"]] == pytest.approx(math.log(4 / 1), abs=1e-6)  # (3 + 1) to (0 + 1), of 25 each

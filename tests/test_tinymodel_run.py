@@ -229,10 +229,10 @@ def test_neutral_rows_aim_at_one_half(mixed):
 
 
 def test_rows_weigh_by_class_source_and_neutrality(module, mixed, monkeypatch):
-    for name, value in (("CLASS_BALANCE", 1.0), ("HUMAN_WEIGHT", 3.0), ("NEUTRAL_WEIGHT", 0.25)):
+    for name, value in (("CLASS_BALANCE", 1.0), ("HUMAN_WEIGHT", 3.0)):
         monkeypatch.setattr(module, name, value)
     rows = np.arange(10)
-    assert module.row_weights(mixed, rows) == pytest.approx([1] * 4 + [3, 3, 0.75, 3, 0.75, 3])
+    assert module.row_weights(mixed, rows) == pytest.approx([1] * 4 + [3, 3, 1.5, 3, 1.5, 3])
     train = np.array([0, 1, 2, *range(4, 10)])  # of the first source two positive, one negative: 1.5 / 2 and 1.5
     assert module.row_weights(mixed, train)[:4] == pytest.approx([0.75, 1.5, 0.75, 1.5])
     monkeypatch.setattr(module, "MADE_WEIGHT", 7.0)

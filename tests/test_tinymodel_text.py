@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import tiny_reference as reference
 from conftest import run_script
+from typed import CASES
 from tiny import PIECES, byte_texts, each_run, exported, full_model, quiet, random_model, settings_for
 
 pytest_plugins = ["tiny"]
@@ -31,6 +32,20 @@ def words_of(module, text, max_length=512):
     first, *words, last = module.tokenize([text if isinstance(text, bytes) else text.encode()], max_length)
     assert (first, last) == ("\1", "\2")
     return words
+
+
+# However it is typed
+
+
+@pytest.mark.parametrize("typed", CASES)
+def test_a_text_means_the_same_however_it_is_typed(module, typed):
+    found, meant = (words_of(module, text) for text in (typed, CASES[typed]))
+    assert found == meant
+
+
+def test_an_accent_is_part_of_its_letter(module):
+    assert words_of(module, "cafe\u0301 \u0438\u0306 s\u0326 u\u0308\u0304") == ["caf\u00e9", "\u0439", "\u0219", "\u01d6"]
+    assert words_of(module, "cafe") != words_of(module, "caf\u00e9")
 
 
 # Against the reference
@@ -124,7 +139,7 @@ def test_no_texts_and_texts_of_which_nothing_is_known(module):
     ("¿qué?", ["¿", "qué", "?"]),
     ("w\u00adord", ["word"]), ("ab\u200bcd", ["abcd"]), ("don’t ‘so’", ["dont", "so"]), ("“wow”…", ['"', "wow", '"..']),
     ("a…b", ["a", "..", "b"]), ("...…", [".."]), ("a\u00a0b\u2003c\u3000d", ["a", "b", "c", "d"]), ("ＷＯＷ！１２＇", ["wow", "!", "0"]),
-    ("x—y − z", ["x", "-", "y", "-", "z"]), ("&lt;3", ["<", "0"]), ("&amp;lt;", ["&", "lt", ";"]),
+    ("x—y − z", ["x", "-", "y", "-", "z"]), ("&lt;3", ["<", "0"]), ("&amp;lt;", ["<"]), ("&amp;amp; &amp;#0;", ["&", "&#", "0", ";"]),
     ("&Lt; &lt", ["&", "lt", ";", "&", "lt"]),
     ("&#97;&#x62;&#X63;", ["abc"]), ("&#x1F600;", ["😀"]), ("&#0;", ["&#", "0", ";"]), ("&#xD800;", ["&#", "xd0", ";"]),
     ("&#1114111;", ["\U0010ffff"]), ("&#1114112;", ["&#", "0", ";"]), ("&#00000097;", ["&#", "0", ";"]),

@@ -37,7 +37,8 @@ PIECES = [piece.encode() if isinstance(piece, str) else piece for piece in (
     *"aabzAZ019_'`@@!:.-,/ \x00\x01\x02\x7f\t", "not ", "don't ", "don`t ", "but ", "feel ", "a ", "good ", "@bob", "http",
     "HTTPS://t.co/1 ", "www.", "Www.x ", "...", ":)", "soooo", "&", "&amp;",
     "&#39;", "&#x2019;", "&#x1F600;", "&hellip;", "&nbsp;", "&Amp;", "&lt", "&#55296;", "&#0;", "&#1114112;", "&#12345678;",
-    "&#8204;", "&#1;", ";",
+    "&#8204;", "&#1;", ";", "&amp;amp;", "amp;", "#38;", "&amp;lt;",
+    *"\u0301\u0302\u0323\u0331\u0341", "e\u0301", "E\u0301", "a\u0323\u0302", "\u0438\u0306", "<\u0338", "&#101;\u0301", b"\xcc",
     *"\x80\x9f\xa0\xa1\xab\xad´»¿ÀÉ×ØÞßéÿʹʼΑΡΣΫσЀЏАЯя\u2000\u200b\u200d\u200f‐―‘’“”…\u2028\u202a\u202f′″‹›\u205f\u2060\u2064−",
     *"\u218f\u2190→☺⯿Ⰰ\u3000、〿ぁ漢\ufe0f\ufeff\uff00！０＠Ａ［ａ～\uffff😀🏻🏿👍\U0010ffff", b"\xff", b"\xc3", b"\xe2\x80", b"\xed\xa0\x80",
     b"\xf0\x9f", b"\xc0\x80", b"\xf4\x90\x80\x80")]

@@ -8,6 +8,7 @@ import itertools
 import math
 import re
 import string
+import unicodedata
 
 MASK = 0xFFFFFFFF
 CHAR_BASE, WORD_BASE, MIX_1, MIX_2 = 0x01000193, 0x2545F491, 0x85EBCA6B, 0xC2B2AE35
@@ -64,7 +65,26 @@ def to_bytes(text):
 
 
 def entity_at(text, at):
-    """(character, where it ends) of the HTML entity that begins at text[at], or None."""
+    """(character, where it ends) of the HTML entity that begins at text[at], or None; &amp;lt; and the like are one."""
+    char, end = one_entity_at(text, at) or (None, at)
+    while char == "&" and (more := one_entity_at(text, end - 1)):
+        char, end = more
+    return (char, end) if char else None
+
+
+def letter_at(text, at):
+    """(letter, where it ends) of a letter and the accents behind it that Unicode has one character for, or None."""
+    letter, end = text[at], at + 1
+    while end < len(text) and 0x300 <= ord(text[end]) < 0x340:
+        one = unicodedata.normalize("NFC", letter + text[end])
+        if len(one) > 1 or ord(one) >= 0x460 or letter == "\xa8" or 0x2000 < ord(letter):
+            break
+        letter, end = one, end + 1
+    return (letter, end) if end > at + 1 else None
+
+
+def one_entity_at(text, at):
+    """(character, where it ends) of the HTML entity whose & is, or would be, text[at], or None."""
     body, semicolon, _ = text[at + 1:at + 10].partition(";")
     if not semicolon:
         return None
@@ -102,6 +122,8 @@ def tokens_of(text, max_length):
             char, end = entity_at(text, at) or (char, end)
         elif after := link_at(text, at):
             char, end = " ", after
+        else:
+            char, end = letter_at(text, at) or (char, end)
         for char in meaning(char):
             if not stream.endswith("0" if char == "0" else char + char):  # a digit once, all else twice
                 stream += char
