@@ -6,6 +6,7 @@ import http.server
 import importlib.util
 import io
 import os
+import pickle
 import random
 import re
 import shutil
@@ -17,6 +18,7 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import filelock
 import pytest
 
 # Before they are imported: their assertions speak as a test's do
@@ -178,6 +180,17 @@ def watched(home):
         yield environment | {"HOME": str(home), "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR", str(FONTS))}
         assert not proxy.asked, proxy.asked
     assert not tree(home), list(tree(home))
+
+
+def shared(tmp_path_factory, name, make):
+    """Return what make() returns: it is made by the first of pytest's processes that asks, and read by the others."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with filelock.FileLock(folder / f"{name}.lock"):
+        if not (folder / f"{name}.pickle").exists():
+            made = pickle.dumps(make())
+            (folder / f"{name}.pickle").write_bytes(made)
+    return pickle.loads((folder / f"{name}.pickle").read_bytes())
 
 
 # Rows

@@ -21,7 +21,7 @@ for needed in ("tensorflow", "optuna", "pandas", "sklearn", "matplotlib", "pooch
 
 import numpy as np
 
-from conftest import EMOTIONS, REPO, csv_bytes, emotion_rows, load_script, program, watched
+from conftest import EMOTIONS, REPO, csv_bytes, emotion_rows, load_script, program, shared, watched
 
 PROJECT1 = REPO / "Project1"
 sys.path.insert(0, str(PROJECT1))  # as in a process that runs one of its scripts
@@ -75,6 +75,10 @@ def vector_bytes(words, size=100):
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
     """Small files of made rows: 600 training, 200 validation, 200 test; and vectors of their words."""
+    return shared(tmp_path_factory, "project1_data", lambda: made_data(tmp_path_factory))
+
+
+def made_data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     rows, val = emotion_rows("train", 800), emotion_rows("validation", 200)
     train, test = rows[:600], rows[600:800]
@@ -98,8 +102,11 @@ def runs(data, tmp_path_factory):
 
     Neither tells anybody of it, nor writes to the home folder; the same of each grid search and run of `nursery`.
     """
-    with watched(tmp_path_factory.mktemp("home")) as environment:
-        return finished_runs(data, tmp_path_factory, environment)
+    def make():
+        with watched(tmp_path_factory.mktemp("home")) as environment:
+            return finished_runs(data, tmp_path_factory, environment)
+
+    return shared(tmp_path_factory, "project1_runs", make)
 
 
 def finished_runs(data, tmp_path_factory, environment):

@@ -26,7 +26,7 @@ import tokenizers
 import torch
 import transformers
 
-from conftest import EMOTIONS, FILLERS, csv_bytes, load_script, program
+from conftest import EMOTIONS, FILLERS, csv_bytes, load_script, program, shared
 from conftest import PROJECT2 as SCRIPT
 
 sys.path.insert(0, str(SCRIPT.parent))
@@ -271,6 +271,10 @@ def techniques():
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
     """Small files of made rows, 299 to train on and 120 for validation, all different."""
+    return shared(tmp_path_factory, "project2_data", lambda: made_data(tmp_path_factory))
+
+
+def made_data(tmp_path_factory):
     folder, train, val = tmp_path_factory.mktemp("data"), varied_rows(299, 1), varied_rows(120, 2)
     assert {label for _, label in train} == {label for _, label in val} == set("012345")
     for name, part in (("train", train), ("val", val)):
@@ -282,6 +286,10 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="session")
 def bases(data, tmp_path_factory):
     """{family: the folder of a small pretrained encoder with random weights}"""
+    return shared(tmp_path_factory, "bases", lambda: made_bases(data, tmp_path_factory))
+
+
+def made_bases(data, tmp_path_factory):
     folders, texts = {}, [text for text, _ in data.train]
     torch.manual_seed(0)
     for name, make in zip(FAMILIES, (make_bertweet, make_roberta, make_modernbert, make_minilm), strict=True):
@@ -293,6 +301,10 @@ def bases(data, tmp_path_factory):
 @pytest.fixture(scope="session")
 def families(data, bases, tmp_path_factory):
     """{family: its finished training}: home, best (its folder), out (what was printed), results."""
+    return shared(tmp_path_factory, "families", lambda: trained_families(data, bases, tmp_path_factory))
+
+
+def trained_families(data, bases, tmp_path_factory):
     found = {}
     for name in FAMILIES:
         home = tmp_path_factory.mktemp(name)
@@ -313,6 +325,10 @@ def loaded(families):
 @pytest.fixture(scope="session")
 def variants(data, families, tmp_path_factory):
     """{family: its compression}: home, result, rows {variant: row of compression.json}; in this process, to save time."""
+    return shared(tmp_path_factory, "variants", lambda: made_variants(data, families, tmp_path_factory))
+
+
+def made_variants(data, families, tmp_path_factory):
     found = {}
     for name in FAMILIES:
         home = tmp_path_factory.mktemp(f"compress_{name}")
