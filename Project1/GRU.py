@@ -9,12 +9,10 @@
 # ///
 """Train the freeze-thaw pipeline: GloVe embeddings, bidirectional GRU, six emotions or your own classes.
 
-Data     any labelled texts: CSV, TSV (or ; or |), JSON, Parquet, TweetEval's pairs; labels in words or numbers. By
-         default six emotions in tweets (CARER): 0 sadness, 1 joy, 2 love, 3 anger, 4 fear, 5 surprise, downloaded and
-         cached where they are not beside the script.
-Model    phase 1, for comparison: LSTM.py's baseline with a GRU in its place, under the same conditions. Phase 2, which
-         is saved: a warm-up with the word vectors (by default GloVe Twitter, 100-d) frozen, then everything trained at
-         a rate of its own, with an extra dense layer and dropout.
+Data     any labelled texts: CSV, TSV, JSON, Parquet, TweetEval's pairs; labels in words or numbers. By default tweets
+         (CARER), downloaded: 0 sadness, 1 joy, 2 love, 3 anger, 4 fear, 5 surprise.
+Model    phase 1, for comparison: LSTM.py's baseline with a GRU. Phase 2, which is saved: word vectors (by default GloVe
+         Twitter, 100-d) frozen, then all trained at a rate of its own; with an extra dense layer and dropout.
 Writes   outputs/GRU/: model.keras (raw strings in, probabilities out), results.json, curves.png, confusion_*.png; with
          EXPORT model.tflite, model.onnx, tokenizer.json; with GRID_SEARCH grid.db, grid.csv.
 
@@ -23,8 +21,7 @@ Writes   outputs/GRU/: model.keras (raw strings in, probabilities out), results.
     python3 GRU.py --TRAIN_PATH my.csv --TEXT_COLUMN tweet --LABEL_COLUMN mood --GLOVE_PATH vectors.vec
     python3 GRU.py --GRID_SEARCH True --GRID_PHASE 1
 
-Without 2,000 of the training rows, which were its test set, with GloVe 6B vectors (python3 tests/benchmarks/project1.py
-holdout), seed 1, one core, a run ended with
+A run without 2,000 training rows, the test set, with GloVe 6B vectors (tests/benchmarks/project1.py holdout) ended with
 
     ================ FINAL SUMMARY ================
     Validation Accuracy: 0.9485
@@ -39,7 +36,7 @@ from typing import Annotated
 
 from rnn.starting import starting
 
-with starting(__name__ == "__main__"):
+with starting(__name__ == "__main__", without=("matplotlib", "scipy", "sklearn")):
     import keras
     from keras import layers
     from pydantic import Field

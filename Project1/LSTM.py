@@ -9,9 +9,8 @@
 # ///
 """Train the baseline: GloVe embeddings, bidirectional LSTM, six emotions or your own classes.
 
-Data     any labelled texts: CSV, TSV (or ; or |), JSON, Parquet, TweetEval's pairs; labels in words or numbers. By
-         default six emotions in tweets (CARER): 0 sadness, 1 joy, 2 love, 3 anger, 4 fear, 5 surprise, downloaded and
-         cached where they are not beside the script.
+Data     any labelled texts: CSV, TSV, JSON, Parquet, TweetEval's pairs; labels in words or numbers. By default tweets
+         (CARER), downloaded: 0 sadness, 1 joy, 2 love, 3 anger, 4 fear, 5 surprise.
 Model    word vectors (by default GloVe Twitter, 100-d), frozen; spatial dropout; bidirectional LSTM; softmax.
 Writes   outputs/LSTM/: model.keras (raw strings in, probabilities out), results.json, curves.png, confusion_*.png; with
          EXPORT model.tflite, model.onnx, tokenizer.json; with GRID_SEARCH grid.db, grid.csv.
@@ -21,8 +20,7 @@ Writes   outputs/LSTM/: model.keras (raw strings in, probabilities out), results
     python3 LSTM.py --TRAIN_PATH my.csv --TEXT_COLUMN tweet --LABEL_COLUMN mood --GLOVE_PATH vectors.vec
     python3 LSTM.py --GRID_SEARCH True
 
-Without 2,000 of the training rows, which were its test set, with GloVe 6B vectors (python3 tests/benchmarks/project1.py
-holdout), seed 1, one core, a run ended with
+A run without 2,000 training rows, the test set, with GloVe 6B vectors (tests/benchmarks/project1.py holdout) ended with
 
     ================ FINAL SUMMARY ================
     Validation Accuracy: 0.9410
@@ -36,7 +34,7 @@ import sys
 
 from rnn.starting import starting
 
-with starting(__name__ == "__main__"):
+with starting(__name__ == "__main__", without=("matplotlib", "scipy", "sklearn")):
     import keras
     from keras import layers
     from rnn.data import read_data

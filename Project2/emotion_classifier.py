@@ -25,7 +25,6 @@ Writes   in --output: best_<Model>/ (safetensors, tokenizer, configuration, mode
     python3 emotion_classifier.py --mode compress --weights outputs/best_MiniLM --technique all
     python3 emotion_classifier.py --mode export --weights outputs/best_MiniLM_tiny
     torchrun --nproc_per_node 2 emotion_classifier.py --model MiniLM
-    accelerate launch --num_processes 4 emotion_classifier.py --model ModernBERT
 
 Without 2,000 of the training rows (python3 tests/benchmarks/project2.py holdout --seeds 3) MiniLM's run ended with
 

@@ -41,6 +41,11 @@ plain = pytest.mark.parametrize("name", [name for name in FAMILIES if name != "B
 packed = pytest.mark.parametrize("variant", ["small", "tiny"])
 
 
+def alone(patch):
+    """Let an export not be compared in another process, which takes seven seconds."""
+    patch.setattr(making, "check_in_fresh_process", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def sources(families, variants):
     """{(family, variant): its folder}, the originals among them."""
@@ -50,12 +55,11 @@ def sources(families, variants):
 
 @pytest.fixture(scope="session")
 def exports(sources, tmp_path_factory):
-    """{(family, variant): the folder that export makes of it}"""
+    """{(family, variant): the folder that export makes of it}, MiniLM's compared in a fresh process."""
     home, found = tmp_path_factory.mktemp("exports"), {}
     for key in itertools.product(FAMILIES, EXPORTED):
-        # MiniLM's are compared in fresh processes, the others not, since each takes seven seconds
-        change = None if key[0] == "MiniLM" else lambda patch: patch.setattr(making, "check_in_fresh_process", lambda *_: None)
-        result = run_main(home, "--mode", "export", "--weights", sources[key], "--output", home / "out", change=change)
+        result = run_main(home, "--mode", "export", "--weights", sources[key], "--output", home / "out",
+                          change=None if key[0] == "MiniLM" else alone)
         assert_good(result)
         found[key] = home / "out" / f"{sources[key].name}_export"
         assert result.out.startswith(f"written: {found[key]} (")
@@ -194,7 +198,7 @@ def test_an_export_is_not_exported_again_as_the_same(call, exports, tmp_path):
     """A pruned model's export is an original, which becomes ONNX."""
     for variant in ("tiny", "original"):
         assert_one_line(call("--mode", "export", "--weights", exports["MiniLM", variant]), "nothing to export")
-    assert_good(call("--mode", "export", "--weights", exports["MiniLM", "pruned"]))
+    assert_good(call("--mode", "export", "--weights", exports["MiniLM", "pruned"], change=alone))
     assert "best_MiniLM_pruned_export_export/onnx/model.onnx" in tree(tmp_path / "out")
 
 
@@ -234,7 +238,7 @@ def test_a_refused_export_leaves_what_was_there(call, sources, tmp_path, variant
     export = ["--mode", "export", "--weights", sources["MiniLM", variant]]
     assert_one_line(call(*export, change=change), "other predictions")
     assert not [*(tmp_path / "out").iterdir()]
-    assert_good(call(*export))
+    assert_good(call(*export, change=alone))
     before = tree(tmp_path / "out")
     assert_one_line(call(*export, change=change), "other predictions")
     assert tree(tmp_path / "out") == before
@@ -362,7 +366,7 @@ def test_export_with_an_odd_model_id(call, sources, tmp_path, wrong):
     settings = json.loads(path.read_text())
     settings.pop("model_id")
     path.write_text(json.dumps(settings if wrong is None else {**settings, "model_id": wrong}))
-    result = call("--mode", "export", "--weights", folder)
+    result = call("--mode", "export", "--weights", folder, change=alone)
     if wrong in (None, "a: b # [c"):
         assert_good(result)
         card = (tmp_path / "out" / "odd_export" / "README.md").read_text()

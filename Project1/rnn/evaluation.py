@@ -3,15 +3,15 @@ import io
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, classification_report, confusion_matrix, f1_score
 
 
 def scores(labels, probabilities):
     """Return (cross-entropy, accuracy, macro F1 over the classes that are there) of probabilities (texts, classes)."""
+    from sklearn import metrics
     predicted = probabilities.argmax(1)
     error = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-9)).mean()
-    macro_f1 = f1_score(labels, predicted, average="macro", zero_division=0)
-    return float(error), float(accuracy_score(labels, predicted)), float(macro_f1)
+    macro_f1 = metrics.f1_score(labels, predicted, average="macro", zero_division=0)
+    return float(error), float(metrics.accuracy_score(labels, predicted)), float(macro_f1)
 
 
 def calibrate(model, probabilities, labels):
@@ -38,15 +38,16 @@ def calibration_error(labels, probabilities, bins=15):
 
 def evaluate(probabilities, labels, names, title):
     """Print a report a class; return it with accuracy, macro F1, calibration error and confusion matrix as a dict."""
+    from sklearn import metrics
     _, accuracy, macro_f1 = scores(labels, probabilities)
     predicted, numbers = probabilities.argmax(1), range(len(names))
-    report = classification_report(labels, predicted, labels=numbers, output_dict=True, zero_division=0)
+    report = metrics.classification_report(labels, predicted, labels=numbers, output_dict=True, zero_division=0)
     report = {name: report[str(number)] for number, name in enumerate(names)}
     table = pd.DataFrame(report).T.to_string(float_format="{:.4f}".format, formatters={"support": "{:.0f}".format})
     print(f"{title}: {len(labels):,} texts, accuracy {accuracy:.4f}, macro F1 {macro_f1:.4f}\n{table}\n")
     return {"rows": len(labels), "accuracy": accuracy, "macro_f1": macro_f1, "report": report,
             "expected_calibration_error": calibration_error(labels, probabilities),
-            "confusion_matrix": confusion_matrix(labels, predicted, labels=numbers).tolist()}
+            "confusion_matrix": metrics.confusion_matrix(labels, predicted, labels=numbers).tolist()}
 
 
 def draw_curves(history):
@@ -63,12 +64,12 @@ def draw_curves(history):
 def draw_confusion(matrix, names, title):
     """Return a PNG of a confusion matrix (classes, classes), rows the true classes."""
     from matplotlib.figure import Figure
-    figure = Figure(figsize=[3 + 0.5 * len(names)] * 2)
-    axes = figure.subplots()
+    from sklearn.metrics import ConfusionMatrixDisplay
+    axes = Figure(figsize=[3 + 0.5 * len(names)] * 2).subplots()
     axes.set_title(title)
     display = ConfusionMatrixDisplay(np.array(matrix), display_labels=[name[:20].replace("$", r"\$") for name in names])
     display.plot(ax=axes, cmap="Blues", colorbar=False, values_format="d", xticks_rotation=60)
-    return png(figure)
+    return png(axes.figure)
 
 
 def png(figure):

@@ -6,9 +6,11 @@ import sys
 
 
 @contextlib.contextmanager
-def starting(own):
+def starting(own, without=()):
     """Keep off the screen what libraries write to standard error as they are imported; what matters is raised.
-    own: whether the process is the script's own; in a program that imports it Ctrl-C is that program's."""
+    own: whether the process is the script's own; in a program that imports it Ctrl-C is that program's. without: what
+    takes seconds and is used later, if at all; libraries that can do without it do."""
+    sys.modules |= dict.fromkeys(without if own else ())
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_HOME": os.devnull}  # Keras would write to the home folder
     sys.stderr = sys.stderr or open(os.devnull, "w")  # where it is closed
     kept = os.dup(2)
@@ -18,6 +20,8 @@ def starting(own):
     try:
         yield
     finally:
+        for name in without if own else ():
+            del sys.modules[name]
         if own:
             signal.signal(signal.SIGINT, before)
         os.dup2(kept, 2)

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score
 
 from .encoder import linear_layers
 from .files import save_all
@@ -20,22 +19,24 @@ from .settings import peak_memory
 
 def scores(labels, logits):
     """Return (cross-entropy, accuracy, macro F1 over the classes of both) of labels and logits (texts, classes)."""
+    from sklearn import metrics
     predicted = logits.argmax(1)
     loss = F.cross_entropy(torch.tensor(logits), torch.tensor(labels)).item()
-    macro_f1 = f1_score(labels, predicted, average="macro", zero_division=0)
-    return float(loss), float(accuracy_score(labels, predicted)), float(macro_f1)
+    macro_f1 = metrics.f1_score(labels, predicted, average="macro", zero_division=0)
+    return float(loss), float(metrics.accuracy_score(labels, predicted)), float(macro_f1)
 
 
 def measure(model, tokenizer, texts, labels, manifest, folder, logits):
     """Return what a model does on texts, and costs, as JSON takes it; logits: theirs, float32 (texts, classes)."""
+    from sklearn import metrics
     _, accuracy, macro_f1 = scores(labels, logits)
     predicted, numbers = logits.argmax(1), range(len(manifest["names"]))
-    report = classification_report(labels, predicted, labels=numbers, output_dict=True, zero_division=0)
+    report = metrics.classification_report(labels, predicted, labels=numbers, output_dict=True, zero_division=0)
     figures = {"rows": len(texts), "accuracy": accuracy, "macro_f1": macro_f1, "classes": manifest["names"],
                "report": {name: report[str(number)] for number, name in enumerate(manifest["names"])},
                "calibration_error": calibration_error(labels, logits), "temperature": manifest["temperature"],
                "calibration_error_as_trained": calibration_error(labels, as_trained(logits, manifest)),
-               "confusion_matrix": confusion_matrix(labels, predicted, labels=numbers).tolist()}
+               "confusion_matrix": metrics.confusion_matrix(labels, predicted, labels=numbers).tolist()}
     for size in (1, 32):
         median, late = latency(model, tokenizer, texts, manifest, size)
         figures |= {f"latency_{size}_median": median, f"latency_{size}_p95": late}

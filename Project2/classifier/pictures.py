@@ -10,8 +10,7 @@ from sklearn.metrics import ConfusionMatrixDisplay
 def png(figure):
     """Return a figure as the bytes of a PNG."""
     buffer = io.BytesIO()
-    figure.tight_layout()
-    figure.savefig(buffer, format="png", dpi=120)
+    figure.savefig(buffer, dpi=120, bbox_inches="tight")
     return buffer.getvalue()
 
 
@@ -29,6 +28,5 @@ def draw_confusion(figures, title):
     names, size = figures["classes"], max(5.5, 0.4 * len(figures["classes"]))
     figure = Figure((size + 1, size))
     display = ConfusionMatrixDisplay(np.array(figures["confusion_matrix"]), display_labels=names)
-    display.plot(ax=figure.add_subplot(title=title), cmap="Blues", xticks_rotation="vertical",
-                 include_values=len(names) <= 30)
+    display.plot(ax=figure.add_subplot(title=title), cmap="Blues", xticks_rotation=90, include_values=len(names) <= 30)
     return png(figure)

@@ -10,7 +10,6 @@ import time
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import binomtest
 
 from ..data import read_for
 from ..encoder import precision_of
@@ -87,6 +86,7 @@ def compare(variant, measured, original, first_row=None):
 def quality(labels, logits, reference):
     """Return what logits (texts, classes) are worth beside those of the original: a dict of figures.
     lost, won: texts that the original alone has right, and the variant; mcnemar_p: McNemar 1947, exact, two-sided."""
+    from scipy.stats import binomtest
     predicted, before = logits.argmax(1), reference.argmax(1)
     (_, accuracy, macro_f1), (_, old_accuracy, old_macro_f1) = scores(labels, logits), scores(labels, reference)
     lost = int(((before == labels) & (predicted != labels)).sum())
