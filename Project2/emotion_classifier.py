@@ -109,13 +109,12 @@ CHUNK_ROWS: Count = 4096  # rows of a file that inference holds in memory
 OUTPUT_DIR: Path = "outputs"  # folder that is written to
 
 # Names on the command line besides the constants' own and those in small letters
-ALIASES = {"TRAIN_PATH": "train", "VAL_PATH": "val", "TEST_PATH": "test", "NUM_EPOCHS": "epochs",
-           "OUTPUT_DIR": "output"}
+SHORT = {"TRAIN_PATH": "train", "VAL_PATH": "val", "TEST_PATH": "test", "NUM_EPOCHS": "epochs", "OUTPUT_DIR": "output"}
 
 
 def main():
     """Train, evaluate, predict with or compress a classifier: a function for each --mode."""
-    settings, options = parse_arguments(sys.modules[__name__], command_line(), ALIASES)
+    settings, options = parse_arguments(sys.modules[__name__], command_line(), SHORT)
     quiet_libraries()
     modes = {"train": train, "evaluate": evaluate, "inference": infer, "compress": compress, "export": export}
     modes["inference" if options.text else options.mode](settings, options)

@@ -26,7 +26,7 @@ def draw_curves(history):
 def draw_confusion(figures, title):
     """Return a PNG of the confusion matrix of `measure`, rows the true classes, as bytes."""
     names, size = figures["classes"], max(5.5, 0.4 * len(figures["classes"]))
-    figure = Figure((size + 1, size))
+    axes = Figure((size + 1, size)).add_subplot(title=title)
     display = ConfusionMatrixDisplay(np.array(figures["confusion_matrix"]), display_labels=names)
-    display.plot(ax=figure.add_subplot(title=title), cmap="Blues", xticks_rotation=90, include_values=len(names) <= 30)
-    return png(figure)
+    display.plot(ax=axes, cmap="Blues", xticks_rotation=90, include_values=len(names) <= 30)
+    return png(axes.figure)

@@ -95,7 +95,7 @@ from classifier.training import RATES, Encoded, Training
 def load_settings(options):
     """Return the script's constants, with the benchmark's data and --options."""
     arguments, sys.argv = sys.argv, [SCRIPT, *data_options(options), *shlex.split(options.options)]
-    settings, _ = parse_arguments(emotion_classifier, emotion_classifier.command_line(), emotion_classifier.ALIASES)
+    settings, _ = parse_arguments(emotion_classifier, emotion_classifier.command_line(), emotion_classifier.SHORT)
     sys.argv = arguments
     quiet_libraries()
     return settings
