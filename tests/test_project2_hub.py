@@ -138,7 +138,7 @@ HUB = {"404": ["no model 404/tiny"], "500": ["500"], "hanging": ["DOWNLOAD_TIMEO
 
 
 def test_the_hub_is_asked_once_and_its_failures_are_one_line(server, data, tmp_path):
-    """Each way of failing is tried, then again when the hub is well: nothing broken is left in the cache."""
+    """Each way of failing is tried, those that gave bytes again when the hub is well: nothing broken is left in the cache."""
     few = tmp_path / "few.csv"
     few.write_bytes(csv_bytes([next(row for row in data.train if row[1] == label) for label in "012345"]))  # enough to train
 
@@ -161,11 +161,12 @@ def test_the_hub_is_asked_once_and_its_failures_are_one_line(server, data, tmp_p
         assert not [path for path in tree(tmp_path / how / "out") if "best_" in path or "partial" in path]
     server.healed |= set(HUB)
     server.asked.clear()
-    jobs = [job("good", "again"), *(job(how, f"mended_{how}") for how in HUB)]
+    some = [how for how, words in HUB.items() if not words]
+    jobs = [job("good", "again"), *(job(how, f"mended_{how}") for how in some)]
     (again, *mended), = run_forks(jobs, environment=environment)
     assert_good(again)
     assert not [path for how, path in server.asked if how == "good"], "the second time from the cache"
-    for how, result in zip(HUB, mended, strict=True):
+    for how, result in zip(some, mended, strict=True):
         assert result.code == 0, (how, result.err)
         assert (tmp_path / how / "out" / "best_MiniLM" / "model.safetensors").read_bytes() == (
             tmp_path / "good" / "out" / "best_MiniLM" / "model.safetensors").read_bytes(), how

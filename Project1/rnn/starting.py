@@ -8,8 +8,8 @@ import sys
 @contextlib.contextmanager
 def starting(own, without=()):
     """Keep off the screen what libraries write to standard error as they are imported; what matters is raised.
-    own: whether the process is the script's, not a program's that imports it: Ctrl-C ends it, and libraries do `without`
-    these modules, which would take seconds and are used later, if at all."""
+    own: whether the process is the script's, not a program's that imports it: Ctrl-C ends it, and libraries do without
+    the modules `without`, which would take seconds and are used later, if at all."""
     sys.modules |= dict.fromkeys(without if own else ())
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_HOME": os.devnull}  # Keras would write to the home folder
     sys.stderr = sys.stderr or open(os.devnull, "w")  # where it is closed
