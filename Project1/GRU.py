@@ -126,10 +126,9 @@ def build_model(settings, matrix, classes, phase):
     """Return the network of phase 1, the baseline, or 2: embedding, spatial dropout, bidirectional GRU, softmax.
     matrix: float32 (words, numbers). Input int32 (texts, words), right-padded with 0; output probabilities (texts,
     classes). Phase 2 has a dense layer with dropout before the softmax. With USE_GLOVE = False all is trained."""
-    units, dropout = settings.UNITS, settings.DROPOUT
+    units, dropout, seed = settings.UNITS, settings.DROPOUT, settings.SEED
     if phase == 2:
         units, dropout = settings.FINAL_UNITS, settings.FINAL_DROPOUT
-    seed = settings.SEED
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     embedding = layers.Embedding(*matrix.shape, mask_zero=True, trainable=not settings.USE_GLOVE, name="embedding")
     hidden = layers.SpatialDropout1D(dropout, seed=seed)(embedding(tokens))
@@ -194,8 +193,7 @@ def search_grid(settings, data, encoded, matrix):
 def grid_settings(phase):
     """Return the settings of a grid: 1, units by dropout (50), or 2, units by dropout by fine-tuning rate (16)."""
     if phase == 1:
-        dropouts = [round(0.05 * step, 2) for step in range(1, 11)]
-        return [{"UNITS": units, "DROPOUT": dropout} for units in (16, 32, 64, 128, 256) for dropout in dropouts]
+        return [{"UNITS": units, "DROPOUT": step / 20} for units in (16, 32, 64, 128, 256) for step in range(1, 11)]
     return [{"FINAL_UNITS": units, "FINAL_DROPOUT": dropout, "FINE_TUNING_RATE": rate}
             for units in (128, 256) for dropout in (0.2, 0.3) for rate in (1e-3, 5e-4, 1e-4, 5e-5)]
 

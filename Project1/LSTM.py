@@ -116,14 +116,12 @@ def build_model(settings, matrix, classes):
     """Return the baseline: frozen embedding, spatial dropout, bidirectional LSTM, softmax over the classes.
     matrix: float32 (words, numbers). Input int32 (texts, words), right-padded with 0; output probabilities (texts,
     classes). Beside its frozen vector each word has FURTHER_NUMBERS that are trained: GloVe has "happy" near "sad"."""
-    seed = settings.SEED
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     embedding = layers.Embedding(*matrix.shape, mask_zero=True, trainable=not settings.USE_GLOVE, name="embedding")
-    hidden = embedding(tokens)
+    hidden, seed = embedding(tokens), settings.SEED
     if settings.FURTHER_NUMBERS and settings.USE_GLOVE:
-        start = keras.initializers.RandomUniform(-0.05, 0.05, seed=seed)
-        further = layers.Embedding(len(matrix), settings.FURTHER_NUMBERS, mask_zero=True, embeddings_initializer=start,
-                                   name="further")
+        further = layers.Embedding(len(matrix), settings.FURTHER_NUMBERS, mask_zero=True, name="further",
+                                   embeddings_initializer=keras.initializers.RandomUniform(-0.05, 0.05, seed=seed))
         hidden = layers.Concatenate()([hidden, further(tokens)])
     hidden = layers.SpatialDropout1D(settings.DROPOUT, seed=seed)(hidden)
     hidden = layers.Bidirectional(layers.LSTM(settings.UNITS, seed=seed), name="rnn")(hidden)
@@ -159,8 +157,7 @@ def search_grid(settings, data, encoded, matrix):
 
 def grid_settings():
     """Return the settings of the grid: units by dropout, 50 in all."""
-    dropouts = [round(0.05 * step, 2) for step in range(1, 11)]
-    return [{"UNITS": units, "DROPOUT": dropout} for units in (16, 32, 64, 128, 256) for dropout in dropouts]
+    return [{"UNITS": units, "DROPOUT": step / 20} for units in (16, 32, 64, 128, 256) for step in range(1, 11)]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Project1: a planted or damaged model is refused when it is loaded, in one line with its cause."""
+import io
 import json
 import os
+import re
 import time
 import zipfile
 
@@ -78,6 +80,18 @@ def network(change):
     text = keras.Input((), dtype="string", name="text")
     split = keras.layers.TextVectorization(standardize=None, split="character", vocabulary=["a", "b"])
     return keras.Model(text, change(ops.sum(ops.cast(split(text) > 0, "float32"), axis=1, keepdims=True)))
+
+
+@pytest.mark.parametrize("key, value", [("units", 10**6), ("input_dim", 10**9), ("output_dim", 10**9), ("units", 1e9)])
+def test_layers_are_no_larger_than_their_weights(made, tmp_path, key, value):
+    """Keras would make them, at random, before it reads the weights: 16 TB of a million units."""
+    with zipfile.ZipFile(io.BytesIO(made[1])) as archive:
+        config = archive.read("config.json").decode()
+    escaped = f"{key[0]}\\\\u{ord(key[1]):04x}{key[2:]}"
+    planted = re.sub(rf'"{key}": [0-9]+', f'"{escaped}": {value}', config)
+    assert planted != config
+    rewritten(made[1], tmp_path / "model.keras", **{"config.json": planted.encode()})
+    refused(tmp_path / "model.keras", "larger than its weights")
 
 
 GRAPHS = {

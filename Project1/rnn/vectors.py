@@ -14,9 +14,8 @@ from .settings import InputError
 def embedding_matrix(vocabulary, encoded, settings, cache):
     """Return (matrix: float32 (words, numbers), coverage: shares of words and of running words with a vector)."""
     words, use = ("", "[UNK]", *vocabulary.words), settings.USE_GLOVE
-    rows, vectors = np.zeros(0, int), np.zeros((0, settings.EMBEDDING_SIZE), np.float32)
-    if use:
-        rows, vectors = known_vectors(words, settings, cache)
+    nothing = np.zeros(0, int), np.zeros((0, settings.EMBEDDING_SIZE), np.float32)
+    rows, vectors = known_vectors(words, settings, cache) if use else nothing
     matrix = np.random.default_rng(settings.SEED).normal(0, 0.1, (len(words), vectors.shape[1])).astype(np.float32)
     matrix[0] = 0  # pads; other words without a vector keep their small random ones
     known = np.zeros(len(words), bool)
