@@ -112,7 +112,7 @@ TEST_FRACTION: Share = 0.2  # share of the rows that is held out as the test set
 
 # Text
 MAX_LENGTH: Annotated[int, Field(ge=1, le=65535)] = 512  # bytes of a text that are read; the rest is cut
-CHAR_NGRAMS: Orders = (5,)  # orders of the character n-grams inside words; small data may do better without, and do
+CHAR_NGRAMS: Orders = (6,)  # orders of the character n-grams inside words; small data may do better without, and do
 CHAR_STARTS: bool = True  # whether those at the beginning of a word count alone
 NEGATION: Annotated[int, Field(ge=0, le=15)] = 3  # words behind a negation that count against what they say; 0 none
 MARKING: Annotated[int, Field(ge=0, le=15)] = 3  # words behind a marker, which the data choose, that count twice
