@@ -1470,6 +1470,9 @@ def classes_of(rows):
                       f"{MAX_CLASSES} (MAX_CLASSES): set LABEL_COLUMN to another; without a header, put labels first")
     if all(map(NUMBER.fullmatch, labels)):
         labels.sort(key=float)
+    folded = [label.casefold() for label in labels]
+    if alike := [label for label in labels if folded.count(label.casefold()) > 1]:
+        print(f"note: the labels {listed(alike)} differ in capitals alone; they stay classes of their own")
     names = LABEL_NAMES.split(",") if LABEL_NAMES else [rows.names.get(label, label) for label in labels]
     names = [name.strip() for name in names]
     printable = all(name.isprintable() and 0 < len(name) <= 200 for name in names + labels)
@@ -1704,9 +1707,11 @@ def line_rows(name, lines, form, guessed):
 def as_label(value):
     """Return a label as text, "" where there is none: a whole number without zeros behind its point, else the words."""
     text = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+    text = unicodedata.normalize("NFC", text)  # an accent is typed with its letter or after it
     if match := re.fullmatch(r"([+-]?(?:0|[1-9][0-9]*))(?:\.0+)?", text):
         return "0" if match[1] in ("-0", "+0") else match[1]
-    return "" if text.casefold() in ("nan", "inf", "-inf") else text
+    none = text.casefold() in ("nan", "inf", "-inf") or text in ("NA", "N/A", "n/a", "#N/A", "None", "null", "NULL")
+    return "" if none else text
 
 
 # Files

@@ -84,7 +84,7 @@ character = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 any_text = st.text(st.one_of(character, st.sampled_from("\n\r\t,;|\"' ab")), min_size=1).filter(lambda t: t.encode().strip())
 one_line = any_text.map(lambda t: t.replace("\n", " ").rstrip("\r")).filter(lambda t: t.encode().strip())
 word = st.from_regex(r"[A-Za-z][A-Za-z_ -]{0,8}[a-z]", fullmatch=True).filter(
-    lambda w: w.casefold() not in ("nan", "text", "label"))
+    lambda w: w.casefold() not in ("nan", "none", "null", "text", "label"))
 label_sets = st.one_of(st.lists(word, min_size=2, max_size=30, unique_by=str.casefold),
                        st.lists(st.integers(-50, 50).map(str), min_size=2, max_size=30, unique=True))
 
@@ -210,6 +210,8 @@ REFUSED = {
     "no tab": (b"1\tgood\nbad\n", "row 2", "label<TAB>text"),
     "no tab at all": (b"good day\nbad day\n", "row 1", "label<TAB>text"),
     "no label": (b"1\tgood\n\tbad\n", "row 2", "the label ''"), "nan": (b"text,label\na,NaN\n", "row 2", "the label 'NaN'"),
+    "na": (b"text,label\na,NA\n", "row 2", "the label 'NA'"), "null": (b"text\tlabel\na\tnull\n", "row 2", "the label 'null'"),
+    "none": (b"None\tgood\n1\tbad\n", "row 1", "the label 'None'"),
     "no text": (b"1\tgood\n0\t\n", "row 2", "the text ''"), "blank text": (b"1\tgood\n0\t  \n", "row 2", "the text '  '"),
     "no text csv": (b"text,label\n,joy\n", "row 2", "the text '' and the label 'joy'; write a text"),
     "no text json": (b'{"text": " ", "label": 1}\n', "row 1", "the text ' '"),
@@ -369,6 +371,12 @@ def test_labels_are_sorted_as_numbers_and_named(use, error):
     error(rows, "", LABEL_NAMES="a,b", words=["3 labels", "not 'a', 'b'; mend them, or set LABEL_NAMES"])
     error(rows, "", LABEL_NAMES="a,b,b", words=["unlike"])
     error(rows, "", LABEL_NAMES="a,b,", words=["1 to 200"])
+
+
+def test_labels_that_differ_in_capitals_are_noted_and_an_accent_is_typed_as_one_likes(use, capsys):
+    data = use(tabbed(tweets(120, 1, ("joy", "Joy", "caf\u00e9", "cafe\u0301"))), "")
+    assert data.labels == ("Joy", "caf\u00e9", "joy")
+    assert "note: the labels 'Joy', 'joy' differ in capitals alone" in capsys.readouterr().out
 
 
 def test_classes(error, use):
