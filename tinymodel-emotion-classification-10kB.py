@@ -32,7 +32,7 @@ with cached data ended with
     Initial Test Accuracy: 0.509
     Final Test Accuracy: 0.800
     Final Test Macro F1: 0.800
-    People's Balanced Accuracy: 0.847
+    People's Balanced Accuracy: 0.845
     People's Area under the ROC Curve: 0.923
     Total Training Time: 2.64 seconds
     Model Size: 9960 bytes

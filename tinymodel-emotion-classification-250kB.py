@@ -29,11 +29,11 @@ On 110,833 training tweets, 45,717 of them labelled by people (seed 1, one CPU c
 with cached data ended with
 
     ================ FINAL SUMMARY ================
-    Initial Test Accuracy: 0.509
+    Initial Test Accuracy: 0.486
     Final Test Accuracy: 0.809
     Final Test Macro F1: 0.809
-    People's Balanced Accuracy: 0.849
-    People's Area under the ROC Curve: 0.933
+    People's Balanced Accuracy: 0.854
+    People's Area under the ROC Curve: 0.938
     Total Training Time: 3.67 seconds
     Model Size: 249968 bytes
     ===============================================
