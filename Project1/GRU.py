@@ -21,7 +21,7 @@ Writes   outputs/GRU/: model.keras (raw strings in, probabilities out), results.
     python3 GRU.py --TRAIN_PATH my.csv --TEXT_COLUMN tweet --LABEL_COLUMN mood --GLOVE_PATH vectors.vec
     python3 GRU.py --GRID_SEARCH True --GRID_PHASE 1
 
-A run without 2,000 training rows, the test set, with GloVe 6B vectors (tests/benchmarks/project1.py holdout) ended with
+Seed 1 without 2,000 training rows, the test set; GloVe 6B (python3 tests/benchmarks/project1.py holdout) ended with
 
     ================ FINAL SUMMARY ================
     Validation Accuracy: 0.9485
@@ -34,9 +34,9 @@ A run without 2,000 training rows, the test set, with GloVe 6B vectors (tests/be
 import sys
 from typing import Annotated
 
-from rnn.starting import starting
+from rnn import SLOW, starting
 
-with starting(__name__ == "__main__", without=("matplotlib", "scipy", "sklearn")):
+with starting.starting(__name__ == "__main__", without=SLOW):
     import keras
     from keras import layers
     from pydantic import Field

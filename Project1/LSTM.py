@@ -20,7 +20,7 @@ Writes   outputs/LSTM/: model.keras (raw strings in, probabilities out), results
     python3 LSTM.py --TRAIN_PATH my.csv --TEXT_COLUMN tweet --LABEL_COLUMN mood --GLOVE_PATH vectors.vec
     python3 LSTM.py --GRID_SEARCH True
 
-A run without 2,000 training rows, the test set, with GloVe 6B vectors (tests/benchmarks/project1.py holdout) ended with
+Seed 1 without 2,000 training rows, the test set; GloVe 6B (python3 tests/benchmarks/project1.py holdout) ended with
 
     ================ FINAL SUMMARY ================
     Validation Accuracy: 0.9410
@@ -32,9 +32,9 @@ A run without 2,000 training rows, the test set, with GloVe 6B vectors (tests/be
 """
 import sys
 
-from rnn.starting import starting
+from rnn import SLOW, starting
 
-with starting(__name__ == "__main__", without=("matplotlib", "scipy", "sklearn")):
+with starting.starting(__name__ == "__main__", without=SLOW):
     import keras
     from keras import layers
     from rnn.data import read_data

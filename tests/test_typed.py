@@ -1,4 +1,7 @@
-"""A text means the same however it is typed: LSTM.py, GRU.py, emotion_classifier.py (MiniLM), and their exports; the tiny scripts: test_tinymodel_text.py."""
+"""A text means the same however it is typed: LSTM.py, GRU.py, emotion_classifier.py (MiniLM), and their exports.
+
+The tiny scripts are tried in test_tinymodel_text.py.
+"""
 import numpy as np
 import pytest
 import tensorflow as tf

@@ -1,8 +1,8 @@
 """How good probabilities are: scores, calibration, a report a class; pictures, as the bytes of a PNG."""
-import io
-
 import numpy as np
 import pandas as pd
+
+from .files import png
 
 
 def scores(labels, probabilities):
@@ -65,15 +65,7 @@ def draw_confusion(matrix, names, title):
     """Return a PNG of a confusion matrix (classes, classes), rows the true classes."""
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay
-    axes = Figure(figsize=[3 + 0.5 * len(names)] * 2).subplots()
-    axes.set_title(title)
+    axes = Figure(figsize=[3 + 0.5 * len(names)] * 2).subplots(subplot_kw={"title": title})
     display = ConfusionMatrixDisplay(np.array(matrix), display_labels=[name[:20].replace("$", r"\$") for name in names])
     display.plot(ax=axes, cmap="Blues", colorbar=False, values_format="d", xticks_rotation=60)
     return png(axes.figure)
-
-
-def png(figure):
-    """Return a figure as the bytes of a PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
-    return buffer.getvalue()

@@ -80,6 +80,13 @@ def save_all(contents):
             file.flush()
 
 
+def png(figure):
+    """Return a figure of matplotlib as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
+    return buffer.getvalue()
+
+
 def has_hash(path, expected):
     """Return whether a file has these bytes: by sha256 (64 digits) or git's id (40); "" takes all but an empty one."""
     if len(expected) == 40:

@@ -209,7 +209,7 @@ def load_model(path):
                 most = 1 << 25 if member.filename.endswith(".json") else 50 * os.path.getsize(path)
                 if ".." in member.filename or member.file_size > most:
                     raise ValueError(f"it holds {shown(member.filename)} of {member.file_size:,} bytes")
-            config = json.dumps(json.loads(archive.read("config.json")))
+            config = json.dumps(json.loads(archive.read("config.json")))  # without escapes in its keys
             sizes = sorted(map(float, re.findall(r'"(?:units|n|[a-z]+_dim|[a-z_]+_length)": ([0-9.e+]+)', config)))
             if math.prod(sizes[-2:]) > 4 * archive.getinfo("model.weights.h5").file_size + 2**20:
                 raise ValueError("it has layers that are larger than its weights")

@@ -1,17 +1,10 @@
 """The pictures of a training and an evaluation, as bytes of a PNG."""
-import io
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay
 
-
-def png(figure):
-    """Return a figure as the bytes of a PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=120, bbox_inches="tight")
-    return buffer.getvalue()
+from .files import png
 
 
 def draw_curves(history):

@@ -10,7 +10,7 @@ def starting(own, without=()):
     """Keep off the screen what libraries write to standard error as they are imported; what matters is raised.
     own: whether the process is the script's, not a program's that imports it: Ctrl-C ends it, and libraries do without
     the modules `without`, which would take seconds and are used later, if at all."""
-    sys.modules |= dict.fromkeys(without if own else ())
+    sys.modules |= (hidden := dict.fromkeys(without if own else ()))
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_HOME": os.devnull}  # Keras would write to the home folder
     sys.stderr = sys.stderr or open(os.devnull, "w")  # where it is closed
     kept = os.dup(2)
@@ -20,7 +20,7 @@ def starting(own, without=()):
     try:
         yield
     finally:
-        for name in without if own else ():
+        for name in hidden:
             del sys.modules[name]
         if own:
             signal.signal(signal.SIGINT, before)
