@@ -12,7 +12,7 @@ Data     any labelled texts: CSV, TSV (or ; or |), JSON Lines or arrays, Parquet
          TweetEval's pairs of files; two classes to thirty, in words or numbers. By default tweets, 0 negative and 1
          positive: Sentiment140's, labelled by emoticon, and TweetEval's, labelled by people; downloaded and cached.
 Model    embedding, sum pooling over the square root of the count, linear, sigmoid or softmax. The tokens are words,
-         pairs of words and, inside words, character 4-grams; behind a negation they count against what they say,
+         pairs of words and, inside words but names, character 4-grams; negated they count against what they say,
          by a learned factor. The embedding is scaled by log-count ratios (Wang and Manning 2012), folded with the
          linear layer to one number a token (more than two classes: to a row of a small codebook), pruned to the tokens
          that matter, quantised while it trains, and packed. Rows made by rule teach emoji and short and neutral texts.
@@ -93,7 +93,7 @@ Share = Annotated[float, Field(ge=0.001, le=0.9)]
 Rate = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 Power = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 Orders = Annotated[
-    tuple[Annotated[int, Field(ge=1, le=8)], ...], AfterValidator(lambda orders: tuple(sorted(set(orders)))),
+    tuple[Annotated[int, Field(ge=3, le=8)], ...], AfterValidator(lambda orders: tuple(sorted(set(orders)))),
     BeforeValidator(lambda value: re.findall(r"[^, ()]+", value) if isinstance(value, str) else value)]
 TWEETS = "https://raw.githubusercontent.com/cblancac/SentimentAnalysisBert/main/data/"
 
@@ -112,7 +112,7 @@ TEST_FRACTION: Share = 0.2  # share of the rows that is held out as the test set
 
 # Text
 MAX_LENGTH: Annotated[int, Field(ge=1, le=65535)] = 512  # bytes of a text that are read; the rest is cut
-CHAR_NGRAMS: Orders = (4,)  # orders of the character n-grams inside words; small data may do better without, and do
+CHAR_NGRAMS: Orders = (4,)  # orders of character n-grams of words but names; small data may do better without
 CHAR_STARTS: bool = False  # whether those at the beginning of a word count alone
 NEGATION: Annotated[int, Field(ge=0, le=15)] = 3  # words behind a negation that count against what they say; 0 none
 MARKING: Annotated[int, Field(ge=0, le=15)] = 3  # words behind a marker, which the data choose, that count twice
@@ -628,9 +628,9 @@ def finish(model, buckets, labels, settings):
 # Reading: how a text becomes n-grams, and a model's answer, in plain Python; `export` copies this part to tinymodel.py
 
 # What characters mean: (first, last, target), where target is a character for the whole range, "" for none at all, or
-# a number that is added to each code. Digits are all one, apostrophes none
+# a number that is added to each code. Digits are all one, apostrophes none; A to Z are SMALL, but tell a NAME
 MEANINGS = [
-    ("\1", "\2", " "), ("'", "'", ""), ("1", "9", "0"), ("A", "Z", 32), ("`", "`", ""), ("\xa0", "\xa0", " "),
+    ("\1", "\2", " "), ("'", "'", ""), ("1", "9", "0"), ("`", "`", ""), ("\xa0", "\xa0", " "),
     ("«", "«", '"'), ("\xad", "\xad", ""), ("´", "´", ""), ("»", "»", '"'), ("À", "Ö", 32), ("Ø", "Þ", 32),
     ("ʹ", "ʼ", ""), ("Α", "Ρ", 32), ("Σ", "Ϋ", 32), ("Ѐ", "Џ", 80), ("А", "Я", 32), ("ẞ", "ẞ", -0x1DBF),
     ("\u2000", "\u200a", " "), ("\u200b", "\u200f", ""), ("‐", "―", "-"), ("‘", "‛", ""), ("“", "‟", '"'),
@@ -642,6 +642,7 @@ MEANINGS = [
 ]
 PLAIN = {code: code + target if isinstance(target, int) else target
          for first, last, target in MEANINGS for code in range(ord(first), ord(last) + 1)} | {ord("…"): "..."}
+SMALL = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 ENTITIES = {"amp": 38, "lt": 60, "gt": 62, "quot": 34, "apos": 39, "nbsp": 160, "lsquo": 0x2018, "rsquo": 0x2019,
             "ldquo": 0x201C, "rdquo": 0x201D, "hellip": 0x2026, "ndash": 0x2013, "mdash": 0x2014}
 ENTITY = re.compile(r"&(?:(?:amp|#0{0,5}38|#[xX]0{0,4}26);)*"  # what is escaped again is meant once
@@ -657,7 +658,8 @@ WORD, PUNCTUATION, SYMBOL = ("".join(
     f"\\U{first:08x}-\\U{last - 1:08x}" for (first, kind), (last, _) in zip(KINDS, [*KINDS[1:], (0x110000, 0)])
     if kind == wanted) for wanted in (1, 2, 3))
 TOKEN = re.compile(f"[{WORD}]+|[{PUNCTUATION}]+|[{SYMBOL}{BEGIN}{END}]")
-REPEATED, DIGITS = re.compile(r"(.)\1\1+", re.DOTALL), re.compile("[0-9]+")
+REPEATED, DIGITS = re.compile(r"(.)\1\1+", re.ASCII | re.DOTALL | re.IGNORECASE), re.compile("[0-9]+")
+NAME = re.compile("[A-Z][a-z]")  # a word that begins so, and is not the first of a text, may be a name
 # What ends the scope of a negation or a marker, as a token's first character; "but" ends that of a negation
 BREAKS = ".,;:!?()[]{}<>|/\\"
 BREAK, IS_WORD = re.compile(f"[{re.escape(BREAKS)}{SYMBOL}{BEGIN}{END}]"), re.compile(f"[{WORD}]")
@@ -692,7 +694,7 @@ def compose(match):
 
 def clean(texts, max_length):
     """Return all texts (bytes of any content, in UTF-8) as one str, each between BEGIN and END, without links, names
-    behind an @, entities, apostrophes and large letters.
+    behind an @, entities, apostrophes and large letters but A to Z.
 
     A byte that is no UTF-8 is read as 0xDC00 + byte, as Python's surrogateescape has it.
     """
@@ -706,13 +708,13 @@ def clean(texts, max_length):
             text = DECOMPOSED.sub(compose, text)
         if "&" in text:
             text = ENTITY.sub(resolve, text)
-        plain.append(text.lower() if text.isascii() and text.isprintable() else text.translate(PLAIN))  # faster
+        plain.append(text if text.isascii() and text.isprintable() else text.translate(PLAIN))
     return f"{BEGIN}{f'{END}{BEGIN}'.join(plain)}{END}".replace("'", "").replace("`", "")
 
 
 def tokenize(texts, max_length):
-    """Return the tokens of all texts, a list of str: no character is in one thrice in a row, no digit twice."""
-    return TOKEN.findall(DIGITS.sub("0", REPEATED.sub(r"\1\1", clean(texts, max_length))))
+    """Return the tokens of all texts, a list of str, A to Z as written, no character thrice, no digit twice."""
+    return TOKEN.findall(DIGITS.sub("0", REPEATED.sub(lambda run: run[0][:2], clean(texts, max_length))))
 
 
 def role_of(token):
@@ -755,14 +757,16 @@ class Reader:
         return ((value ^ value >> 15) * MIX_2 & MASK) * self.model["buckets"] >> 32
 
     def look_up(self, token):
-        """Return what is known of a token: its hash; (bucket, name) of its n-grams that the model keeps; buckets of the
-        word behind a negation and behind a marker, where they are kept; its role; how many words the scopes have that
-        it opens, of a negation and of a marker, -1 where it opens none."""
+        """Return what is known of a token: it in small letters; its hash; (bucket, name) of its n-grams that the model
+        keeps; buckets of the word behind a negation and behind a marker, where they are kept; its role; how many words
+        the scopes have that it opens, of a negation and of a marker, -1 where it opens none. A name's letters do not
+        count."""
+        orders, token = () if NAME.match(token) else self.orders, token.translate(SMALL)
         framed, sums, found, value, role = f" {token} ", [0], [], hash_of(token), role_of(token)
         for letter in framed:
             sums.append(sums[-1] * CHAR_BASE + ord(letter) + 1 & MASK)
         for end in range(1, len(framed) + 1):
-            for order, power in self.orders:
+            for order, power in orders:
                 if order == end or order < end and not self.model["char_starts"]:  # a hash is a difference of two sums
                     bucket = self.bucket(sums[end] - sums[end - order] * power, CHAR_SALT)
                     found += [(bucket, f"'{framed[end - order:end]}'")] if self.rows[bucket] else []
@@ -771,7 +775,7 @@ class Reader:
         found += [(kept[0], token)] if kept[0] is not None else []
         opens = self.model["negation"] if role & 8 else 0 if role & 4 else -1
         marks = self.model["marking"] if token in self.model["markers"] else -1
-        return value, tuple(found), kept[1], kept[2], role, opens, marks
+        return token, value, tuple(found), kept[1], kept[2], role, opens, marks
 
     def ngrams(self, text):
         """Return {bucket: (sixteenths, name)} of the n-grams of a text that the model keeps, in the order of reading.
@@ -782,7 +786,8 @@ class Reader:
         negated = marked = 0  # how many words more are in the scope of a negation, of a marker
         before, times_before, value_before = None, 16, 0
         for token in tokenize([text], model["max_length"]):
-            value, own, exception, mark, role, opens, marks = known(token)
+            token, value, own, exception, mark, role, opens, marks = known(
+                token.translate(SMALL) if before == BEGIN else token)
             if role & 2:
                 negated = marked = 0
             times = -model["factor"] if negated else 16
@@ -882,7 +887,7 @@ class Settings(BaseModel):
     """All that turns a text into buckets: kept in the model file, written into its exports."""
 
     max_length: Annotated[int, Field(ge=1, le=65535)]
-    char_ngrams: tuple[Annotated[int, Field(ge=1, le=8)], ...]
+    char_ngrams: tuple[Annotated[int, Field(ge=3, le=8)], ...]
     char_starts: bool
     negation: Annotated[int, Field(ge=0, le=15)]
     marking: Annotated[int, Field(ge=0, le=15)]
@@ -910,15 +915,17 @@ class Settings(BaseModel):
 
 def read_tokens(texts, max_length):
     """Return (codes, begins, hashes, roles, text_ids): the characters of the tokens of all texts, int32; and of each
-    token where it begins there, its `hash_of`, its `role_of` and its text."""
+    token where it begins there, its `hash_of`, its `role_of`, 64 more if it may be a name, and its text."""
     codes = np.frombuffer(clean(texts, max_length).encode("utf-32-le", "surrogatepass"), np.uint32)
     codes = np.where(codes - np.uint32(ord("1")) < 9, np.uint32(ord("0")), codes)
+    large = codes - np.uint32(ord("A")) < 26
+    codes = np.where(large, codes + np.uint32(32), codes)
     again, kept = codes[1:] == codes[:-1], np.ones(len(codes), bool)
     kept[2:] = ~(again[1:] & (again[:-1] | (codes[2:] == ord("0"))))  # no character thrice, no digit twice
-    codes = codes[kept]
+    codes, large = codes[kept], large[kept]
     kinds = KIND_OF[codes]
     new = (kinds > 2) | (kinds != np.append(0, kinds[:-1]))
-    codes, begins = codes[kinds > 0], np.flatnonzero(new[kinds > 0])
+    codes, large, begins = codes[kinds > 0], large[kinds > 0], np.flatnonzero(new[kinds > 0])
     first, lengths = codes[begins], np.diff(begins, append=len(codes))
     powers = np.cumprod(np.append(1, np.full(lengths.max(), CHAR_BASE)), dtype=np.uint32)
     behind = np.repeat(begins + lengths - 1, lengths) - np.arange(len(codes))  # how many characters the token still has
@@ -926,6 +933,9 @@ def read_tokens(texts, max_length):
     kinds = KIND_OF[first]
     roles = np.where(kinds == 1, 1 + 4 * (hashes == BUT) + 8 * np.isin(hashes, NEGATING), 2 * (kinds > 2))
     roles += 2 * ((kinds == 2) & np.isin(first, ENDING)) + 16 * (first == ord(BEGIN)) + 32 * (first == ord(END))
+    second = (begins + 1) % len(codes)
+    named = large[begins] & ~large[second] & (codes[second] - np.uint32(ord("a")) < 26) & (lengths > 1)
+    roles += 64 * (named & (np.append(0, roles[:-1]) & 16 == 0))
     return codes, begins, hashes, roles, np.cumsum(first == ord(BEGIN)) - 1
 
 
@@ -957,6 +967,7 @@ def encode_batch(texts, settings, rows=None):
     lengths, numbers = np.diff(begins, append=len(codes)) + 2, np.arange(len(begins))
     owners, ends = np.repeat(numbers, lengths), np.cumsum(lengths)
     starts = ends - lengths if settings.char_starts else np.arange(len(owners))  # of n-grams of characters
+    starts = starts[roles[owners[starts]] & 64 == 0]
     framed = np.full(len(owners), ord(" ") + 1, np.uint32)
     framed[np.arange(len(codes)) + 2 * np.repeat(numbers, lengths - 2) + 1] = codes + np.uint32(1)
     # A key has 10 bits of text, 30 of bucket, 22 of the place where it is read, and whether it is negated
@@ -1068,7 +1079,7 @@ def serialise(model):
     """Return the bytes of the model file: safetensors, with all but the tables as JSON in its metadata."""
     settings = list(model.settings.model_dump(exclude={"blocks"}).values())
     bias = [float(f"{value:.5g}") for value in model.bias.tolist()]
-    description = json.dumps([4, settings, model.labels, model.factor, model.scale, bias], separators=(",", ":"),
+    description = json.dumps([5, settings, model.labels, model.factor, model.scale, bias], separators=(",", ":"),
                              ensure_ascii=False)
     metadata = {"tinymodel": f"{checksum(description, model.steps, model.table)} {description}"}
     return safetensors_bytes({"steps": model.steps, "table": model.table}, metadata)
@@ -1106,7 +1117,7 @@ def read_description(description, steps, table):
     model = Packed(settings, TypeAdapter(tuple[str, ...]).validate_python(labels), int(factor), float(scale),
                    np.array(bias, np.float32), steps, table)
     columns = 1 if len(labels) == 2 else len(labels)
-    if not (version == 4 and len(labels) >= 2 and abs(factor) <= 127 and 1 <= settings.buckets < 1 << 30
+    if not (version == 5 and len(labels) >= 2 and abs(factor) <= 127 and 1 <= settings.buckets < 1 << 30
             and model.bias.shape == (columns,) and np.isfinite([*model.bias, np.float32(scale)]).all()
             and steps.dtype == np.int8 and steps.shape == (1 << settings.value_bits, columns)
             and table.dtype == np.uint8 and table.shape == (settings.blocks * settings.block_bytes,)):
@@ -1982,7 +1993,7 @@ def header_values(values):
     for letter, accent in itertools.product(range(0x41, 0x460), range(64)):
         if len(one := DECOMPOSED.sub(compose, chr(letter) + chr(0x300 + accent))) == 1:
             composed += (letter | accent << 11 | ord(one) << 17).to_bytes(4, "little")
-    plain = [chr(code).translate(PLAIN) for code in range(128)]
+    plain = [chr(code).translate(PLAIN).translate(SMALL) for code in range(128)]
     plain = [ord(char) + 128 * bool(IS_WORD.match(char)) if TOKEN.match(char) else 32 if char else 0 for char in plain]
     return {
         **{name.upper(): f"{value:#x}u" if value >> 16 > 0 else value
@@ -2000,7 +2011,7 @@ def header_values(values):
         "ENTITIES": "\n".join(f"    case {packed(name):#x}: value = {code:#x}; break; /* {name} */"
                               for name, code in values["entities"].items()),
         "CHARS": max(orders, default=1), "ADD_CHARS": "\n".join(
-            f"  if (s->seen {'==' if values['char_starts'] else '>='} {order}) "
+            f"  if (s->seen {'==' if values['char_starts'] else '>='} {order} && s->named != 1) "
             f"tinymodel_add(s, s->chars[{order - 1}] ^ {CHAR_SALT:#x}u, s->times);" for order in orders),
         "BREAKS": cases(map(ord, values["breaks"])), "NEGATORS": cases(map(hash_of, values["negators"])),
         "BUT": cases([hash_of("but")]), "MARK": "".join(
@@ -2054,7 +2065,8 @@ typedef struct {
   uint32_t word, word_before;  /* hashes of the token that is being read, and of the one before */
   int times, times_before;     /* how many sixteenths they count */
   unsigned seen;               /* how many characters of the token were read, with the blank before it */
-  uint8_t kind, paired;        /* 1 word, 2 punctuation, 3 symbol, 4 begin or end, 0 none; whether one was before */
+  uint8_t kind, paired;        /* 1 word, 2 punctuation, 3 symbol, 4 begin or end, 0 none; up to 2: how many before */
+  uint8_t named;               /* 1: it may be a name, so its characters do not count; 2: its first letter is large */
   uint8_t negated, marked;     /* how many words more are in the scope of a negation, of a marker */
 } tinymodel_state;
 
@@ -2102,7 +2114,7 @@ static inline void tinymodel_end(tinymodel_state *s) {
     if (s->marked) tinymodel_add(s, s->word ^ @MARKED@ ^ @WORD_SALT@, 16);
   }
   if (s->paired) tinymodel_add(s, (s->word_before * @WORD_BASE@ + s->word) ^ @PAIR_SALT@, s->times_before);
-  s->paired = 1, s->word_before = s->word, s->times_before = s->times;
+  s->paired += s->paired < 2, s->word_before = s->word, s->times_before = s->times;
   if (s->kind != 1) return;
   s->negated -= s->negated > 0, s->marked -= s->marked > 0;
   switch (s->word) {
@@ -2111,8 +2123,8 @@ static inline void tinymodel_end(tinymodel_state *s) {
   }
 @MARK@}
 
-/* Read a plain character of this kind: of the token that is being read, or the first of another. */
-static inline void tinymodel_put(tinymodel_state *s, uint32_t code, unsigned kind) {
+/* Read a plain character of this kind, large or not as written: of the token being read, or the first of another. */
+static inline void tinymodel_put(tinymodel_state *s, uint32_t code, unsigned kind, unsigned large) {
   if (kind != s->kind || kind > 2) {
     int ends = kind > 2; /* the scopes */
     if (s->kind) tinymodel_end(s);
@@ -2123,8 +2135,9 @@ static inline void tinymodel_put(tinymodel_state *s, uint32_t code, unsigned kin
     if (ends) s->negated = s->marked = 0;
     s->times = s->negated ? -(@FACTOR@) : 16;
     s->word = s->seen = 0;
+    s->named = large && s->paired > 1 ? 2 : 0;
     if (kind) tinymodel_char(s, ' ' + 1);
-  }
+  } else if (s->seen == 2) s->named = s->named && !large && code - 'a' < 26u;
   if (!kind) return;
   s->word = s->word * @CHAR_BASE@ + code + 1;
   tinymodel_char(s, code + 1);
@@ -2221,15 +2234,15 @@ static inline uint32_t tinymodel_plain(uint32_t code) {
 static inline float tinymodel_read(tinymodel_state *s, const char *text, size_t length) {
   volatile uint32_t nothing = 0; /* so that no compiler calls memset for the loops */
   uint32_t code, last = 0, before_last = 0, zero = nothing;
-  unsigned kind, again = 0;
+  unsigned kind, large, again = 0;
   size_t i, start;
   float root = 16;
   for (i = 0; i < @COLUMNS@; i++) s->sums[i] = (int32_t)zero;
   for (i = 0; i < @COUNTED@; i++) s->counted[i] = zero;
   for (i = 0; i < @CHARS@; i++) s->chars[i] = zero;
-  s->count = s->word_before = 0, s->times_before = s->kind = s->paired = s->negated = s->marked = 0;
+  s->count = s->word_before = 0, s->times_before = s->kind = s->paired = s->named = s->negated = s->marked = 0;
   if (length > @MAX_LENGTH@u) length = @MAX_LENGTH@u;
-  tinymodel_put(s, @BEGIN@, 4);
+  tinymodel_put(s, @BEGIN@, 4, 0);
   for (i = 0; i < length;) {
     start = i, code = (unsigned char)text[i++];
     if (code > 127) code = tinymodel_decode(text, length, &i);
@@ -2239,16 +2252,17 @@ static inline float tinymodel_read(tinymodel_state *s, const char *text, size_t 
     } else if (code == '@' || (code | 32) == 'h' || (code | 32) == 'w') code = tinymodel_link(text, length, &i);
     if (i == start + 1 || (unsigned char)text[start] > 127) code = tinymodel_compose(code, text, length, &i);
     if (code == 0x2026 && (again = !again)) i = start; /* two dots: the third in a row would be dropped */
+    large = code - 'A' < 26u;
     if (code > 127) code = tinymodel_plain(code);
     if (code > 127) kind = @KIND@;
     else if ((code = TINYMODEL_READ(tinymodel_ascii + code)) == 0) continue;
     else kind = code > 127 ? 1 : code > ' ' ? 2 : 0, code &= 127;
     if (code == last && (code == before_last || code == '0')) continue;
     before_last = last, last = code;
-    tinymodel_put(s, code, kind);
+    tinymodel_put(s, code, kind, large);
   }
-  tinymodel_put(s, @END@, 4);
-  tinymodel_put(s, ' ', 0);
+  tinymodel_put(s, @END@, 4, 0);
+  tinymodel_put(s, ' ', 0, 0);
   for (i = 0; i < 12; i++) root = (root + (float)(s->count ? s->count : 1) / root) / 2; /* Newton's method */
   return @UNIT@ / root;
 }
@@ -2318,9 +2332,11 @@ for (const [first, last, target] of model.meanings) {
 }
 
 // The text that was read last: its bytes; the characters of its tokens, with a blank before, between and behind them,
-// and at which byte each begins, -1 for a blank; where the blank before each token stands
+// and at which byte each begins, -1 for a blank; where the blank before each token stands; 1 for each token that may be
+// a name, so that its characters do not count, 2 where its first letter is large
 const room = 2 * model.max_length + 8, bytes = new Uint8Array(3 * model.max_length + 3), encoder = new TextEncoder();
 const codes = new Int32Array(room), froms = new Int32Array(room), begins = new Int32Array(room);
+const named = new Uint8Array(room);
 let length = 0, tokens = 0, lastKind = 0, next = 0;
 
 const isWord = (byte) => byte < 128 && kinds[byte] === 1, isScalar = (code) => code < 0x110000 && code >> 11 !== 27;
@@ -2366,9 +2382,14 @@ function compose(letter, end) {
   return letter;
 }
 
-function put(code, from) {
+function put(code, from, large) {
   const kind = kinds[code];
-  if (kind && (kind !== lastKind || kind > 2)) begins[tokens++] = length, froms[length] = -1, codes[length++] = 32;
+  if (kind && (kind !== lastKind || kind > 2)) {
+    named[tokens] = large && tokens > 1 ? 2 : 0;
+    begins[tokens++] = length, froms[length] = -1, codes[length++] = 32;
+  } else if (kind && length === begins[tokens - 1] + 2) {
+    named[tokens - 1] = named[tokens - 1] && !large && code >= 97 && code <= 122;
+  }
   if (kind) froms[length] = from, codes[length++] = code;
   lastKind = kind;
 }
@@ -2382,10 +2403,10 @@ function tokenize(text) {
   for (let from = 0; from < end; from = next) {
     let read = decode(from, end);
     if (next === from + 1 || bytes[from] > 127) read = compose(read, end);
-    const code = plain[read];
+    const large = read > 64 && read < 91, code = large ? read + 32 : plain[read];
     if (code < 0) continue;
     for (let times = read === 0x2026 ? 2 : 1; times; times--) { // two dots: the third in a row would be dropped
-      if (code !== last || code !== beforeLast && code !== 48) put(code, from);
+      if (code !== last || code !== beforeLast && code !== 48) put(code, from, large);
       beforeLast = last, last = code;
     }
   }
@@ -2432,7 +2453,7 @@ function read(text, found) {
     for (let to = begin + 1; to <= end + 1; to++) {
       for (const order of model.char_ngrams) {
         let ngram = 0, at = to - order;
-        if (at < begin) break;
+        if (at < begin || named[token] === 1) break;
         if (model.char_starts && at > begin) continue;
         while (at < to) ngram = Math.imul(ngram, charBase) + codes[at++] + 1 | 0;
         add(ngram ^ charSalt, times, found, "'*'", to - order, to);

@@ -37,7 +37,7 @@ KINDS = {  # what is otherwise
     "two orders": dict(chars=(3, 5), starts=True, blocks=500, entries=40, fingerprint=1, value=3, factor=-112,
                        markers=("not", "love", "but")),
     "words alone": dict(chars=(), max_length=7, fingerprint=8, value=1),
-    "long characters": dict(labels=HOSTILE, chars=(1, 8), entries=64, fingerprint=0, value=8, blocks=7, max_length=65535,
+    "long characters": dict(labels=HOSTILE, chars=(3, 8), entries=64, fingerprint=0, value=8, blocks=7, max_length=65535,
                             markers=("a", "love"), marking=15),
     "one entry": dict(chars=(), entries=1, blocks=1, negation=15, value=8, fingerprint=1),
 }

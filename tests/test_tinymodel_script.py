@@ -75,10 +75,10 @@ def parse(monkeypatch, *arguments):
 
 
 def test_constants_come_from_the_command_line(monkeypatch):
-    values = {"NUM_EPOCHS": "3", "LEARNING_RATE": "0.5", "CHAR_NGRAMS": "3, 2", "MADE_WEIGHT": "0", "FACTOR": "1",
+    values = {"NUM_EPOCHS": "3", "LEARNING_RATE": "0.5", "CHAR_NGRAMS": "4, 3", "MADE_WEIGHT": "0", "FACTOR": "1",
               "MARKING": "15", "FALLBACK": "never", "HUMAN_URL": "", "SEED": "7"}
     module, _ = parse(monkeypatch, *[part for name, value in values.items() for part in (f"--{name}", value)])
-    expected = dict(NUM_EPOCHS=3, LEARNING_RATE=0.5, CHAR_NGRAMS=(2, 3), MADE_WEIGHT=0.0, FACTOR=1.0, MARKING=15,
+    expected = dict(NUM_EPOCHS=3, LEARNING_RATE=0.5, CHAR_NGRAMS=(3, 4), MADE_WEIGHT=0.0, FACTOR=1.0, MARKING=15,
                     FALLBACK="never", HUMAN_URL="", SEED=7)
     assert {name: getattr(module, name) for name in values} == expected
     module, _ = parse(monkeypatch, "--char_ngrams", "")
@@ -89,7 +89,7 @@ def test_constants_come_from_the_command_line(monkeypatch):
     (["--NUM_EPOCHS", "-1"], "NUM_EPOCHS"), (["--NUM_EPOCHS", "0"], "NUM_EPOCHS"), (["--NUM_EPOCHS", "2.5"], "NUM_EPOCHS"),
     (["--BATCH_SIZE", "x"], "BATCH_SIZE"), (["--BATCH_SIZE", ""], "BATCH_SIZE"), (["--FALLBACK", "maybe"], "FALLBACK"),
     (["--CHAR_NGRAMS", "99"], "CHAR_NGRAMS"), (["--CHAR_NGRAMS", "3,x"], "CHAR_NGRAMS"), (["--CHAR_NGRAMS", "9"], "CHAR_NGRAMS"),
-    (["--CHAR_NGRAMS", "0"], "CHAR_NGRAMS"), (["--MARKING", "16"], "MARKING"), (["--NEGATION", "-1"], "NEGATION"),
+    (["--CHAR_NGRAMS", "2"], "CHAR_NGRAMS"), (["--MARKING", "16"], "MARKING"), (["--NEGATION", "-1"], "NEGATION"),
     (["--FACTOR", "11"], "FACTOR"), (["--MADE_WEIGHT", "-1"], "MADE_WEIGHT"), (["--MADE_COUNT", "x"], "MADE_COUNT"),
     (["--EMOJI_COUNT", "nan"], "EMOJI_COUNT"), (["--WORD_NGRAMS", "1"], "WORD_NGRAMS"),
     (["--LEARNING_RATE", "nan"], "LEARNING_RATE"),

@@ -35,7 +35,7 @@ assert_one_line = functools.partial(conftest.assert_one_line, most=600)  # the l
 # Texts of every kind that the tokeniser tells apart, in pieces
 PIECES = [piece.encode() if isinstance(piece, str) else piece for piece in (
     *"aabzAZ019_'`@@!:.-,/ \x00\x01\x02\x7f\t", "not ", "don't ", "don`t ", "but ", "feel ", "a ", "good ", "@bob", "http",
-    "HTTPS://t.co/1 ", "www.", "Www.x ", "...", ":)", "soooo", "&", "&amp;",
+    "Anna ", " R'A", "Oo", " JoAnn", "&#65;nn", "HTTPS://t.co/1 ", "www.", "Www.x ", "...", ":)", "soooo", "&", "&amp;",
     "&#39;", "&#x2019;", "&#x1F600;", "&hellip;", "&nbsp;", "&Amp;", "&lt", "&#55296;", "&#0;", "&#1114112;", "&#12345678;",
     "&#8204;", "&#1;", ";", "&amp;amp;", "amp;", "#38;", "&amp;lt;",
     *"\u0301\u0302\u0323\u0331\u0341", "e\u0301", "E\u0301", "a\u0323\u0302", "\u0438\u0306", "<\u0338", "&#101;\u0301", b"\xcc",

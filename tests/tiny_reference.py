@@ -26,7 +26,7 @@ def between(*ends):
     return "".join(chr(code) for first, last in zip(ends[::2], ends[1::2]) for code in range(ord(first), ord(last) + 1))
 
 
-CAPITALS = between("A", "Z", "À", "Ö", "Ø", "Þ", "Α", "Ρ", "Σ", "Ϋ", "Ѐ", "Я", "ẞ", "ẞ")
+CAPITALS = between("À", "Ö", "Ø", "Þ", "Α", "Ρ", "Σ", "Ϋ", "Ѐ", "Я", "ẞ", "ẞ")
 BLANKS = BEGIN + END + "\xa0" + between("\u2000", "\u200a", "\u2028", "\u2029") + "\u202f\u205f\u3000"
 NOTHING = "'`´‘’‚‛′‵‹›" + between("ʹ", "ʼ") + "\xad\ufeff" + between(  # apostrophes; what is not seen; tones of skin
     "\u200b", "\u200f", "\u202a", "\u202e", "\u2060", "\u2069", "\ufe00", "\ufe0f", "\U0001f3fb", "\U0001f3ff")
@@ -35,9 +35,9 @@ QUOTES, HYPHENS, FULL_WIDTH = "«»“”„‟″‶", between("‐", "―") + 
 
 @functools.lru_cache(1 << 16)
 def meaning(char):
-    """The characters that one means."""
+    """The characters that one means; A to Z stay large."""
     if char in FULL_WIDTH:
-        return meaning(chr(ord(char) - ord("！") + ord("!")))
+        return meaning(chr(ord(char) - ord("！") + ord("!")).lower())
     if char in CAPITALS:
         return char.lower()
     for alike, target in ((BLANKS, " "), (NOTHING, ""), (QUOTES, '"'), (HYPHENS, "-"), ("123456789", "0"), ("…", "...")):
@@ -113,8 +113,13 @@ def link_at(text, at):
     return end
 
 
+def small(text):
+    """A text with a to z for A to Z."""
+    return re.sub("[A-Z]+", lambda letters: letters[0].lower(), text)
+
+
 def tokens_of(text, max_length):
-    """The tokens of a text, BEGIN and END among them; a byte that is no UTF-8 is the character 0xDC00 + byte."""
+    """The tokens of a text with its A to Z, BEGIN and END among them; a byte that is no UTF-8 is the character 0xDC00 + byte."""
     text, at, stream = to_bytes(text)[:max_length].decode("utf-8", "surrogateescape"), 0, ""
     while at < len(text):
         char, end = text[at], at + 1
@@ -125,7 +130,7 @@ def tokens_of(text, max_length):
         else:
             char, end = letter_at(text, at) or (char, end)
         for char in meaning(char):
-            if not stream.endswith("0" if char == "0" else char + char):  # a digit once, all else twice
+            if not small(stream[-2:]).endswith("0" if char == "0" else small(char) * 2):  # a digit once, all else twice
                 stream += char
         at = end
     tokens = [BEGIN]
@@ -159,7 +164,8 @@ def hash_of(chars):
 
 def ngrams_of(text, s):
     """(bucket, whether it counts negated) of all n-grams of a text in the order of reading, each bucket once."""
-    tokens, found = tokens_of(text, s.max_length), {}
+    written, found = tokens_of(text, s.max_length), {}
+    tokens = [small(token) for token in written]
     negated, marked = scope(tokens, NEGATORS, s.negation, ["but"]), scope(tokens, s.markers, s.marking)
 
     def add(h, salt, sign=False):
@@ -169,8 +175,9 @@ def ngrams_of(text, s):
 
     for i, token in enumerate(tokens):
         framed = f" {token} "
+        may_be_a_name = i > 1 and re.match("[A-Z][a-z]", written[i])
         for end in range(1, len(framed) + 1):
-            for order in s.char_ngrams:
+            for order in s.char_ngrams if not may_be_a_name else ():
                 if order == end or order < end and not s.char_starts:
                     add(hash_of(framed[end - order:end]), CHAR_SALT, negated[i])
         if token not in (BEGIN, END):

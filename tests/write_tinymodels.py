@@ -19,7 +19,7 @@ CONSTANTS = {
 }
 DOCSTRING = {
     "10kB": "250kB", "10 kB": "250 kB", "10,000": "250,000",
-    "inside words, character 4-grams": "of words, their beginnings",
+    "inside words but names, character 4-grams": "of words but names, their beginnings",
     "a run of 19 seconds": "a run of 21 seconds",
     "Initial Test Accuracy: 0.509": "Initial Test Accuracy: 0.486",
     "Final Test Accuracy: 0.800": "Final Test Accuracy: 0.809", "Final Test Macro F1: 0.800": "Final Test Macro F1: 0.809",
