@@ -30,7 +30,7 @@ from conftest import EMOTIONS, FILLERS, csv_bytes, load_script, program, shared
 from conftest import PROJECT2 as SCRIPT
 
 sys.path.insert(0, str(SCRIPT.parent))
-from classifier import evaluation, saving
+from classifier import evaluation, pictures, saving
 from classifier.compression import comparison
 from classifier.compression import variants as variants_made
 from classifier.loading import load_checkpoint
@@ -94,8 +94,10 @@ def call(tmp_path):
 
 
 def quick(patch):
-    """Let no latency be measured, which takes seconds."""
+    """Let no latency be measured and no picture be drawn, which takes seconds."""
     patch.setattr(evaluation, "latency", lambda *_: (0.001, 0.002))
+    for name in ("draw_curves", "draw_confusion"):
+        patch.setattr(pictures, name, lambda *_: b"")
 
 
 def quick_compression(patch):
@@ -116,21 +118,10 @@ def assert_good(result):
     assert result.code == 0 and "Traceback" not in result.err, result.err[-3000:]
 
 
-def run_forks(*rounds, environment=None):
-    """Run command lines, each in a process of its own, those of a round at once; returns a list of results a round.
-
-    A job is a dict: home (its folder), arguments, and perhaps quick (True: no latency is measured), pause (seconds to wait
-    before each chunk of predictions), largest (bytes that a file may have), or watch (a pattern) and changes: killed by SIGKILL once such files were
-    written that many times. The processes are forks of one that has only imported the script, which takes seconds.
-    """
-    with Forks({**os.environ, **(environment or {})}) as forks:
-        return [forks.run(jobs) for jobs in rounds]
-
-
 class Forks:
-    """A process that has imported the script in an environment of its own, and runs jobs in forks of itself."""
+    """A process that has imported the script in an environment of its own, and runs command lines in forks of itself."""
 
-    def __init__(self, environment):
+    def __init__(self, environment=os.environ):
         self.process = subprocess.Popen(**program("forks.py", SCRIPT, env=environment), text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
@@ -142,7 +133,12 @@ class Forks:
         assert self.process.wait(LIMIT) == 0
 
     def run(self, jobs):
-        """Run jobs at once, as `run_forks` describes them; returns a list of results."""
+        """Run jobs at once, each in a process of its own; returns a list of results.
+
+        A job is a dict: home (its folder), arguments, and perhaps quick (True: see `quick_compression`), pause (seconds to
+        wait before each chunk of predictions), largest (bytes that a file may have), environment (variables), or watch (a
+        pattern) and changes: killed by SIGKILL once such files were written that many times.
+        """
         for job in jobs:
             Path(job["home"]).mkdir(parents=True, exist_ok=True)
             job |= {"home": str(job["home"]), "arguments": [str(argument) for argument in job["arguments"]]}
@@ -154,6 +150,13 @@ class Forks:
         watchdog.cancel()
         texts = [[(Path(job["home"]) / name).read_text() for name in ("stdout", "stderr")] for job in jobs]
         return [SimpleNamespace(code=code, out=out, err=err) for code, (out, err) in zip(codes, texts, strict=True)]
+
+
+@pytest.fixture(scope="session")
+def forks():
+    """Forks for all tests that need no environment of their own: the import takes seconds."""
+    with Forks() as forks:
+        yield forks
 
 
 # Small models of each family

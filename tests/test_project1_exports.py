@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from conftest import REPO, readme_block
-from project1 import EXPORTS, TEXTS, both, run_program, small_model
+from project1 import EXPORTS, TEXTS, both, run_program, small_model, untrained
 
 from rnn.training import predict_tokens
 from rnn.settings import InputError
@@ -116,7 +116,7 @@ def test_a_run_without_export_leaves_no_export_of_an_earlier_one(call, data, tmp
     (tmp_path / "out").mkdir()
     for name in EXPORTS:
         (tmp_path / "out" / name).write_bytes(b"of another model")
-    result = call("LSTM", *data.paths, "--UNITS", 4, "--NUM_EPOCHS", 1, "--USE_GLOVE", "False")
+    result = call("LSTM", *data.paths, "--UNITS", 4, "--USE_GLOVE", "False", change=untrained)
     assert result.code == 0 and not EXPORTS & {path.name for path in (tmp_path / "out").iterdir()}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import EMOTIONS, assert_one_line, blob_id, csv_bytes, made_rows, serving, tree, write_pair
-from project1 import script, settings_of
+from project1 import script, settings_of, untrained
 
 import rnn.data
 from rnn.labels import as_label, number_labels
@@ -77,10 +77,10 @@ def test_tweeteval_s_pairs_with_names_and_label_names(call, tmp_path):
     for kind, rows in zip(("train", "val"), rows_of([1, 0])):
         write_pair(tmp_path, kind, rows, "0\tcalm\n1\tirony\n")
     paths = ["--TRAIN_PATH", tmp_path / "train_text.txt", "--VAL_PATH", tmp_path / "val_text.txt"]
-    result = call("LSTM", *paths, *QUICK)
+    result = call("LSTM", *paths, *QUICK, change=untrained)
     assert result.code == 0 and "classes: 0 calm, 1 irony\n" in result.out, result.err
     assert re.fullmatch(r"(0\tcalm|1\tirony)\t[01]\.\d{4}\t1word\n", call("LSTM", "--predict", "1word").out)
-    result = call("LSTM", *paths, *QUICK, "--LABEL_NAMES", "no, yes")  # they go before those of mapping.txt
+    result = call("LSTM", *paths, *QUICK, "--LABEL_NAMES", "no, yes", change=untrained)  # they go before those of mapping.txt
     assert result.code == 0 and "classes: 0 no, 1 yes\n" in result.out, result.err
     assert_one_line(call("LSTM", *paths, *QUICK, "--LABEL_NAMES", "no"), "LABEL_NAMES has 1 names", "2 labels")
 
@@ -88,7 +88,7 @@ def test_tweeteval_s_pairs_with_names_and_label_names(call, tmp_path):
 def test_without_a_validation_file_a_tenth_of_each_class_is_held_out(call, tmp_path):
     path = write(tmp_path / "mine.csv", [*rows_of(["rare"], 25)[0], *rows_of(["often"], 85)[0]])
     for more in ((), ("--VAL_PATH", "")):
-        result = call("LSTM", "--TRAIN_PATH", path, *QUICK, *more)
+        result = call("LSTM", "--TRAIN_PATH", path, *QUICK, *more, change=untrained)
         assert result.code == 0, result.err
         assert "data: 90 training, 10 validation, 0 test rows" in result.out and "a tenth of the training file" in result.out
         results = json.loads((tmp_path / "out" / "results.json").read_text())

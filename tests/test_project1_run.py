@@ -13,8 +13,9 @@ import pytest
 import tensorflow as tf
 
 from conftest import EMOTIONS, assert_one_line, csv_bytes, run_script, tree
-from project1 import EXPORTS, NAMES, SCRIPTS, SMALL, TEXTS, both, run_program, script, settings_of
+from project1 import EXPORTS, NAMES, SCRIPTS, SMALL, TEXTS, both, run_program, script, settings_of, untrained
 
+import rnn.saving
 from rnn.evaluation import calibration_error, scores
 from rnn.saving import compare_saved, model_bytes, text_model_of
 from rnn.settings import InputError
@@ -84,8 +85,8 @@ def test_saved_accuracy_is_that_of_the_saved_model_and_of_the_best_epoch(runs, d
 
 
 def test_without_a_test_set_validation_alone_is_reported(call, data, tmp_path):
-    result = call("LSTM", *data.paths, *SMALL["LSTM"], "--NUM_EPOCHS", 1, "--TEST_PATH", "", "--USE_GLOVE", "False",
-                  "--EMBEDDING_SIZE", 7)
+    result = call("LSTM", *data.paths, *SMALL["LSTM"], "--TEST_PATH", "", "--USE_GLOVE", "False", "--EMBEDDING_SIZE", 7,
+                  change=untrained)
     assert result.code == 0, result.err
     summary = result.out[result.out.index("================ FINAL SUMMARY"):].splitlines()
     assert [line.split(":")[0] for line in summary[1:-1]] == ["Validation Accuracy", "Total Training Time", "Model Size"]
@@ -96,16 +97,20 @@ def test_without_a_test_set_validation_alone_is_reported(call, data, tmp_path):
     assert not (tmp_path / "out" / "confusion_test.png").exists()
 
 
-def test_a_model_that_loads_otherwise_in_a_fresh_process_is_not_saved():
+def test_a_model_that_loads_otherwise_in_a_fresh_process_is_not_saved(monkeypatch):
     vocabulary, classes, settings = make_vocabulary(["some words here"]), {"a": "a", "b": "b"}, settings_of(UNITS=3)
     matrix = np.random.default_rng(0).normal(0, 1, (5, 9)).astype(np.float32)
     model = script("LSTM").build_model(settings, matrix, 2)
     content = model_bytes(text_model_of(vocabulary, model, 9), classes)
     texts = ["some words", "here\r\nsome\r", "\u2028\t"]
     expected = predict_tokens(model, vocabulary.encode(texts, 9))
+    predict, loaded = rnn.saving.predict_afresh, []
+    monkeypatch.setattr(rnn.saving, "predict_afresh", lambda *given: loaded.append(predict(*given)) or loaded[0])
     assert compare_saved(settings, {"model.keras": content}, classes, texts, expected)["model.keras"]["same_labels"] == 3
+    monkeypatch.setattr(rnn.saving, "predict_afresh", lambda *given: loaded[0])
     with pytest.raises(InputError, match="predicts something else"):
         compare_saved(settings, {"model.keras": content}, classes, texts, expected[::-1])
+    monkeypatch.setattr(rnn.saving, "predict_afresh", predict)
     with pytest.raises(InputError, match="a fresh process does not load .* cannot be read"):
         compare_saved(settings, {"model.keras": content[:-100]}, classes, texts, expected)
 
@@ -113,7 +118,7 @@ def test_a_model_that_loads_otherwise_in_a_fresh_process_is_not_saved():
 # The saved model
 
 
-def test_model_loads_in_a_fresh_process_in_safe_mode(runs):
+def test_model_loads_in_a_fresh_process_in_safe_mode(runs, call):
     models = (runs[name].out / "model.keras" for name in SCRIPTS)
     fresh = run_program("keras_models.py", json.dumps(TEXTS), *models, cwd=runs["LSTM"].home / "cwd")
     assert fresh.returncode == 0, fresh.stderr[-2000:]
@@ -122,9 +127,9 @@ def test_model_loads_in_a_fresh_process_in_safe_mode(runs):
         assert probabilities.shape == (len(TEXTS), 6)
         assert probabilities.sum(1) == pytest.approx(1, abs=1e-5) and (probabilities >= 0).all()
     predict = ["--predict", "-", "--predict", TEXTS[0]]
-    result = run_script(SCRIPTS["GRU"], *predict, "--OUTPUT_DIR", runs["GRU"].out, input="\n".join(TEXTS).encode())
-    assert result.returncode == 0, result.stderr
-    lines = [line.split("\t") for line in result.stdout.decode().splitlines()]
+    result = call("GRU", *predict, "--OUTPUT_DIR", runs["GRU"].out, stdin="\n".join(TEXTS).encode())
+    assert result.code == 0, result.err
+    lines = [line.split("\t") for line in result.out.splitlines()]
     for (label, emotion, probability, text), expected, row in zip(lines, [*TEXTS, TEXTS[0]], [*found[1], found[1][0]],
                                                                  strict=True):
         assert (int(label), emotion, text) == (np.argmax(row), EMOTIONS[np.argmax(row)], expected)
@@ -216,7 +221,7 @@ def test_a_locale_that_is_not_utf_8_trains_saves_and_predicts(tmp_path):
 
 def test_a_closed_output_ends_quietly(runs):
     command = f"{sys.executable} {SCRIPTS['LSTM']} --OUTPUT_DIR {runs['LSTM'].out} --predict - < /dev/zero | head -c 1"
-    texts = b"a word\n" * 200_000
+    texts = b"a word\n" * 20_000  # some times what a pipe holds
     command = ["bash", "-o", "pipefail", "-c", command.replace("< /dev/zero", "")]
     process = subprocess.run(command, input=texts, capture_output=True, timeout=200)
     assert process.returncode == 141 and b"Traceback" not in process.stderr
@@ -239,7 +244,7 @@ def test_two_devices_train_like_one():
 def test_class_names_are_the_data_s_unless_given(call, data, tmp_path):
     """Numbers stay numbers: that 0 to 5 are these emotions is known of the default files alone."""
     paths = [part for part in data.paths if part not in NAMES]
-    result = call("LSTM", *paths, *SMALL["LSTM"], "--NUM_EPOCHS", 1, "--USE_GLOVE", "False")
+    result = call("LSTM", *paths, *SMALL["LSTM"], "--USE_GLOVE", "False", change=untrained)
     assert result.code == 0 and "classes: 0, 1, 2, 3, 4, 5\n" in result.out
     result = call("LSTM", "--predict", "happy")
     assert re.fullmatch(r"(\d)\t\1\t[01]\.\d{4}\thappy\n", result.out)

@@ -13,7 +13,7 @@ from hypothesis import given, strategies
 from hypothesis import settings as example_settings
 
 from conftest import assert_one_line, csv_bytes, emotion_rows, tree
-from project1 import NAMES, SMALL, both, script, settings_of, small_model
+from project1 import NAMES, SMALL, both, script, settings_of, small_model, untrained
 
 import rnn.saving
 import rnn.training
@@ -203,7 +203,7 @@ def test_the_kept_weights_are_the_average_of_the_best_epoch(monkeypatch):
 
 
 def train_in_stages(folder, stop):
-    """Train the stages of GRU.py, to be stopped after the epochs that `stop` says, and if it was stopped, go on."""
+    """Train the stages of GRU.py, to be stopped after `stop[1]` epochs of the stage `stop[0]`; a stopped one goes on."""
     settings, calls = settings_of("GRU", WARM_UP_EPOCHS=2, BATCH_SIZE=16, R_DROP=0.5), []
     keras.utils.set_random_seed(1)
     _, model = small_model("GRU")
@@ -222,20 +222,15 @@ def train_in_stages(folder, stop):
     return model.get_weights(), history, calls
 
 
-@pytest.fixture(scope="module")
-def whole_training(tmp_path_factory):
-    """(weights, history, calls) of a training that was not stopped."""
-    return train_in_stages(tmp_path_factory.mktemp("whole"), None)
-
-
-@pytest.mark.parametrize("stop", [(1, 1), (2, 1), (2, 2)], ids=["frozen", "thawed", "both"])
-def test_a_stopped_training_ends_with_the_weights_of_one_that_was_not(whole_training, tmp_path, stop):
-    """Stopped after `stop[1]` epochs of the stage `stop[0]`: dropout, order, rates and averages go on."""
-    weights, history, _ = whole_training
-    with pytest.raises(KeyboardInterrupt):
-        train_in_stages(tmp_path, stop)
-    again, history_again, calls = train_in_stages(tmp_path, None)
-    assert calls[0] == (stop[0], stop[1] + 1), "it goes on with the next epoch"
+def test_a_stopped_training_ends_with_the_weights_of_one_that_was_not(tmp_path):
+    """Stopped after the first epoch of the frozen stage and two of the thawed: dropout, order, rates and averages go on."""
+    weights, history, calls = train_in_stages(tmp_path / "whole", None)
+    assert calls == [(1, 1), (1, 2), (2, 1), (2, 2), (2, 3)]
+    for stop in ((1, 1), (2, 2)):
+        with pytest.raises(KeyboardInterrupt):
+            train_in_stages(tmp_path / "stopped", stop)
+    again, history_again, calls = train_in_stages(tmp_path / "stopped", None)
+    assert calls == [(2, 3)], "it goes on with the next epoch"
     assert history_again == history
     assert all((one == other).all() for one, other in zip(weights, again, strict=True))
 
@@ -274,8 +269,9 @@ def test_checkpoints_that_do_not_fit_or_are_damaged(tmp_path, capsys):
     assert begun == 0 and "other data or settings" in out
     for damaged in (content[:-50], b"", b"no zip"):
         path.write_bytes(damaged)
-        begun, out = epochs_of("this")
-        assert begun == 0 and "is damaged" in out
+        stage = rnn.training.Stage(settings, toy_data(), "stage", 2, None, None)
+        Checkpoint(folder, "this").restore(stage)
+        assert not stage.history and "is damaged" in capsys.readouterr().out
     Checkpoint(folder, "this").remove()
     assert not tree(tmp_path)
 
@@ -340,7 +336,7 @@ def test_a_model_that_learned_nothing_says_so(call, data, tmp_path, monkeypatch)
     """Here its predictions are made up: all texts are joy."""
     monkeypatch.setattr(rnn.saving, "predict_tokens", lambda model, texts: np.tile(np.float32([[0.1, 0.5, 0.1, 0.1, 0.1, 0.1]]),
                                                                                   (len(texts), 1)))
-    result = call("LSTM", *data.paths, *SMALL["LSTM"], "--NUM_EPOCHS", 1, "--USE_GLOVE", "False")
+    result = call("LSTM", *data.paths, *SMALL["LSTM"], "--USE_GLOVE", "False", change=untrained)
     assert result.code == 0, result.err
     assert json.loads((tmp_path / "out" / "results.json").read_text())["one_class_for_all"] == "joy"
     summary = result.out[result.out.index("================ FINAL SUMMARY"):].splitlines()

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from project2 import FAMILIES, SCRIPT, run_forks, run_main
+from project2 import FAMILIES, SCRIPT, run_main
 
 from conftest import EMOTIONS, REPO, assert_one_line, csv_bytes, load_script, tree
 
@@ -80,7 +80,7 @@ def test_weights_that_are_one_file_of_a_folder_name_the_folder(call, families):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's limit on a file's size")
-def test_too_little_disk_is_one_line_and_loses_nothing(families, bases, data, tmp_path):
+def test_too_little_disk_is_one_line_and_loses_nothing(forks, families, bases, data, tmp_path):
     """Files end at 100 kB, as on a full disk."""
     shutil.copytree(families["MiniLM"].home / "out", tmp_path / "train" / "out")
     weights, source = families["MiniLM"].best, tmp_path / "in.csv"
@@ -94,7 +94,7 @@ def test_too_little_disk_is_one_line_and_loses_nothing(families, bases, data, tm
             {"home": tmp_path / "inference", "arguments": ["--mode", "inference", "--weights", weights, "--test_csv", source,
                                                            "--output_csv", target]}]
     before = tree(tmp_path / "train" / "out")
-    results, = run_forks([{**job, "largest": 100_000} for job in jobs])
+    results = forks.run([{**job, "largest": 100_000} for job in jobs])
     for result, path in zip(results, (tmp_path / "train" / "out", target), strict=True):
         assert_one_line(result, "cannot write", path)
     assert tree(tmp_path / "train" / "out") == before and target.read_bytes() == b"of before"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from project2 import SETTINGS, EXACT, FAMILIES, TEXTS, VARIANTS, assert_good, each, logits_of_folder, quick, quick_compression, run_forks
+from project2 import SETTINGS, EXACT, FAMILIES, TEXTS, VARIANTS, assert_good, each, logits_of_folder, quick, quick_compression
 
 import numpy as np
 import torch
@@ -98,14 +98,14 @@ def test_figures_of_a_variant_are_those_of_its_predictions(variants, families, d
 def test_a_text_alone_decides_its_label(variants, data, name, variant):
     """Whatever stands beside it: in any order, alone, and in batches of any size."""
     model, tokenizer, found = load_checkpoint(SETTINGS, variants[name].rows[variant]["folder"])
-    texts = [text for text, _ in data.val] + [" ".join(text for text, _ in data.val[:3])]
+    texts = [text for text, _ in data.val[:50]] + [" ".join(text for text, _ in data.val[:3])]
     alone = predict_logits(model, tokenizer, texts, found, 1)
     for size, order in ((3, range(len(texts))), (64, np.random.default_rng(0).permutation(len(texts)))):
         order = list(order)
         logits = predict_logits(model, tokenizer, [texts[row] for row in order], found, size)
         moved = np.median(np.abs(logits - alone[order]).max(1)) / np.ptp(alone, 0).max()
         assert moved < (0.05 if "nf4" in variant else 1e-4), "NF4 computes in bfloat16, which rounds to 1 in 256"
-        assert np.mean(logits.argmax(1) == alone[order].argmax(1)) > 0.98
+        assert np.sum(logits.argmax(1) != alone[order].argmax(1)) <= 1
 
 
 @each
@@ -335,11 +335,11 @@ def test_lost_and_won_texts_and_their_probability(rows):
 # Killed, and started again
 
 
-def test_a_killed_compression_goes_on_after_what_it_has_measured(call, variants, families, data, tmp_path):
+def test_a_killed_compression_goes_on_after_what_it_has_measured(call, forks, variants, families, data, tmp_path):
     arguments = ["--mode", "compress", "--weights", families["MiniLM"].best, *data.paths, "--test", data.val_path, *EXACT,
                  "--output", tmp_path / "out"]
     job = {"home": tmp_path / "killed", "arguments": arguments, "quick": True}
-    (killed,), = run_forks([{**job, "watch": str(tmp_path / "out" / "compression_checkpoint" / "*.json"), "changes": 2}])
+    killed, = forks.run([{**job, "watch": str(tmp_path / "out" / "compression_checkpoint" / "*.json"), "changes": 2}])
     assert killed.code == -9
     done = {path.stem: (tmp_path / "out" / f"best_MiniLM_{path.stem}")
             for path in (tmp_path / "out" / "compression_checkpoint").glob("*.json")}
@@ -361,11 +361,11 @@ def load_folder(folder):
     return {path: content for path, content in tree(folder).items() if "openvino" not in path}
 
 
-def test_a_student_that_was_killed_learns_on_from_its_checkpoint(call, families, data, tmp_path):
+def test_a_student_that_was_killed_learns_on_from_its_checkpoint(call, forks, families, data, tmp_path):
     arguments = ["--mode", "compress", "--technique", "tiny", "--weights", families["CardiffRoBERTa"].best, *data.paths, *EXACT,
                  "--tiny_epochs", 4]
     job = {"home": tmp_path / "killed", "arguments": [*arguments, "--output", tmp_path / "out"], "quick": True}
-    (killed,), = run_forks([{**job, "watch": str(tmp_path / "out" / "compression_checkpoint" / "tiny.pt"), "changes": 2}])
+    killed, = forks.run([{**job, "watch": str(tmp_path / "out" / "compression_checkpoint" / "tiny.pt"), "changes": 2}])
     assert killed.code == -9
     went_on = call(*arguments, change=quick_compression)
     assert_good(went_on)

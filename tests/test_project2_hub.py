@@ -2,10 +2,11 @@
 import hashlib
 import http.server
 import json
+import os
 
 import pytest
 
-from project2 import assert_good, run_forks
+from project2 import Forks, assert_good
 
 from safetensors.torch import load_file
 
@@ -138,7 +139,24 @@ HUB = {"404": ["no model 404/tiny"], "500": ["500"], "hanging": ["DOWNLOAD_TIMEO
 
 
 def test_the_hub_is_asked_once_and_its_failures_are_one_line(server, data, tmp_path):
-    """Each way of failing is tried, those that gave bytes again when the hub is well: nothing broken is left in the cache."""
+    """Each way of failing is tried, those that gave bytes again when the hub is well: nothing broken is left in the cache.
+
+    At last nobody answers at its address.
+    """
+    environment = {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
+    with Forks({**os.environ, **environment}) as forks:
+        ask_the_hub(forks, server, data, tmp_path)
+        server.shutdown()
+        server.server_close()
+        models = {"BERTweet": "vinai/bertweet-base", "ModernBERT": "answerdotai/ModernBERT-base"}
+        results = forks.run([{"home": tmp_path / name, "arguments": [*data.paths, "--model", name, "--output", tmp_path / "out"]}
+                             for name in models])
+    for result, model_id in zip(results, models.values(), strict=True):
+        assert_one_line(result, model_id, server.url, "HF_ENDPOINT", "--model_id", "refused")
+
+
+def ask_the_hub(forks, server, data, tmp_path):
+    """Ask for models that come and that do not, and for some of them again."""
     few = tmp_path / "few.csv"
     few.write_bytes(csv_bytes([next(row for row in data.train if row[1] == label) for label in "012345"]))  # enough to train
 
@@ -147,9 +165,7 @@ def test_the_hub_is_asked_once_and_its_failures_are_one_line(server, data, tmp_p
                      "--DOWNLOAD_TIMEOUT", 1, "--output", tmp_path / how / "out"]
         return {"home": tmp_path / (name or how), "arguments": arguments, "quick": True}
 
-    cache = tmp_path / "hf"
-    environment = {"HF_ENDPOINT": server.url, "HF_HOME": str(cache), "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
-    (good, *failed), = run_forks([job("good"), *map(job, HUB)], environment=environment)
+    good, *failed = forks.run([job("good"), *map(job, HUB)])
     assert_good(good)
     weights = load_file(tmp_path / "good" / "out" / "best_MiniLM" / "model.safetensors")
     assert weights
@@ -163,23 +179,14 @@ def test_the_hub_is_asked_once_and_its_failures_are_one_line(server, data, tmp_p
     server.asked.clear()
     some = [how for how, words in HUB.items() if not words]
     jobs = [job("good", "again"), *(job(how, f"mended_{how}") for how in some)]
-    (again, *mended), = run_forks(jobs, environment=environment)
+    again, *mended = forks.run(jobs)
     assert_good(again)
     assert not [path for how, path in server.asked if how == "good"], "the second time from the cache"
     for how, result in zip(some, mended, strict=True):
         assert result.code == 0, (how, result.err)
         assert (tmp_path / how / "out" / "best_MiniLM" / "model.safetensors").read_bytes() == (
             tmp_path / "good" / "out" / "best_MiniLM" / "model.safetensors").read_bytes(), how
-    assert not [path for path in tree(cache) if path.endswith(".incomplete") and "good" in path]
-
-
-def test_an_unreachable_hub_says_what_to_set(direct_network, data, tmp_path):
-    environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
-    jobs = [{"home": tmp_path / name, "arguments": [*data.paths, "--model", name, "--output", tmp_path / "out"]}
-            for name in ("BERTweet", "ModernBERT")]
-    results, = run_forks(jobs, environment=environment)
-    for result, model_id in zip(results, ("vinai/bertweet-base", "answerdotai/ModernBERT-base"), strict=True):
-        assert_one_line(result, model_id, "http://127.0.0.1:9", "HF_ENDPOINT", "--model_id", "refused")
+    assert not [path for path in tree(tmp_path / "hf") if path.endswith(".incomplete") and "good" in path]
 
 
 # The default data

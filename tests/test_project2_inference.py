@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from project2 import ADDED, EXACT, SCRIPT, TEXTS, Forks, assert_good, run_forks, run_main
+from project2 import ADDED, EXACT, SCRIPT, TEXTS, Forks, assert_good, run_main
 
 import pandas as pd
 
@@ -260,7 +260,7 @@ def test_no_file_is_left_where_writing_fails(predictor, tmp_path):
 # Killed and gone on
 
 
-def test_memory_is_flat_and_a_killed_run_goes_on(families, tmp_path):
+def test_memory_is_flat_and_a_killed_run_goes_on(forks, families, tmp_path):
     """Rows of 4 kB: to hold the larger file would take 50 MB more. What stood in the output stays until all is done."""
     jobs = []
     for home, rows in (("few", 2000), ("whole", 15000), ("killed", 15000)):
@@ -275,14 +275,14 @@ def test_memory_is_flat_and_a_killed_run_goes_on(families, tmp_path):
     target = tmp_path / "killed" / "in_predictions.csv"
     target.write_bytes(b"of before")
     kept = tmp_path / "killed" / "out"
-    (killed,), = run_forks([{**job, "watch": f"{kept}/inference_*.tsv", "changes": 9}])
+    killed, = forks.run([{**job, "watch": f"{kept}/inference_*.tsv", "changes": 9}])
     assert killed.code == -9 and target.read_bytes() == b"of before"
     (journal,) = kept.iterdir()
     assert re.fullmatch(r"inference_[0-9a-f]{32}\.tsv", journal.name)
     lines = journal.read_bytes().count(b"\n")
     with open(journal, "ab") as file:
         file.write(b"3\t0.")  # as a kill in the middle of a line leaves it
-    (less, more), (resumed,) = run_forks([few, whole], [job])
+    less, more, resumed = *forks.run([few, whole]), *forks.run([job])
     assert less.code == more.code == resumed.code == 0, less.err + more.err + resumed.err
     assert f"goes on after the {lines:,} of 15,000 rows" in resumed.out and 500 <= lines < 15000
     assert "goes on" not in more.out

@@ -11,17 +11,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from project2 import (EXACT, FAMILIES, LIMIT, NAMES, SCRIPT, TEXTS, assert_good, each, logits_of_folder, quick, run_forks,
-                      run_main, SETTINGS)
+from project2 import (EXACT, FAMILIES, LIMIT, NAMES, SCRIPT, TEXTS, assert_good, each, logits_of_folder, quick, run_main,
+                      SETTINGS)
 
 import numpy as np
 import torch
 from hypothesis import given, settings, strategies
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from conftest import EMOTIONS, assert_one_line, csv_bytes, free_port, made_rows, read_csv, run_script, tree
+from conftest import EMOTIONS, assert_one_line, csv_bytes, free_port, made_rows, read_csv, tree
 
-from classifier import evaluation, hub, training
+from classifier import evaluation, hub, saving, training
 from classifier.evaluation import as_trained
 from classifier.text import batches, pad
 from classifier.training import for_few_texts, one_class_macro_f1, parameter_groups, schedule
@@ -95,25 +95,23 @@ def test_training_starts_from_the_pretrained_weights(families, bases, name):
         assert 0 < change < 0.3 or "token_type" in key, (key, change)
 
 
-def test_a_saved_model_that_a_fresh_process_loads_otherwise_is_an_error(short, tmp_path):
-    """In processes of their own, as users run it; the second writes other weights than it has trained."""
-    rows, val = made_rows(60, 5), made_rows(60, 6)
-    good = run_script(SCRIPT, *short(rows, val), *NAMES, "--output", tmp_path / "good")
-    assert good.returncode == 0, good.stderr
-    shutil.copytree(SCRIPT.parent / "classifier", tmp_path / "classifier")
-    broken = tmp_path / "classifier" / "saving.py"
-    source = broken.read_text(encoding="utf-8")
-    loading = "        loaded, tokenizer, _ = load_to_serve(settings, folder)\n"
-    assert loading in source
-    broken.write_text(source.replace(loading, loading + """\
-        from safetensors.torch import load_file, save_file
+def test_a_saved_model_that_a_fresh_process_loads_otherwise_is_an_error(call, short, tmp_path):
+    """The weights become others once they are written; that good ones are taken, the notebook and the README's lines show."""
+    load, check = saving.load_to_serve, saving.check_in_fresh_process
+
+    def spoil(settings, folder):
+        loaded = load(settings, folder)
         weights = load_file(os.path.join(folder, "model.safetensors"))
         save_file({key: value.flip(0) for key, value in weights.items()}, os.path.join(folder, "model.safetensors"))
-"""), encoding="utf-8")
-    shutil.copy(SCRIPT, tmp_path / "broken.py")
-    result = run_script(tmp_path / "broken.py", *short(rows, val), *NAMES, "--output", tmp_path / "bad")
-    assert result.returncode == 2 and b"error: a fresh process does not load the saved model" in result.stderr, result.stderr
-    assert b"SUMMARY" not in result.stdout and not [path for path in tree(tmp_path / "bad") if "best_" in path]
+        return loaded
+
+    def change(patch):
+        patch.setattr(saving, "load_to_serve", spoil)
+        patch.setattr(saving, "check_in_fresh_process", check)
+
+    result = call(*short(made_rows(60, 5), made_rows(60, 6)), *NAMES, change=change)
+    assert_one_line(result, "error: a fresh process does not load the saved model as it was trained: ", "predictions are others")
+    assert not [path for path in tree(tmp_path / "out") if "best_" in path]
 
 
 def test_training_learns(call, short, tmp_path):
@@ -289,18 +287,17 @@ def resumable(data, bases, out, *more):
             "--BATCH_SIZE", 16, "--LEARNING_RATE", 0.005, "--CHECKPOINT_SECONDS", 0, *more]
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(data, bases, tmp_path):
+def test_a_killed_training_goes_on_to_the_same_weights(forks, data, bases, tmp_path):
     """19 steps an epoch, and a checkpoint after each; killed in each of the three epochs."""
-    def job(home, *more, out=None, **how):
-        out = out or tmp_path / home / "out"
-        return {"home": tmp_path / home, "arguments": resumable(data, bases, out, *more), "quick": True, **how}
+    def run(home, out, **how):
+        result, = forks.run([{"home": tmp_path / home, "arguments": resumable(data, bases, out), "quick": True, **how}])
+        return result
 
     killed = tmp_path / "killed" / "out"
     kill = {"watch": str(killed / "CardiffRoBERTa" / "checkpoint.pt"), "changes": 17}
-    (whole, *_), (first,), (second,), (third,), (resumed, *_) = run_forks(
-        [job("whole"), job("seeded", "--seed", 9)],
-        [job("killed1", out=killed, **kill)], [job("killed2", out=killed, **kill)], [job("killed3", out=killed, **kill)],
-        [job("killed4", out=killed)])
+    whole = run("whole", tmp_path / "whole" / "out")
+    first, second, third = (run(f"killed{number}", killed, **kill) for number in (1, 2, 3))
+    resumed = run("killed4", killed)
     assert whole.code == resumed.code == 0, resumed.err + whole.err
     assert [run.code for run in (first, second, third)] == [-9] * 3, [run.err for run in (first, second, third)]
     assert "goes on" not in first.out + whole.out
@@ -309,8 +306,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(data, bases, tmp_path):
         step, epoch = map(int, re.search(r"goes on from step (\d+) of epoch (\d+)", run.out).groups())
         steps.append(19 * epoch + step)
     assert sorted(set(steps)) == steps and 19 < steps[0] < steps[-1] < 19 * 4
-    best = {name: tree(tmp_path / name / "out" / "best_CardiffRoBERTa") for name in ("whole", "killed", "seeded")}
-    assert best["killed"]["model.safetensors"] == best["whole"]["model.safetensors"] != best["seeded"]["model.safetensors"]
+    best = {name: tree(tmp_path / name / "out" / "best_CardiffRoBERTa") for name in ("whole", "killed")}
+    assert best["killed"]["model.safetensors"] == best["whole"]["model.safetensors"]
     histories = [json.loads((tmp_path / name / "out" / "CardiffRoBERTa" / "results.json").read_text())["history"]
                  for name in ("killed", "whole")]
     assert [[entry["loss"] for entry in history] for history in histories][0] == [entry["loss"] for entry in histories[1]]
@@ -449,9 +446,15 @@ def test_two_processes_train_as_one_does(data, bases, families, tmp_path, direct
     assert np.abs(logits[0] - logits[1]).max() < 0.05
 
 
-def test_two_processes_take_batches_of_two_and_an_odd_number_of_rows(short, tmp_path, direct_network):
-    out = torchrun(tmp_path / "two", *short(made_rows(31, 1), made_rows(13, 2)), "--batch_size", 2)
-    assert "data: 31 training, 13 validation rows" in out
+def test_two_processes_take_batches_of_two_and_an_odd_number_of_rows(forks, short, tmp_path, direct_network):
+    """In an environment as torchrun makes it."""
+    arguments = [*short(made_rows(31, 1), made_rows(13, 2)), "--batch_size", 2, "--output", tmp_path / "out"]
+    group = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    first, second = forks.run([{"home": tmp_path / rank, "arguments": arguments, "quick": True,
+                                "environment": {**group, "RANK": rank, "LOCAL_RANK": rank}} for rank in "01"])
+    assert_good(first), assert_good(second)
+    assert "data: 31 training, 13 validation rows" in first.out and "data: " not in second.out
+    assert "FINAL SUMMARY" in first.out and "FINAL SUMMARY" not in second.out
 
 
 def test_a_launcher_that_starts_one_process_of_two_is_one_line_that_names_torchrun(short, tmp_path, direct_network):

@@ -1,6 +1,6 @@
 """Runs command lines of a script, each in a fork of this process, which has imported it: python3 forks.py SCRIPT < jobs.
 
-Each line of standard input is a JSON list of jobs that run at once; `project2.run_forks` describes them. Prints the
+Each line of standard input is a JSON list of jobs that run at once; `project2.Forks.run` describes them. Prints the
 exit statuses of each as a line of JSON.
 """
 import glob
@@ -24,6 +24,7 @@ def start(module, job):
     child = os.fork()
     if child:
         return child
+    os.environ.update(job.get("environment", {}))
     os.makedirs(f"{job['home']}/cwd", exist_ok=True)
     os.chdir(f"{job['home']}/cwd")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
