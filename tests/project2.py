@@ -93,9 +93,14 @@ def call(tmp_path):
     return lambda *arguments, change=None: run_main(tmp_path, "--output", tmp_path / "out", *arguments, change=change)
 
 
-def quick(patch):
-    """Let no latency be measured and no picture be drawn, which takes seconds."""
+def untimed(patch):
+    """Let no latency be measured, which takes seconds."""
     patch.setattr(evaluation, "latency", lambda *_: (0.001, 0.002))
+
+
+def quick(patch):
+    """Let no latency be measured and no picture be drawn, which takes seconds too."""
+    untimed(patch)
     for name in ("draw_curves", "draw_confusion"):
         patch.setattr(pictures, name, lambda *_: b"")
 
@@ -312,7 +317,7 @@ def trained_families(data, bases, tmp_path_factory):
     for name in FAMILIES:
         home = tmp_path_factory.mktemp(name)
         result = run_main(home, *data.paths, "--output", home / "out", "--model", name, "--model_id", bases[name],
-                          "--epochs", 2, "--LEARNING_RATE", 0.005, "--HEAD_RATE", 1)
+                          "--epochs", 2, "--LEARNING_RATE", 0.005, "--HEAD_RATE", 1, change=untimed)
         assert_good(result)
         results = json.loads((home / "out" / name / "results.json").read_text())
         found[name] = SimpleNamespace(home=home, best=home / "out" / f"best_{name}", out=result.out, results=results)

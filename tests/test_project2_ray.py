@@ -17,12 +17,12 @@ from conftest import EMOTIONS, REPO, csv_bytes, read_csv, readme_block
 from classifier.settings import InputError
 
 pytest_plugins = ["project2"]
-FILES, ROWS = 12, 400  # of each file
+FILES, ROWS = 8, 200  # of each file
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory, data):
-    """A folder of twelve Parquet files of real texts, each with its number; and all rows as a table."""
+    """A folder of eight Parquet files of real texts, each with its number; and all rows as a table."""
     folder = tmp_path_factory.mktemp("many")
     texts = [text for text, _ in data.train + data.val]
     made = [f"{texts[row % len(texts)]} {row}" for row in range(FILES * ROWS)]
@@ -66,7 +66,7 @@ def test_two_workers_one_killed_every_row_once(many, families, tmp_path):
                 if len(workers) == 2 and any((tmp_path / "out").glob("*.parquet")):
                     killed = max(workers, key=lambda worker: worker.cpu_times().user)
                     killed.kill()
-                time.sleep(0.02)
+                time.sleep(0.1)
             process.wait(timeout=400)
         finally:
             process.kill()
