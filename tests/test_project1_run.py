@@ -230,10 +230,10 @@ def test_a_closed_output_ends_quietly(runs):
 # Several devices; for want of GPUs two logical CPUs
 
 
-def test_two_devices_train_like_one():
-    result = run_program("devices.py")
-    assert not result.returncode, result.stderr[-2000:]
-    found = json.loads(result.stdout.splitlines()[-1])
+def test_two_devices_train_like_one(nursery, tmp_path):
+    trained = nursery.start(folder=str(tmp_path))
+    assert trained.wait(200) == 0, trained.out[-2000:]
+    found = json.loads(trained.out.splitlines()[-1])
     assert [devices for devices, *_ in found.values()] == [1, 2]
     assert np.allclose(found["mirrored"][1], found["single"][1], rtol=0.1), "the losses of the epochs are alike"
     for _, losses, loaded, best in found.values():

@@ -112,7 +112,7 @@ def home(tmp_path_factory):
             shutil.copytree(path.parent, folder / path.parent.name, dirs_exist_ok=True,
                             ignore=shutil.ignore_patterns("outputs", "__pycache__"))
     moods = ("calm", "cross", "glad")
-    for name, part, number in (("my.csv", "train", 240), ("my_validation.csv", "validation", 60)):
+    for name, part, number in (("my.csv", "train", 90), ("my_validation.csv", "validation", 30)):
         rows = [(text, moods[int(label) % 3]) for text, label in emotion_rows(part, number)]
         (folder / name).write_text("tweet,mood\n" + "".join(f'"{text}",{mood}\n' for text, mood in rows), encoding="utf-8")
     (folder / "bin").mkdir()

@@ -1,4 +1,4 @@
-"""Trains GRU.py's phase 2 on random rows on one device and on two logical CPUs: python3 devices.py.
+"""Trains GRU.py's phase 2 on random rows on one device and on two logical CPUs, for nursery.py.
 
 Prints as JSON for each the number of devices, the losses of the epochs, the accuracy of the saved model, and the best of the
 training.
@@ -39,7 +39,8 @@ def train(kind, strategy):
             max(entry["val_accuracy"] for entry in history))
 
 
-if __name__ == "__main__":
+def compare_devices():
+    """Print the figures of both; in a process whose devices nobody has used yet."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     found = {"single": train("single", tf.distribute.get_strategy()),

@@ -1,8 +1,8 @@
 """Runs jobs of Project1, each in a fork of this process, which has imported its scripts: python3 nursery.py < jobs.
 
 The import alone takes seconds. Each line of standard input is a JSON job, for which the number of the new process is printed:
-what `search_grid` or `run_script` takes, and the folder in which its output is written to NUMBER.out; or poll, the number of
-one, for which its exit status is, or nothing while it runs.
+what `search_grid` or `run_script` takes (nothing: `compare_devices`), and the folder in which its output is written to
+NUMBER.out; or poll, the number of one, for which its exit status is, or nothing while it runs.
 """
 import json
 import os
@@ -14,6 +14,7 @@ import traceback
 
 import optuna  # before the forks, as all that takes seconds
 
+from devices import compare_devices
 from project1 import be_quick, run, script, settings_of
 
 import rnn.grid
@@ -47,13 +48,23 @@ def run_script(name, arguments):
     script(name).main()
 
 
+def do(job):
+    """Do what a job asks for."""
+    if "grid" in job:
+        search_grid(**job)
+    elif "name" in job:
+        run_script(job["name"], job["arguments"])
+    else:
+        compare_devices()
+
+
 def work(job):
     """Do a job, its output in a file; ends the process."""
     os.dup2(os.open(os.path.join(job["folder"], f"{os.getpid()}.out"), os.O_WRONLY | os.O_CREAT), 1)
     os.dup2(1, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests beside it has it ignored
     try:
-        code = run(lambda: search_grid(**job) if "grid" in job else run_script(job["name"], job["arguments"]), "BATCH_SIZE")
+        code = run(lambda: do(job), "BATCH_SIZE")
     except BaseException:
         code = 70
         traceback.print_exc()
