@@ -351,6 +351,10 @@ def made_variants(data, families, tmp_path_factory):
 @pytest.fixture(scope="session")
 def fresh(families, variants, tmp_path_factory):
     """What a process without network, which never saw the training, makes of TEXTS: pipelines' answers, variants' logits."""
+    return shared(tmp_path_factory, "fresh", lambda: made_fresh(families, variants, tmp_path_factory))
+
+
+def made_fresh(families, variants, tmp_path_factory):
     home = tmp_path_factory.mktemp("fresh")
     folders = {(name, variant): str(variants[name].home / "out" / f"best_{name}_{variant}") for name in FAMILIES
                for variant in VARIANTS if variants[name].rows[variant]["status"] == "measured"}

@@ -98,14 +98,14 @@ def test_figures_of_a_variant_are_those_of_its_predictions(variants, families, d
 def test_a_text_alone_decides_its_label(variants, data, name, variant):
     """Whatever stands beside it: in any order, alone, and in batches of any size."""
     model, tokenizer, found = load_checkpoint(SETTINGS, variants[name].rows[variant]["folder"])
-    texts = [text for text, _ in data.val[:50]] + [" ".join(text for text, _ in data.val[:3])]
+    texts = [text for text, _ in data.val] + [" ".join(text for text, _ in data.val[:3])]
     alone = predict_logits(model, tokenizer, texts, found, 1)
     for size, order in ((3, range(len(texts))), (64, np.random.default_rng(0).permutation(len(texts)))):
         order = list(order)
         logits = predict_logits(model, tokenizer, [texts[row] for row in order], found, size)
         moved = np.median(np.abs(logits - alone[order]).max(1)) / np.ptp(alone, 0).max()
         assert moved < (0.05 if "nf4" in variant else 1e-4), "NF4 computes in bfloat16, which rounds to 1 in 256"
-        assert np.sum(logits.argmax(1) != alone[order].argmax(1)) <= 1
+        assert np.mean(logits.argmax(1) == alone[order].argmax(1)) > 0.98
 
 
 @each
