@@ -214,7 +214,7 @@ def test_a_local_file_goes_before_a_download(call, server, tmp_path):
 
 def test_a_local_file_of_other_data_does_not_take_the_default_validation_and_test_files(call, server, tmp_path):
     (tmp_path / "cwd" / "train.csv").write_bytes(csv_bytes(made_rows(120, 0, "012")))
-    result = call("LSTM", *server.options(), "--LABEL_NAMES", "", *QUICK)
+    result = call("LSTM", *server.options(), "--LABEL_NAMES", "", *QUICK, change=untrained)
     assert result.code == 0 and not server.asked, result.err
     assert "classes: 0, 1, 2\n" in result.out and "108 training, 12 validation, 0 test rows" in result.out
 
