@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from project1 import script, settings_of
+from project1 import both, script, settings_of, small_model
 
 from rnn.saving import load_model, model_bytes, text_model_of
 from rnn.settings import InputError
@@ -80,6 +80,15 @@ def network(change):
     text = keras.Input((), dtype="string", name="text")
     split = keras.layers.TextVectorization(standardize=None, split="character", vocabulary=["a", "b"])
     return keras.Model(text, change(ops.sum(ops.cast(split(text) > 0, "float32"), axis=1, keepdims=True)))
+
+
+@both
+def test_the_tables_of_a_vocabulary_of_real_size_are_no_larger_than_their_weights(name, tmp_path):
+    matrix, network = small_model(name, words=9002, classes=3)
+    model = text_model_of(make_vocabulary([" ".join(f"word{number}x" for number in range(9000))]), network, 9)
+    (tmp_path / "model.keras").write_bytes(model_bytes(model, CLASSES))
+    assert load_model(str(tmp_path / "model.keras"))[1] == CLASSES
+    assert len(matrix) in [len(weights) for weights in model.get_weights()]
 
 
 @pytest.mark.parametrize("key, value", [("units", 10**6), ("input_dim", 10**9), ("output_dim", 10**9), ("units", 1e9)])

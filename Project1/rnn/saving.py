@@ -1,6 +1,5 @@
 """A model of raw strings: saved with its figures, compared as a fresh process loads it, asked on the command line."""
 import json
-import math
 import os
 import pathlib
 import platform
@@ -209,9 +208,10 @@ def load_model(path):
                 most = 1 << 25 if member.filename.endswith(".json") else 50 * os.path.getsize(path)
                 if ".." in member.filename or member.file_size > most:
                     raise ValueError(f"it holds {shown(member.filename)} of {member.file_size:,} bytes")
-            config = json.dumps(json.loads(archive.read("config.json")))  # without escapes in its keys
-            sizes = sorted(map(float, re.findall(r'"(?:units|n|[a-z]+_dim|[a-z_]+_length)": ([0-9.e+]+)', config)))
-            if math.prod(sizes[-2:]) > 4 * archive.getinfo("model.weights.h5").file_size + 2**20:
+            layers = []  # of each the sizes of its largest matrix; that of one size is a square
+            json.loads(archive.read("config.json"), object_hook=lambda layer: layers.append(
+                [float(layer[key] or 1) for key in layer if re.fullmatch("units|n|.+_dim|.+_length", key)] or [1]))
+            if max(max(n) * min(n) for n in layers) > 4 * archive.getinfo("model.weights.h5").file_size + 2**20:
                 raise ValueError("it has layers that are larger than its weights")
             classes = CLASSES.validate_json(archive.read("classes.json"))
         model = keras.models.load_model(path, compile=False, safe_mode=True)
