@@ -2,7 +2,7 @@
 # /// script
 # requires-python = ">=3.10"
 # dependencies = [
-#   "torch>=2.11", "numpy>=1.26", "pooch>=1.8", "pyarrow>=17", "pydantic>=2.10", "requests>=2.33", "safetensors>=0.4.3",
+#   "torch>=2.11", "numpy>=1.26", "pooch>=1.8", "pyarrow>=21", "pydantic>=2.10", "requests>=2.33", "safetensors>=0.4.3",
 #   "tqdm>=4.66.3", "urllib3>=2.8", "vaderSentiment>=3.3.2",
 # ]
 # ///

@@ -3,7 +3,7 @@
 # requires-python = ">=3.10"
 # dependencies = [
 #   "tensorflow>=2.21", "keras>=3.15.1", "kagglehub>=0.3", "matplotlib>=3.8", "numpy>=1.26", "optuna>=5", "pandas>=2.1",
-#   "pillow>=12", "pooch>=1.8", "protobuf>=6.33", "pyarrow>=17", "pydantic>=2.10", "requests>=2.33",
+#   "pillow>=12", "pooch>=1.8", "protobuf>=6.33", "pyarrow>=21", "pydantic>=2.10", "requests>=2.33",
 #   "scikit-learn>=1.5", "sqlalchemy>=2", "tqdm>=4.66.3", "urllib3>=2.8",
 # ]
 # ///

