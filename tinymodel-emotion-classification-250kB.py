@@ -29,12 +29,12 @@ On 110,833 training tweets, 45,717 of them labelled by people (seed 1, one CPU c
 with cached data ended with
 
     ================ FINAL SUMMARY ================
-    Initial Test Accuracy: 0.486
-    Final Test Accuracy: 0.809
-    Final Test Macro F1: 0.809
-    People's Balanced Accuracy: 0.854
-    People's Area under the ROC Curve: 0.938
-    Total Training Time: 7.47 seconds
+    Initial Test Accuracy: 0.519
+    Final Test Accuracy: 0.807
+    Final Test Macro F1: 0.807
+    People's Balanced Accuracy: 0.851
+    People's Area under the ROC Curve: 0.936
+    Total Training Time: 7.60 seconds
     Model Size: 249968 bytes
     ===============================================
 """
