@@ -288,13 +288,14 @@ def resumable(data, bases, out, *more):
 
 def test_a_killed_training_goes_on_to_the_same_weights(forks, data, bases, tmp_path):
     """19 steps an epoch, and a checkpoint after each; killed in each of the three epochs."""
-    def run(home, out, **how):
-        result, = forks.run([{"home": tmp_path / home, "arguments": resumable(data, bases, out), "quick": True, **how}])
+    def run(home, out, *more, **how):
+        result, = forks.run([{"home": tmp_path / home, "arguments": resumable(data, bases, out, *more), "quick": True, **how}])
         return result
 
     killed = tmp_path / "killed" / "out"
     kill = {"watch": str(killed / "CardiffRoBERTa" / "checkpoint.pt"), "changes": 17}
     whole = run("whole", tmp_path / "whole" / "out")
+    run("seeded", tmp_path / "seeded" / "out", "--seed", 9)
     first, second, third = (run(f"killed{number}", killed, **kill) for number in (1, 2, 3))
     resumed = run("killed4", killed)
     assert whole.code == resumed.code == 0, resumed.err + whole.err
@@ -305,8 +306,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(forks, data, bases, tmp_p
         step, epoch = map(int, re.search(r"goes on from step (\d+) of epoch (\d+)", run.out).groups())
         steps.append(19 * epoch + step)
     assert sorted(set(steps)) == steps and 19 < steps[0] < steps[-1] < 19 * 4
-    best = {name: tree(tmp_path / name / "out" / "best_CardiffRoBERTa") for name in ("whole", "killed")}
-    assert best["killed"]["model.safetensors"] == best["whole"]["model.safetensors"]
+    best = {name: tree(tmp_path / name / "out" / "best_CardiffRoBERTa") for name in ("whole", "killed", "seeded")}
+    assert best["killed"]["model.safetensors"] == best["whole"]["model.safetensors"] != best["seeded"]["model.safetensors"]
     histories = [json.loads((tmp_path / name / "out" / "CardiffRoBERTa" / "results.json").read_text())["history"]
                  for name in ("killed", "whole")]
     assert [[entry["loss"] for entry in history] for history in histories][0] == [entry["loss"] for entry in histories[1]]
