@@ -659,7 +659,7 @@ WORD, PUNCTUATION, SYMBOL = ("".join(
     if kind == wanted) for wanted in (1, 2, 3))
 TOKEN = re.compile(f"[{WORD}]+|[{PUNCTUATION}]+|[{SYMBOL}{BEGIN}{END}]")
 REPEATED, DIGITS = re.compile(r"(.)\1\1+", re.ASCII | re.DOTALL | re.IGNORECASE), re.compile("[0-9]+")
-NAME = re.compile("[A-Z][a-z]")  # a word that begins so, and is not the first of a text, may be a name
+NAME = re.compile("[A-Z][a-z]")  # a word that begins so may be a name; the first of a text where CHAR_STARTS alone
 # What ends the scope of a negation or a marker, as a token's first character; "but" ends that of a negation
 BREAKS = ".,;:!?()[]{}<>|/\\"
 BREAK, IS_WORD = re.compile(f"[{re.escape(BREAKS)}{SYMBOL}{BEGIN}{END}]"), re.compile(f"[{WORD}]")
@@ -787,7 +787,7 @@ class Reader:
         before, times_before, value_before = None, 16, 0
         for token in tokenize([text], model["max_length"]):
             token, value, own, exception, mark, role, opens, marks = known(
-                token.translate(SMALL) if before == BEGIN else token)
+                token.translate(SMALL) if before == BEGIN and not model["char_starts"] else token)
             if role & 2:
                 negated = marked = 0
             times = -model["factor"] if negated else 16
@@ -934,8 +934,7 @@ def read_tokens(texts, max_length):
     roles = np.where(kinds == 1, 1 + 4 * (hashes == BUT) + 8 * np.isin(hashes, NEGATING), 2 * (kinds > 2))
     roles += 2 * ((kinds == 2) & np.isin(first, ENDING)) + 16 * (first == ord(BEGIN)) + 32 * (first == ord(END))
     second = (begins + 1) % len(codes)
-    named = large[begins] & ~large[second] & (codes[second] - np.uint32(ord("a")) < 26) & (lengths > 1)
-    roles += 64 * (named & (np.append(0, roles[:-1]) & 16 == 0))
+    roles += 64 * (large[begins] & ~large[second] & (codes[second] - np.uint32(ord("a")) < 26) & (lengths > 1))
     return codes, begins, hashes, roles, np.cumsum(first == ord(BEGIN)) - 1
 
 
@@ -967,7 +966,8 @@ def encode_batch(texts, settings, rows=None):
     lengths, numbers = np.diff(begins, append=len(codes)) + 2, np.arange(len(begins))
     owners, ends = np.repeat(numbers, lengths), np.cumsum(lengths)
     starts = ends - lengths if settings.char_starts else np.arange(len(owners))  # of n-grams of characters
-    starts = starts[roles[owners[starts]] & 64 == 0]
+    named = (roles & 64 > 0) & (settings.char_starts | (np.append(0, roles[:-1]) & 16 == 0))
+    starts = starts[~named[owners[starts]]]
     framed = np.full(len(owners), ord(" ") + 1, np.uint32)
     framed[np.arange(len(codes)) + 2 * np.repeat(numbers, lengths - 2) + 1] = codes + np.uint32(1)
     # A key has 10 bits of text, 30 of bucket, 22 of the place where it is read, and whether it is negated
@@ -1079,7 +1079,7 @@ def serialise(model):
     """Return the bytes of the model file: safetensors, with all but the tables as JSON in its metadata."""
     settings = list(model.settings.model_dump(exclude={"blocks"}).values())
     bias = [float(f"{value:.5g}") for value in model.bias.tolist()]
-    description = json.dumps([5, settings, model.labels, model.factor, model.scale, bias], separators=(",", ":"),
+    description = json.dumps([6, settings, model.labels, model.factor, model.scale, bias], separators=(",", ":"),
                              ensure_ascii=False)
     metadata = {"tinymodel": f"{checksum(description, model.steps, model.table)} {description}"}
     return safetensors_bytes({"steps": model.steps, "table": model.table}, metadata)
@@ -1117,7 +1117,7 @@ def read_description(description, steps, table):
     model = Packed(settings, TypeAdapter(tuple[str, ...]).validate_python(labels), int(factor), float(scale),
                    np.array(bias, np.float32), steps, table)
     columns = 1 if len(labels) == 2 else len(labels)
-    if not (version == 5 and len(labels) >= 2 and abs(factor) <= 127 and 1 <= settings.buckets < 1 << 30
+    if not (version == 6 and len(labels) >= 2 and abs(factor) <= 127 and 1 <= settings.buckets < 1 << 30
             and model.bias.shape == (columns,) and np.isfinite([*model.bias, np.float32(scale)]).all()
             and steps.dtype == np.int8 and steps.shape == (1 << settings.value_bits, columns)
             and table.dtype == np.uint8 and table.shape == (settings.blocks * settings.block_bytes,)):
@@ -2010,7 +2010,7 @@ def header_values(values):
         "COUNTED": (values["buckets"] // (64 << values["fingerprint_bits"]) * values["entries"] + 127) // 128 * 4,
         "ENTITIES": "\n".join(f"    case {packed(name):#x}: value = {code:#x}; break; /* {name} */"
                               for name, code in values["entities"].items()),
-        "CHARS": max(orders, default=1), "ADD_CHARS": "\n".join(
+        "FIRST": int(not values["char_starts"]), "CHARS": max(orders, default=1), "ADD_CHARS": "\n".join(
             f"  if (s->seen {'==' if values['char_starts'] else '>='} {order} && s->named != 1) "
             f"tinymodel_add(s, s->chars[{order - 1}] ^ {CHAR_SALT:#x}u, s->times);" for order in orders),
         "BREAKS": cases(map(ord, values["breaks"])), "NEGATORS": cases(map(hash_of, values["negators"])),
@@ -2135,7 +2135,7 @@ static inline void tinymodel_put(tinymodel_state *s, uint32_t code, unsigned kin
     if (ends) s->negated = s->marked = 0;
     s->times = s->negated ? -(@FACTOR@) : 16;
     s->word = s->seen = 0;
-    s->named = large && s->paired > 1 ? 2 : 0;
+    s->named = large && s->paired > @FIRST@ ? 2 : 0;
     if (kind) tinymodel_char(s, ' ' + 1);
   } else if (s->seen == 2) s->named = s->named && !large && code - 'a' < 26u;
   if (!kind) return;
@@ -2385,7 +2385,7 @@ function compose(letter, end) {
 function put(code, from, large) {
   const kind = kinds[code];
   if (kind && (kind !== lastKind || kind > 2)) {
-    named[tokens] = large && tokens > 1 ? 2 : 0;
+    named[tokens] = large && (tokens > 1 || model.char_starts) ? 2 : 0;
     begins[tokens++] = length, froms[length] = -1, codes[length++] = 32;
   } else if (kind && length === begins[tokens - 1] + 2) {
     named[tokens - 1] = named[tokens - 1] && !large && code >= 97 && code <= 122;

@@ -49,6 +49,8 @@ def alone(patch):
 @pytest.fixture(scope="session")
 def sources(families, variants):
     """{(family, variant): its folder}, the originals among them."""
+    missing = [row for name in FAMILIES for row in variants[name].rows.values() if row["status"] != "measured"]
+    assert not missing, missing  # each with its reason
     return {(name, "original"): families[name].best for name in FAMILIES} | {
         (name, variant): Path(variants[name].rows[variant]["folder"]) for name in FAMILIES for variant in VARIANTS}
 

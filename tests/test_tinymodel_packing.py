@@ -45,7 +45,7 @@ def test_the_description_is_json_of_a_version(module, tmp_path):
     with module.safe_open(str(tmp_path / "model"), "np") as file:
         checksum, description = file.metadata()["tinymodel"].split(" ", 1)
     assert len(checksum) == 8 and json.loads(description) == [
-        5, [512, [3, 5], False, 3, 3, ["feel"], 8, 4, 4], ["bad", "gut \u00e9"], -7, 0.0123, [float(f"{model.bias[0]:.5g}")]]
+        6, [512, [3, 5], False, 3, 3, ["feel"], 8, 4, 4], ["bad", "gut \u00e9"], -7, 0.0123, [float(f"{model.bias[0]:.5g}")]]
 
 
 def test_log_count_ratios_are_those_of_the_formula(module):

@@ -331,6 +331,16 @@ def test_the_factor_decides_what_a_negated_word_counts(module):
 # A token counts once
 
 
+@pytest.mark.parametrize("text, whole, beginnings", [  # how many of its 4-grams count, and of those that begin a word
+    ("i Hello", 0, 0), ("i hello", 4, 1), ("i HELLO", 4, 1), ("i 'Hello'", 0, 0), ("Hello i", 4, 0), ("hello i", 4, 1),
+    ("O\u2019Reilly i", 6, 1), ("i O\u2019Reilly", 6, 1), ("i \u00c9mile", 4, 1)])
+def test_the_letters_of_what_is_written_like_a_name_do_not_count(module, text, whole, beginnings):
+    """A small letter behind a large one; the first word of a text keeps its n-grams where all of a word's count."""
+    counted = lambda **values: len(module.encode([text.encode()], settings_for(module, blocks=5000, **values))[0])
+    for starts, expected in ((False, whole), (True, beginnings)):
+        assert counted(char_ngrams=(4,), char_starts=starts) - counted() == expected
+
+
 def test_many_texts_with_as_many_buckets_as_there_can_be_do_not_mix(module):
     """A batch's number of texts times of buckets goes beyond 32 bits."""
     s = settings_for(module, entries=1, fingerprint_bits=8, blocks=32768, char_ngrams=(3,), max_length=512)

@@ -175,7 +175,7 @@ def ngrams_of(text, s):
 
     for i, token in enumerate(tokens):
         framed = f" {token} "
-        may_be_a_name = i > 1 and re.match("[A-Z][a-z]", written[i])
+        may_be_a_name = (i > 1 or s.char_starts) and re.match("[A-Z][a-z]", written[i])
         for end in range(1, len(framed) + 1):
             for order in s.char_ngrams if not may_be_a_name else ():
                 if order == end or order < end and not s.char_starts:

@@ -112,7 +112,7 @@ def quantize_in_rows(graph, bits):
         nodes.append(helper.make_node(kind, inputs, [output], f"{output}_{kind}", **attributes))
 
     for node in graph.graph.node:
-        given, name, made = node.input[0], (*node.input, "")[1], node.output[0]
+        (given, name), made = (*node.input, "", "")[:2], node.output[0]  # a constant has no input
         if node.op_type == "Gather" and given in weights and np.prod(weights[given].dims) > 10**4:
             table = numpy_helper.to_array(weights[given])
             made_weights = quantize_weights(table, None, 127, bits(node.name))
