@@ -140,6 +140,7 @@ HUMAN_WEIGHT: Power = 1.25  # people's rows weigh in the loss by this
 MADE_WEIGHT: Power = 1.0  # rows made by rule, where people's rows are, weigh by this
 MADE_COUNT: Power = 0.2  # and count so often in the log-count ratios
 EMOJI_COUNT: Power = 4.0  # rows of an emoji count so often there
+NAME_COUNT: Count = 2  # a word that is written like a name so often is one, and changed for others in training
 FACTOR: Power = 0.75  # what is negated counts minus this at first; it is learned
 NUM_THREADS: Annotated[int, Field(ge=1, le=1024)] = 1  # CPU threads in training; others may change the last bits
 SEED: Annotated[int, Field(ge=0, lt=2**32)] = 1  # of the splits, the initial weights and the shuffling
@@ -1322,11 +1323,10 @@ def change_names(texts, classes):
     """Return texts (bytes) with another name in place of each, so that each is as often in one class as in another and
     says nothing; and the list of names.
 
-    A name is a word that is written Xxxx behind a small letter and a blank five times or more, and at least three times
-    where it is written xxxx there twice.
+    A name is written Xxxx behind a small letter and a blank NAME_COUNT times, and thrice where it is xxxx there twice.
     """
     counts = collections.Counter(word for text in texts for word in re.findall(rb"(?<=[a-z,] )[A-Za-z][a-z]+\b", text))
-    names = [word for word, n in counts.items() if word[:1].isupper() and n >= max(5, 1.5 * counts[word.lower()])]
+    names = [word for word, n in counts.items() if word[:1].isupper() and n >= max(NAME_COUNT, 1.5 * counts[word.lower()])]
     chances, rng = np.cumsum(np.sqrt([counts[name] for name in names])), np.random.default_rng(SEED)
     known, places = set(names), rng.random(classes.max() + 2)  # one place a class; steps of the golden section are even
 

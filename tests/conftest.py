@@ -38,8 +38,9 @@ REAL_DATA = Path(os.environ.get("REAL_DATA", REPO / "no real data"))  # what tes
 CONSTANT = re.compile(r"^([A-Z][A-Z0-9_]*): (.*?) = (.*?)(  # .*)$")  # a line of a tiny script: name, type, value, comment
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-LONGEST = ("project2_compress", "project1_notebook", "project1_run", "readme", "project2_train", "project2_notebook",
-           "project2_clients", "project2_inference", "project2_ray", "project1_grid", "project1_training", "project2_hub")
+LONGEST = ("real_data", "project2_compress", "project1_notebook", "project1_run", "readme", "project2_train",
+           "project2_notebook", "project2_clients", "project2_inference", "project2_ray", "project1_grid", "project1_training",
+           "project2_hub")
 FILLERS = "i you the a to my is in on at it me so just now today work home go day we feel".split()
 
 # The order of the files

@@ -60,6 +60,6 @@ def test_a_tiny_model_learns_from_real_tweets(tmp_path):
 
 def test_minilm_learns_from_300_rows(tmp_path):
     options = ["--model", "MiniLM", "--train", few_rows(tmp_path, "train.csv"),
-               "--val", few_rows(tmp_path, "validation.csv"), "--output", tmp_path / "out"]
+               "--val", few_rows(tmp_path, "validation.csv"), "--r_drop", 0, "--output", tmp_path / "out"]  # in half the time
     results = figures(run_script(ALL_SCRIPTS["Project2/emotion_classifier.py"], *options), tmp_path / "out" / "MiniLM")
     assert results["validation_accuracy"] > 0.5

@@ -394,6 +394,13 @@ def test_each_name_is_as_often_in_one_class_as_in_the_other(module):
         assert abs(inside[classes == 1].mean() - inside[classes == 0].mean()) < 0.01, name
 
 
+@pytest.mark.parametrize("count, names", [(1, ["Anna", "Boris"]), (2, ["Anna"]), (4, [])])
+def test_a_name_is_written_like_one_so_often_and_oftener_than_in_small_letters(module, monkeypatch, count, names):
+    monkeypatch.setattr(module, "NAME_COUNT", count)
+    texts = [b"we saw Anna, then Anna", b"i met Anna and anna", b"i met Boris", b"Clara left", b"a Lovely day", b"a lovely day"]
+    assert module.change_names(texts, np.zeros(len(texts), int))[1] == names
+
+
 def test_a_missing_lexicon_is_one_line_before_the_training(runs, tmp_path):
     run = runs("two")
     (tmp_path / "vaderSentiment.py").write_text("raise ModuleNotFoundError('No module named vaderSentiment')\n")

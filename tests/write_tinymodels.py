@@ -15,7 +15,7 @@ SOURCE, TARGET = (ROOT / f"tinymodel-emotion-classification-{size}.py" for size 
 CONSTANTS = {
     "CHAR_NGRAMS": "(6,)", "CHAR_STARTS": "True", "MODEL_BYTES": "250000", "ENTRIES": "10", "FINGERPRINT_BITS": "3", "CODEBOOK_BITS": "8",
     "CODEBOOK_ENTRIES": "16", "QUANTISED_EPOCHS": "2", "LEARNING_RATE": "0.008",
-    "QUANTISED_LEARNING_RATE": "0.001", "L1_PENALTY": "1.0", "MADE_WEIGHT": "1.0",
+    "QUANTISED_LEARNING_RATE": "0.001", "L1_PENALTY": "1.0", "MADE_WEIGHT": "1.0", "NAME_COUNT": "2",
 }
 DOCSTRING = {
     "10kB": "250kB", "10 kB": "250 kB", "10,000": "250,000",

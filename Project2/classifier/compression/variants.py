@@ -85,12 +85,13 @@ class Original:
     @functools.cached_property
     def pruned(self):
         """The pruned model, trained on for an epoch where its training rows are to be had: (model, manifest)."""
-        epochs, model, manifest = 1, prune(self.model, self.settings.SPARSITY), self.manifest
+        model, manifest, epochs = prune(self.model, self.settings.SPARSITY), self.manifest, 0
         try:
-            model, manifest = distil(self.settings, self, model, self.tokenizer, "pruned", epochs, 0.3)
+            self.transfer_set
         except LookupError as error:
-            epochs = 0
             print(f"note: pruned without training afterwards: {one_line(error)}")
+        else:
+            model, manifest = distil(self.settings, self, model, self.tokenizer, "pruned", epochs := 1, 0.3)
         return model, {**manifest, "trained_after_pruning": epochs}
 
 
