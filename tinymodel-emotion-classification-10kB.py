@@ -1326,7 +1326,7 @@ def change_names(texts, classes):
     A name is written Xxxx behind a small letter and a blank NAME_COUNT times, and thrice where it is xxxx there twice.
     """
     counts = collections.Counter(word for text in texts for word in re.findall(rb"(?<=[a-z,] )[A-Za-z][a-z]+\b", text))
-    names = [word for word, n in counts.items() if word[:1].isupper() and n >= max(NAME_COUNT, 1.5 * counts[word.lower()])]
+    names = [word for word in counts if word[0] < 91 and counts[word] >= max(NAME_COUNT, 1.5 * counts[word.lower()])]
     chances, rng = np.cumsum(np.sqrt([counts[name] for name in names])), np.random.default_rng(SEED)
     known, places = set(names), rng.random(classes.max() + 2)  # one place a class; steps of the golden section are even
 

@@ -234,7 +234,7 @@ def damaged(module, **changes):
     from safetensors.numpy import save
     model, _ = random_model(module, 1, markers=("feel",))
     names = ["version", "settings", "labels", "factor", "scale", "bias"]
-    values = [5, [512, [4], False, 3, 3, ["feel"], 8, 4, 4], ["0", "1"], 11, 0.0123, [0.1]]
+    values = [6, [512, [4], False, 3, 3, ["feel"], 8, 4, 4], ["0", "1"], 11, 0.0123, [0.1]]
     tensors = {"steps": changes.get("steps", model.steps), "table": changes.get("table", model.table)}
     body = changes.get("body") or json.dumps([changes.get(name, value) for name, value in zip(names, values, strict=True)])
     return save(tensors, {"tinymodel": f"{module.checksum(body, *tensors.values())} {body}"})
@@ -262,7 +262,7 @@ def odd_files(module):
         "no JSON": damaged(module, body="[3, 4"), "no list": damaged(module, body="3"),
         "an object": damaged(module, body='{"3": 4}'),
         "brackets": damaged(module, body="[" * 100_000),
-        "of a later version": damaged(module, version=6), "of no version": damaged(module, version=None),
+        "of a later version": damaged(module, version=7), "of no version": damaged(module, version=None),
         "of one label": damaged(module, labels=["only"]), "of three labels": damaged(module, labels=["a", "b", "c"]),
         "of labels of numbers": damaged(module, labels=[0, 1]), "of labels in one word": damaged(module, labels="01"),
         "of a bias that is not finite": damaged(module, bias=[float("nan")]),

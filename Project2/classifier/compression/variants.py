@@ -77,22 +77,21 @@ class Original:
 
     def say(self, texts):
         """Return the model's logits of texts, float32 (texts, classes), in the precision that is fastest here."""
-        device = self.model.device
-        dtype = precision_of(self.settings, device, self.manifest["family"])
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        dtype = precision_of(self.settings, self.model.device, self.manifest["family"])
+        with torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32):
             return predict_logits(self.model, self.tokenizer, texts, self.manifest)
 
     @functools.cached_property
     def pruned(self):
         """The pruned model, trained on for an epoch where its training rows are to be had: (model, manifest)."""
-        model, manifest, epochs = prune(self.model, self.settings.SPARSITY), self.manifest, 0
+        model = prune(self.model, self.settings.SPARSITY)
         try:
             self.transfer_set
         except LookupError as error:
             print(f"note: pruned without training afterwards: {one_line(error)}")
-        else:
-            model, manifest = distil(self.settings, self, model, self.tokenizer, "pruned", epochs := 1, 0.3)
-        return model, {**manifest, "trained_after_pruning": epochs}
+            return model, {**self.manifest, "trained_after_pruning": 0}
+        model, manifest = distil(self.settings, self, model, self.tokenizer, "pruned", 1, 0.3)
+        return model, {**manifest, "trained_after_pruning": 1}
 
 
 def try_variant(settings, original, variant, first_row):
