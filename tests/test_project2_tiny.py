@@ -104,6 +104,19 @@ def test_students_ask_for_the_rows_that_the_model_was_trained_on(call, families,
     assert saved["trained_after_pruning"] == 0
 
 
+def test_a_fault_in_the_training_after_pruning_is_no_note(call, families, data, tmp_path):
+    """It was taken for missing rows, and the variant was left untrained."""
+    def change(patch):
+        quick_compression(patch)
+        patch.setattr(making, "distil", lambda *_: {}["a fault"])
+
+    result = call("--mode", "compress", "--technique", "prune", "--weights", families["MiniLM"].best, *data.paths, *EXACT,
+                  change=change)
+    assert_good(result)
+    _, row = json.loads((tmp_path / "out" / "compression.json").read_text())["variants"]
+    assert row["status"] == "not run" and "a fault" in row["reason"] and "note: pruned" not in result.out
+
+
 def test_a_file_named_train_csv_is_taken_where_it_is_the_one_that_the_model_was_trained_on(call, families, data, tmp_path):
     (tmp_path / "cwd").mkdir()
     (tmp_path / "cwd" / "train.csv").write_bytes((data.folder / "train.csv").read_bytes())
