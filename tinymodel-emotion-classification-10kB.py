@@ -660,7 +660,7 @@ WORD, PUNCTUATION, SYMBOL = ("".join(
     if kind == wanted) for wanted in (1, 2, 3))
 TOKEN = re.compile(f"[{WORD}]+|[{PUNCTUATION}]+|[{SYMBOL}{BEGIN}{END}]")
 REPEATED, DIGITS = re.compile(r"(.)\1\1+", re.ASCII | re.DOTALL | re.IGNORECASE), re.compile("[0-9]+")
-NAME = re.compile("[A-Z][a-z]")  # a word that begins so may be a name; the first of a text where CHAR_STARTS alone
+NAME = re.compile("[A-Z][a-z]")  # a word that begins so may be a name, the first of a text only with CHAR_STARTS
 # What ends the scope of a negation or a marker, as a token's first character; "but" ends that of a negation
 BREAKS = ".,;:!?()[]{}<>|/\\"
 BREAK, IS_WORD = re.compile(f"[{re.escape(BREAKS)}{SYMBOL}{BEGIN}{END}]"), re.compile(f"[{WORD}]")
