@@ -328,7 +328,7 @@ def test_the_factor_decides_what_a_negated_word_counts(module):
         assert logit(two, b"not bad") == pytest.approx((factor / 16 + 0.5) / 2 ** 0.5)  # over the root of two tokens
 
 
-# A token counts once
+# Names
 
 
 @pytest.mark.parametrize("text, whole, beginnings", [  # how many of its 4-grams count, and of those that begin a word
@@ -339,6 +339,9 @@ def test_the_letters_of_what_is_written_like_a_name_do_not_count(module, text, w
     counted = lambda **values: len(module.encode([text.encode()], settings_for(module, blocks=5000, **values))[0])
     for starts, expected in ((False, whole), (True, beginnings)):
         assert counted(char_ngrams=(4,), char_starts=starts) - counted() == expected
+
+
+# A token counts once
 
 
 def test_many_texts_with_as_many_buckets_as_there_can_be_do_not_mix(module):

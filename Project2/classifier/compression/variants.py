@@ -86,7 +86,7 @@ class Original:
         """The pruned model, trained on for an epoch where its training rows are to be had: (model, manifest)."""
         model = prune(self.model, self.settings.SPARSITY)
         try:
-            self.transfer_set
+            self.transfer_set  # what it would learn from
         except LookupError as error:
             print(f"note: pruned without training afterwards: {one_line(error)}")
             return model, {**self.manifest, "trained_after_pruning": 0}
