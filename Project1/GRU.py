@@ -45,7 +45,7 @@ with starting.starting(__name__ == "__main__", without=SLOW):
     from rnn.files import check_writable
     from rnn.saving import cache_folder, command_line, output_folder, predict, save_results, seconds_of
     from rnn.settings import Count, Path, Rate, Seconds, Share, Text, Units, Weight, Whole, run
-    from rnn.text import encode, make_vocabulary
+    from rnn.text import encode
     from rnn.training import Checkpoint, depends_on, fit, for_few_texts, most_epochs, predict_tokens, set_up_devices
     from rnn.vectors import embedding_matrix
 
@@ -70,6 +70,7 @@ USE_GLOVE: bool = True  # False: embeddings start at random and are trained
 GLOVE_PATH: Text = ""  # word vectors: GloVe or word2vec text, fastText .vec, plain, gzip or zip; "" gets GloVe Twitter
 GLOVE_KAGGLE: Text = "bertcarremans/glovetwitter27b100dtxt"  # Kaggle data set with GloVe Twitter 100-d, asked first
 GLOVE_URL: Text = "https://nlp.stanford.edu/data/glove.twitter.27B.zip"  # Stanford's archive (1.5 GB), asked next
+COMMON_WORDS: Whole = 10000  # words: a training set with fewer takes the commonest of the vectors besides
 EMBEDDING_SIZE: Units = 100  # numbers a word's vector has where it starts at random; a file's have their own number
 
 # Text
@@ -113,10 +114,9 @@ def main():
     check_writable(output_folder(settings))
     strategy = set_up_devices(settings)
     data = read_data(settings, cache_folder(settings))
-    vocabulary = make_vocabulary(data.train_texts)
+    vocabulary, matrix, coverage = embedding_matrix(data.train_texts, settings, cache_folder(settings))
     encoded = encode(data, vocabulary, settings)
     settings = for_few_texts(settings, encoded.train)
-    matrix, coverage = embedding_matrix(vocabulary, encoded, settings, cache_folder(settings))
     if settings.GRID_SEARCH:
         return search_grid(settings, data, encoded, matrix)
     train(settings, strategy, data, vocabulary, encoded, matrix, coverage)

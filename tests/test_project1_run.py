@@ -180,9 +180,9 @@ def test_lstm_embedding_is_frozen_and_gru_embedding_is_thawed(runs):
         matrix = max(model.get_weights(), key=lambda weight: weight.shape[0] * (weight.ndim == 2 and weight.shape[1] == 100))
         (cached,) = (runs[name].out / "data").glob("vectors-*.npz")
         with np.load(cached) as file:
-            moved[name] = np.abs(matrix[file["rows"]] - file["vectors"]).max()
+            moved[name] = len({row.tobytes() for row in file["vectors"]} - {row.tobytes() for row in matrix})
     assert moved["LSTM"] == 0
-    assert moved["GRU"] > 1e-6
+    assert moved["GRU"] > 10
 
 
 @both

@@ -14,7 +14,7 @@ from project1 import settings_of, vector_bytes
 
 import rnn.vectors
 from rnn.settings import InputError
-from rnn.text import Encoded, Vocabulary
+from rnn.text import Vocabulary
 
 pytest_plugins = ["project1"]
 
@@ -31,8 +31,13 @@ def zipped(**members):
     return buffer.getvalue()
 
 
-def read(path, words):
-    return rnn.vectors.read_vectors(str(path), words, settings_of())
+def vocabulary_of(words):
+    """Return a Vocabulary of small letters with these words."""
+    return Vocabulary("", "abcdefghijklmnopqrstuvwxyz", "", tuple(words))
+
+
+def read(path, words, common=0):
+    return rnn.vectors.read_vectors(str(path), vocabulary_of(words), settings_of(COMMON_WORDS=common))
 
 
 GOOD = {
@@ -85,7 +90,7 @@ BAD = {
     "nan": (b"".join(LINES[:2]) + b"you nan" + LINES[2][LINES[2].index(b" ", 4):] + LINES[3], ["row 3", "finite"]),
     "fewer rows than the header's": (b"9 100\n" + ROWS, ["row 5", "4 of the 9 words"]),
     "other dimensions than the header's": (b"4 300\n" + ROWS, ["row 2", "300 numbers"]),
-    "no word in common": (vector_bytes(["zzz", "yyy"]), ["no word in common"]),
+    "no word in common": (vector_bytes(["zzz", "yyy"]), ["no word of the training texts"]),
     "empty": (b"", ["is empty"]), "no vectors": (b"some,text\nand more\n", ["row 1", "columns"]),
     "fastText's binary": (b"\xba\x16\x4f\x2f" + bytes(50), [".vec"]), "bzip2": (b"BZh91AY", ["row 1"]),
     "several texts in a zip": (zipped(a_txt=ROWS, b_txt=ROWS), ["several files"]),
@@ -93,9 +98,9 @@ BAD = {
     "a damaged zip": (zipped(a_txt=ROWS)[:300], ["cannot be read"]),
     "word2vec's binary": (b"4 100\nthe " + bytes(range(14, 250)) * 9, ["row 2"]),
     "word2vec's binary with blanks": (b"4 100\nthe " + bytes([*range(11, 250), 0]) * 900, ["row 2", "binary", "as text"]),
-    "capitals": (ROWS.upper(), ["capitals"]), "two blanks": (ROWS.replace(b" ", b"  "), ["two blanks"]),
-    "two blanks below a header": (b"4 100\n" + ROWS.replace(b" ", b"  "), ["row 2", "two blanks"]),
-    "a header of fewer numbers": (b"4 50\n" + ROWS, ["header", "50 numbers", "rows with 100"]),
+    "capitals": (ROWS.upper(), ["small letters"]), "two blanks": (ROWS.replace(b" ", b"  "), ["row 2", "no finite number"]),
+    "two blanks below a header": (b"4 100\n" + ROWS.replace(b" ", b"  "), ["one blank between numbers"]),
+    "a header of fewer numbers": (b"4 50\n" + ROWS, ["no word of the training texts"]),
 }
 
 
@@ -112,11 +117,20 @@ def test_a_wrong_file_of_vectors_is_one_line(tmp_path, case):
         assert word in text, text
 
 
+def test_common_words_are_the_files_first_that_a_text_can_have(tmp_path):
+    path, rest = tmp_path / "vectors", LINES[0].split(b" ", 1)[1]
+    words = "the , n't of The <user> caf\u00e9 and of \u2019s in cat on at".split()
+    path.write_bytes(b"".join(word.encode() + b" " + rest for word in words) + b"it\xff " + rest)
+    for common, more in ((0, []), (2, []), (3, ["the"]), (5, ["the", "of", "and"]), (99, ["the", "of", "and", "in", "on", "at"])):
+        assert list(read(path, ["cat", "absent"], common)) == sorted([*more, "cat"], key=words.index), common
+    with pytest.raises(InputError, match="no word of the training texts"):
+        read(path, ["absent"], 99)
+
+
 def matrix_of(words, path, cache, **constants):
-    """Return the embedding matrix and the coverage of a text that has each word once."""
-    encoded = Encoded([np.arange(2, 2 + len(words))], None, [], None, [], None)
-    vocabulary = Vocabulary("", "abcdefghijklmnopqrstuvwxyz", "", tuple(words))
-    return rnn.vectors.embedding_matrix(vocabulary, encoded, settings_of(GLOVE_PATH=str(path), **constants), str(cache))
+    """Return the vocabulary, the embedding matrix and the coverage of a text that has each word once."""
+    settings = settings_of(GLOVE_PATH=str(path), **{"COMMON_WORDS": 0, **constants})
+    return rnn.vectors.embedding_matrix([" ".join(words)], settings, str(cache))
 
 
 def test_embedding_matrix_caches_the_rows_of_one_file_and_vocabulary(tmp_path, monkeypatch):
@@ -124,15 +138,30 @@ def test_embedding_matrix_caches_the_rows_of_one_file_and_vocabulary(tmp_path, m
     path.write_bytes(ROWS)
     reads, read_vectors = [], rnn.vectors.read_vectors
     monkeypatch.setattr(rnn.vectors, "read_vectors", lambda *arguments: reads.append(1) or read_vectors(*arguments))
-    matrix, coverage = matrix_of(["i", "absent", "cat"], path, cache)
-    assert coverage == {"words": 2 / 3, "running_words": 2 / 3} and (matrix[0] == 0).all() and matrix[3].any()
-    again, coverage_again = matrix_of(["i", "absent", "cat"], path, cache)
-    assert (again == matrix).all() and coverage_again == coverage and len(reads) == 1
-    other, _ = matrix_of(["cat", "i"], path, cache)
-    assert (other[2] == matrix[4]).all() and len(reads) == 2
+    vocabulary, matrix, coverage = matrix_of(["i", "absent", "cat"], path, cache)
+    assert vocabulary.words == ("absent", "cat", "i") and (matrix[0] == 0).all() and matrix[2].any()
+    assert coverage == {"words": 2 / 3, "running_words": 2 / 3}
+    for number, line in ((3, LINES[3]), (4, LINES[1])):
+        assert matrix[number].tolist() == np.array(line.split()[1:], np.float32).tolist()
+    vocabulary_again, again, coverage_again = matrix_of(["i", "absent", "cat"], path, cache)
+    assert (again == matrix).all() and (vocabulary_again, coverage_again) == (vocabulary, coverage) and len(reads) == 1
+    _, other, _ = matrix_of(["cat", "i"], path, cache)
+    assert (other[2:] == matrix[3:]).all() and len(reads) == 2
     path.write_bytes(vector_bytes(["cat", "i"], 9))
-    changed, _ = matrix_of(["i", "absent", "cat"], path, cache)
+    _, changed, _ = matrix_of(["i", "absent", "cat"], path, cache)
     assert len(reads) == 3 and changed.shape == (5, 9)
+
+
+def test_words_of_the_vectors_stand_behind_those_of_the_texts(tmp_path):
+    path, cache = tmp_path / "a.txt", tmp_path / "cache"
+    path.write_bytes(ROWS)
+    vectors = {line.split()[0].decode(): np.array(line.split()[1:], np.float32).tolist() for line in LINES}
+    for _ in range(2):  # read, then kept
+        vocabulary, matrix, coverage = matrix_of(["i", "absent"], path, cache, COMMON_WORDS=4)
+        assert vocabulary.words == ("absent", "i", "the", "you") and coverage["words"] == 0.5
+        assert {word: matrix[vocabulary.number[word]].tolist() for word in vectors.keys() & {*vocabulary.words}} == {
+            word: vector for word, vector in vectors.items() if word != "cat"}
+        assert [number.tolist() for number in vocabulary.encode(["you see the cat"], 9)] == [[5, 1, 4, 1]]
 
 
 def test_bad_glove_path_is_one_line(call, data, tmp_path):
@@ -161,7 +190,7 @@ def test_default_vectors_come_once_and_only_their_rows_are_kept(tmp_path, direct
                                                  "glove_twitter_27B_100d_txt": vector_bytes(words)}))
     with serving(functools.partial(Handler, directory=str(folder))) as served:
         constants = {"GLOVE_URL": f"{served.address}/glove.zip"}
-        matrix, coverage = matrix_of([*words, "zqx"], "", cache, **constants)
+        _, matrix, coverage = matrix_of([*words, "zqx"], "", cache, **constants)
         assert len(served.asked) == 1 and matrix.shape == (6, 100) and coverage["words"] == 0.75
         out = capsys.readouterr().out
         before = out.index("vectors: GloVe Twitter is downloaded once, 1.5 GB")

@@ -17,12 +17,8 @@ def scores(labels, probabilities):
 def calibrate(model, probabilities, labels):
     """Divide the model's logits by the temperature under which labels are likeliest; return it (arXiv:1706.04599)."""
     logits, rows = np.log(np.maximum(probabilities, 1e-30)), np.arange(len(labels))
-
-    def error(temperature):
-        scaled = logits / temperature
-        return (np.logaddexp.reduce(scaled, axis=1) - scaled[rows, labels]).mean()
-
-    temperature = min(np.geomspace(0.2, 5, 1001), key=error)
+    temperature = min(np.geomspace(0.2, 5, 1001), key=lambda scale: (  # the mean cross-entropy
+        np.logaddexp.reduce(logits / scale, axis=1) - logits[rows, labels] / scale).mean())
     layer = model.layers[-1]
     layer.set_weights([weights / temperature for weights in layer.get_weights()])
     return float(temperature)

@@ -54,10 +54,9 @@ def save_results(settings, model, vocabulary, data, encoded, history, seconds, e
     before = predict_tokens(model, encoded.val)
     temperature = calibrate(model, before, encoded.val_labels)
     probabilities = predict_tokens(model, encoded.val)
-    validation, test = evaluate(probabilities, encoded.val_labels, names, "validation"), None
+    validation, tested = evaluate(probabilities, encoded.val_labels, names, "validation"), len(encoded.test) > 0
     validation["expected_calibration_error_before"] = calibration_error(encoded.val_labels, before)
-    if len(encoded.test):
-        test = evaluate(predict_tokens(model, encoded.test), encoded.test_labels, names, "test")
+    test = evaluate(predict_tokens(model, encoded.test), encoded.test_labels, names, "test") if tested else None
     text_model = text_model_of(vocabulary, model, settings.MAX_WORDS)
     figures = profile(text_model, data.val_texts, history, len(encoded.train))  # before memory goes into exports
     files = {"model.keras": model_bytes(text_model, data.classes)}

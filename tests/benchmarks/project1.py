@@ -40,7 +40,7 @@ from rnn.data import read_data
 from rnn.evaluation import calibration_error, scores
 from rnn.saving import load_model, predict_texts
 from rnn.settings import make_settings
-from rnn.text import encode, make_vocabulary
+from rnn.text import encode
 from rnn.training import fit, most_epochs, predict_tokens, set_up_devices
 from rnn.vectors import embedding_matrix
 
@@ -271,9 +271,8 @@ def prepared(script, options, seed):
     settings, cache = make_settings(script, **given), os.path.join(KEPT, "data")
     set_up_devices(settings)
     data = read_data(settings, cache)
-    vocabulary = make_vocabulary(data.train_texts)
-    encoded = encode(data, vocabulary, settings)
-    return settings, data, encoded, embedding_matrix(vocabulary, encoded, settings, cache)[0]
+    vocabulary, matrix, _ = embedding_matrix(data.train_texts, settings, cache)
+    return settings, data, encode(data, vocabulary, settings), matrix
 
 
 def speed(options):
