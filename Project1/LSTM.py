@@ -79,7 +79,7 @@ DROPOUT: Share = 0.1  # share of the embedding's channels that spatial dropout d
 
 # Training
 NUM_EPOCHS: Whole = 0  # most epochs; 0 is 5, or with few texts as many as make 1,000 steps
-PATIENCE: Count = 4  # epochs without a better validation macro F1 until training stops; with few texts 200 steps each
+PATIENCE: Whole = 4  # epochs without a better validation macro F1 until the end; 0, or with few texts: keep the last
 BATCH_SIZE: Count = 64  # texts a step; fewer where an epoch would have less than 20 steps
 LEARNING_RATE: Rate = 0.004  # Adam step size at the start; it falls in a line to a fiftieth
 R_DROP: Weight = 0.0  # weight in the loss of what dropout changes: each text is read twice; 0 once, in half the time

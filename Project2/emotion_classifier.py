@@ -91,7 +91,7 @@ WARM_UP: Share = 0.1  # share of the steps over which the step size rises; then 
 HEAD_RATE: Annotated[float, Field(ge=0.01, le=1000)] = 10.0  # step size of the random head over the encoder's
 LABEL_SMOOTHING: Share = 0.05  # probability that the targets spread over all classes
 R_DROP: Weight = 0.5  # weight in the loss of what dropout changes: each text is read twice; 0 once, in half the time
-PATIENCE: Count = 2  # epochs, of 100 steps or more, without a better validation macro F1 until training stops
+PATIENCE: Whole = 2  # epochs of 100 steps or more without a better validation macro F1 until the end; 0 keeps the last
 PRECISION: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # arithmetic; auto is the fastest here
 RESUME: bool = True  # go on where a killed run with the same data and settings was; False starts anew
 CHECKPOINT_SECONDS: Annotated[float, Field(ge=0, le=1e7)] = 300.0  # seconds between checkpoints within an epoch

@@ -70,7 +70,7 @@ def test_help_says_each_constant_s_value_and_comment(capfd, monkeypatch, name):
     (["--DROPOUT", "1"], ["DROPOUT", "less than 1"]), (["--LEARNING_RATE", "nan"], ["LEARNING_RATE"]),
     (["--LEARNING_RATE", "inf"], ["LEARNING_RATE"]), (["--USE_GLOVE", "maybe"], ["USE_GLOVE", "boolean"]),
     (["--SEED", "-1"], ["SEED"]), (["--UNITS"], ["UNITS", "--help"]), (["--NOTHING", "1"], ["NOTHING", "--help"]),
-    (["--BATCH_SIZE", ""], ["BATCH_SIZE"]), (["--PATIENCE", "0"], ["PATIENCE"]), (["--units", "-3"], ["UNITS"]),
+    (["--BATCH_SIZE", ""], ["BATCH_SIZE"]), (["--PATIENCE", "-1"], ["PATIENCE"]), (["--units", "-3"], ["UNITS"]),
     (["--GRID_PHASE", "3"], ["GRID_PHASE"]),
 ])
 def test_a_wrong_constant_is_one_line(call, tmp_path, arguments, words):

@@ -29,11 +29,10 @@ def set_up_devices(settings):
 
 
 def for_few_texts(settings, texts):
-    """Return the settings for few training texts: smaller batches, so that an epoch has 20 steps, and more patience."""
-    if len(texts) >= 20 * settings.BATCH_SIZE:
-        return settings
-    smaller = settings.model_copy(update={"BATCH_SIZE": min(settings.BATCH_SIZE, max(8, len(texts) // 20))})
-    return smaller.model_copy(update={"PATIENCE": most_epochs(texts, 0, settings.PATIENCE, smaller)})
+    """Return the settings for few training texts: smaller batches, so that an epoch has 20 steps, and no PATIENCE: few
+    validation texts choose an epoch by chance, and the last, after the smallest steps, is the better one."""
+    few = {"BATCH_SIZE": min(settings.BATCH_SIZE, max(8, len(texts) // 20)), "PATIENCE": 0}
+    return settings.model_copy(update=few if len(texts) < 20 * settings.BATCH_SIZE else {})
 
 
 def most_epochs(texts, given, usual, settings):
@@ -111,7 +110,7 @@ def loss(targets, probabilities, label_smoothing, r_drop=0.0):
 
 
 def fit(settings, model, data, rate, epochs, name, r_drop=0.0, report=None, checkpoint=None):
-    """Train `model` in place and leave it at its best epoch; returns the history of the epochs.
+    """Train `model` in place and leave it at the epoch that `Stage` keeps; returns the history of the epochs.
     data: Encoded; r_drop: see `loss`; report, checkpoint: see `Stage`. Label smoothing (Szegedy et al. 2016,
     arXiv:1512.00567), Adam, a falling rate, a moving average of the weights, which is evaluated and kept."""
     steps = -(-len(data.train) // settings.BATCH_SIZE) * epochs
@@ -137,8 +136,8 @@ def fit(settings, model, data, rate, epochs, name, r_drop=0.0, report=None, chec
 
 
 class Stage(keras.callbacks.Callback):
-    """One stage: evaluates each epoch with the averaged weights, keeps that of the best macro F1, saves, stops in time.
-    It stops PATIENCE epochs after the best that beats one class for all, or where `report(epoch, macro_f1)` raises."""
+    """One stage: evaluates each epoch with the averaged weights, keeps that of the best macro F1 (without PATIENCE the
+    last), saves. It stops PATIENCE epochs after the best that beats one class for all, or where `report` raises."""
 
     def __init__(self, settings, data, name, epochs, report, checkpoint):
         super().__init__()
@@ -154,7 +153,7 @@ class Stage(keras.callbacks.Callback):
         if not self.history or len(self.history) >= self.epochs:
             return bool(self.history)
         learned = self.history[self.best]["val_macro_f1"] > self.one_class
-        return learned and len(self.history) - 1 - self.best >= self.patience
+        return learned and len(self.history) - 1 - self.best >= (self.patience or self.epochs)
 
     def moving(self):
         """Return the variables that training changes: trainable weights, the state of dropout, the optimizer's."""
@@ -177,7 +176,7 @@ class Stage(keras.callbacks.Callback):
                              "evaluation_seconds": time.perf_counter() - self.started - seconds})
         print(f"{self.name}, epoch {epoch + 1}: loss {logs['loss']:.4f}, validation loss {error:.4f}, "
               f"accuracy {accuracy:.4f}, macro F1 {macro_f1:.4f}, {seconds:.1f} s", flush=True)
-        if self.best is None or macro_f1 > self.history[self.best]["val_macro_f1"]:
+        if self.best is None or not self.patience or macro_f1 > self.history[self.best]["val_macro_f1"]:
             self.best, self.weights = epoch, averages
         self.model.stop_training = self.ended
         if self.report:

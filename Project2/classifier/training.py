@@ -48,7 +48,7 @@ class Training:
         self.loss, self.seconds = torch.zeros((), device=accelerator.device), 0.0
 
     def run(self):
-        """Train to the end, leave the model with the weights of its best epoch, and return the history."""
+        """Train to the end, leave the model with the weights of the epoch that is kept, and return the history."""
         while not self.finished():
             self.run_epoch()
             self.save()
@@ -58,10 +58,10 @@ class Training:
         return self.history
 
     def finished(self):
-        """Return whether the epochs are over or, once one beat a single class for all, PATIENCE were no better."""
+        """Return whether the epochs are over or, once one beat a single class for all, PATIENCE > 0 were no better."""
         scores = [entry["val_macro_f1"] for entry in self.history]
         over = self.epoch >= self.settings.NUM_EPOCHS
-        if over or max(scores, default=0) <= one_class_macro_f1(self.data.val_labels):
+        if over or not self.settings.PATIENCE or max(scores, default=0) <= one_class_macro_f1(self.data.val_labels):
             return over
         steps = len(batches(self.settings, self.data.train, 0, self.accelerator.num_processes))
         return (self.epoch - 1 - scores.index(max(scores))) * min(1, steps / SHORT_EPOCH) >= self.settings.PATIENCE
@@ -69,8 +69,7 @@ class Training:
     def run_epoch(self):
         """Train the epoch from where it stands to its end, and score it on the validation set."""
         groups = batches(self.settings, self.data.train, self.epoch, self.accelerator.num_processes)
-        done = sum(len(rows) for rows in groups[:self.position])
-        name = f"{self.name}, epoch {self.epoch + 1}"
+        done, name = sum(map(len, groups[:self.position])), f"{self.name}, epoch {self.epoch + 1}"
         self.model.train()
         clock = saved = time.perf_counter()
         for rows in progress(groups[self.position:], name, done, len(self.data.train)):
@@ -123,13 +122,13 @@ class Training:
         return torch.autocast(self.accelerator.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def close_epoch(self, loss):
-        """Evaluate with the averaged weights, keep them if they are the best, and note the epoch in the history."""
+        """Evaluate with the averaged weights, keep the best or, without PATIENCE, the last; add to the history."""
         if not np.isfinite(loss):
             raise InputError(f"the loss of {self.name} is {loss} in epoch {self.epoch + 1}; set LEARNING_RATE smaller "
                              "or PRECISION to float32")
         self.swap()
         val_loss, accuracy, macro_f1 = scores(self.data.val_labels, self.predict(self.data.val))
-        if macro_f1 > max((entry["val_macro_f1"] for entry in self.history), default=-1):
+        if not self.settings.PATIENCE or macro_f1 > max((e["val_macro_f1"] for e in self.history), default=-1):
             self.best = [parameter.detach().to("cpu", copy=True) for parameter in self.parameters]
         self.swap()
         self.history.append({"loss": loss, "val_loss": val_loss, "val_accuracy": accuracy, "val_macro_f1": macro_f1,
@@ -176,13 +175,14 @@ class Training:
 
 
 def for_few_texts(settings, texts, processes=1):
-    """Return the settings with NUM_EPOCHS as a number: where it is 0, it is 3, or with few texts as many as make 300
-    steps, of smaller batches: a hundredth of the texts, 8 at least."""
+    """Return the settings with a number of epochs: NUM_EPOCHS, or 3, or with few texts as many as make 300 steps, of
+    smaller batches (a hundredth of the texts, 8 at least), without PATIENCE: few validation texts choose by chance."""
     if settings.NUM_EPOCHS:
         return settings
     size = min(settings.BATCH_SIZE, max(8, processes, len(texts) // 100))
     epochs = max(3, -(-300 * size // len(texts)))
-    return settings.model_copy(update={"NUM_EPOCHS": epochs, "BATCH_SIZE": size})
+    patience = settings.PATIENCE if epochs == 3 else 0
+    return settings.model_copy(update={"NUM_EPOCHS": epochs, "BATCH_SIZE": size, "PATIENCE": patience})
 
 
 def one_class_macro_f1(labels):
