@@ -123,7 +123,7 @@ def test_an_output_folder_that_cannot_be_written_is_one_line(call, families, dat
     (["--resume", "maybe"], ["RESUME", "'maybe'", "boolean"]), (["--skip_empty", "2"], ["SKIP_EMPTY", "'2'"]),
     (["--mode", "predict"], ["predict", "evaluate", "--help"]), (["--technique", "magic"], ["magic", "--help"]),
     (["--model", "BERT"], ["BERT", "ModernBERT"]), (["--nothing", "1"], ["nothing", "--help"]),
-    (["--epochs"], ["epochs", "--help"]), (["--warm_up", "2"], ["WARM_UP"]), (["--PATIENCE", "0"], ["PATIENCE"]),
+    (["--epochs"], ["epochs", "--help"]), (["--warm_up", "2"], ["WARM_UP"]), (["--PATIENCE", "-1"], ["PATIENCE"]),
     (["--output", ""], ["OUTPUT_DIR is ''"]), (["--train", "x" * 5000], ["TRAIN_PATH is 'xxx"]),
 ])
 def test_a_wrong_option_is_one_line(tmp_path, arguments, words):

@@ -149,8 +149,9 @@ def test_the_same_command_gives_the_same_bytes_and_other_settings_do_not(call, f
     assert len(set(weights.values())) == 3
 
 
-@pytest.mark.parametrize("patience", [1, 2])
-def test_early_stopping_keeps_the_epoch_of_the_best_macro_f1(call, data, bases, tmp_path, patience):
+@pytest.mark.parametrize("patience, number, kept", [(1, 3, 1), (2, 4, 1), (0, 7, 6)])
+def test_early_stopping_keeps_the_epoch_of_the_best_macro_f1_or_without_patience_the_last(call, data, bases, tmp_path, patience,
+                                                                                         number, kept):
     """Loss and accuracy, which improve to the end, choose nothing."""
     f1, seen = [0.2, 0.6, 0.5, 0.3, 0.1, 0.05, 0.01], []
 
@@ -159,7 +160,7 @@ def test_early_stopping_keeps_the_epoch_of_the_best_macro_f1(call, data, bases, 
 
         def scores(labels, logits):
             seen.append(np.array(logits))
-            epoch = len(seen) - 1
+            epoch = min(len(seen) - 1, 6)
             return 1 / (epoch + 1), epoch / 10, f1[epoch]
         for room in (training, evaluation):
             patch.setattr(room, "scores", scores)
@@ -169,11 +170,11 @@ def test_early_stopping_keeps_the_epoch_of_the_best_macro_f1(call, data, bases, 
                   "--LEARNING_RATE", 0.01, *EXACT, change=change)
     assert_good(result)
     results = json.loads((tmp_path / "out" / "MiniLM" / "results.json").read_text())
-    assert [entry["val_macro_f1"] for entry in results["history"]] == f1[:2 + patience]
+    assert [entry["val_macro_f1"] for entry in results["history"]] == f1[:number]
     saved = json.loads((tmp_path / "out" / "best_MiniLM" / "emotion_classifier.json").read_text())
-    epochs, saved = seen[:2 + patience], as_trained(seen[2 + patience], saved)
-    assert np.abs(saved - epochs[1]).max() < 1e-4, "what is saved is the second epoch's"
-    assert all(np.abs(saved - epoch).max() > 1e-3 for number, epoch in enumerate(epochs) if number != 1)
+    epochs, saved = seen[:number], as_trained(seen[number], saved)
+    assert np.abs(saved - epochs[kept]).max() < 1e-4, "what is saved is that epoch's"
+    assert all(np.abs(saved - epoch).max() > 1e-3 for place, epoch in enumerate(epochs) if place != kept)
 
 
 def test_patience_counts_from_the_first_epoch_that_is_better_than_one_class_for_all(call, data, bases, tmp_path):
@@ -407,6 +408,7 @@ def test_batches_cover_each_row_once_and_group_like_lengths(lengths, size, epoch
 @pytest.mark.parametrize("texts, size, epochs", [(14000, 32, 3), (3200, 32, 3), (2862, 28, 3), (800, 8, 3), (240, 8, 10), (20, 8, 120)])
 def test_few_texts_have_smaller_batches_and_as_many_steps(texts, size, epochs):
     plan = for_few_texts(SETTINGS.model_copy(update={"NUM_EPOCHS": 0}), [[1]] * texts)
+    assert plan.PATIENCE == (SETTINGS.PATIENCE if texts >= 800 else 0)
     assert (plan.BATCH_SIZE, plan.NUM_EPOCHS) == (size, epochs) and epochs * -(-texts // size) >= 300
     given = SETTINGS.model_copy(update={"NUM_EPOCHS": 2})
     assert for_few_texts(given, [[1]] * texts) is given, "what is given is done"
