@@ -45,9 +45,8 @@ with starting.starting(__name__ == "__main__", without=SLOW):
     from rnn.files import check_writable
     from rnn.saving import cache_folder, command_line, output_folder, predict, save_results, seconds_of
     from rnn.settings import Count, Path, Rate, Seconds, Share, Text, Units, Weight, Whole, run
-    from rnn.text import encode
     from rnn.training import Checkpoint, depends_on, fit, for_few_texts, most_epochs, predict_tokens, set_up_devices
-    from rnn.vectors import embedding_matrix
+    from rnn.vectors import embed
 
 # Data
 TRAIN_PATH: Path = "train.csv"  # labelled texts to train on; the default, six emotions, is downloaded if it is absent
@@ -114,8 +113,7 @@ def main():
     check_writable(output_folder(settings))
     strategy = set_up_devices(settings)
     data = read_data(settings, cache_folder(settings))
-    vocabulary, matrix, coverage = embedding_matrix(data.train_texts, settings, cache_folder(settings))
-    encoded = encode(data, vocabulary, settings)
+    vocabulary, encoded, matrix, coverage = embed(data, settings, cache_folder(settings))
     settings = for_few_texts(settings, encoded.train)
     if settings.GRID_SEARCH:
         return search_grid(settings, data, encoded, matrix)

@@ -13,6 +13,7 @@ from conftest import assert_one_line, serving
 from project1 import settings_of, vector_bytes
 
 import rnn.vectors
+from rnn.data import Data
 from rnn.settings import InputError
 from rnn.text import Vocabulary
 
@@ -90,7 +91,7 @@ BAD = {
     "nan": (b"".join(LINES[:2]) + b"you nan" + LINES[2][LINES[2].index(b" ", 4):] + LINES[3], ["row 3", "finite"]),
     "fewer rows than the header's": (b"9 100\n" + ROWS, ["row 5", "4 of the 9 words"]),
     "other dimensions than the header's": (b"4 300\n" + ROWS, ["row 2", "300 numbers"]),
-    "no word in common": (vector_bytes(["zzz", "yyy"]), ["no word of the training texts"]),
+    "no word in common": (vector_bytes(["zzz", "yyy"]), ["no word in common"]),
     "empty": (b"", ["is empty"]), "no vectors": (b"some,text\nand more\n", ["row 1", "columns"]),
     "fastText's binary": (b"\xba\x16\x4f\x2f" + bytes(50), [".vec"]), "bzip2": (b"BZh91AY", ["row 1"]),
     "several texts in a zip": (zipped(a_txt=ROWS, b_txt=ROWS), ["several files"]),
@@ -98,9 +99,9 @@ BAD = {
     "a damaged zip": (zipped(a_txt=ROWS)[:300], ["cannot be read"]),
     "word2vec's binary": (b"4 100\nthe " + bytes(range(14, 250)) * 9, ["row 2"]),
     "word2vec's binary with blanks": (b"4 100\nthe " + bytes([*range(11, 250), 0]) * 900, ["row 2", "binary", "as text"]),
-    "capitals": (ROWS.upper(), ["small letters"]), "two blanks": (ROWS.replace(b" ", b"  "), ["row 2", "no finite number"]),
-    "two blanks below a header": (b"4 100\n" + ROWS.replace(b" ", b"  "), ["one blank between numbers"]),
-    "a header of fewer numbers": (b"4 50\n" + ROWS, ["no word of the training texts"]),
+    "capitals": (ROWS.upper(), ["capitals"]), "two blanks": (ROWS.replace(b" ", b"  "), ["two blanks"]),
+    "two blanks below a header": (b"4 100\n" + ROWS.replace(b" ", b"  "), ["row 2", "two blanks"]),
+    "a header of fewer numbers": (b"4 50\n" + ROWS, ["header", "50 numbers", "rows with 100"]),
 }
 
 
@@ -123,17 +124,20 @@ def test_common_words_are_the_files_first_that_a_text_can_have(tmp_path):
     path.write_bytes(b"".join(word.encode() + b" " + rest for word in words) + b"it\xff " + rest)
     for common, more in ((0, []), (2, []), (3, ["the"]), (5, ["the", "of", "and"]), (99, ["the", "of", "and", "in", "on", "at"])):
         assert list(read(path, ["cat", "absent"], common)) == sorted([*more, "cat"], key=words.index), common
-    with pytest.raises(InputError, match="no word of the training texts"):
+    with pytest.raises(InputError, match="no word in common"):
         read(path, ["absent"], 99)
 
 
 def matrix_of(words, path, cache, **constants):
     """Return the vocabulary, the embedding matrix and the coverage of a text that has each word once."""
-    settings = settings_of(GLOVE_PATH=str(path), **{"COMMON_WORDS": 0, **constants})
-    return rnn.vectors.embedding_matrix([" ".join(words)], settings, str(cache))
+    settings, none = settings_of(GLOVE_PATH=str(path), **{"COMMON_WORDS": 0, **constants}), ([], np.zeros(0, np.int64))
+    data = Data([" ".join(words)], np.array([0]), *none, *none, {"0": "0"}, {}, "", "", "")
+    vocabulary, encoded, matrix, coverage = rnn.vectors.embed(data, settings, str(cache))
+    assert sorted(encoded.train[0]) == [*range(2, 2 + len(words))]
+    return vocabulary, matrix, coverage
 
 
-def test_embedding_matrix_caches_the_rows_of_one_file_and_vocabulary(tmp_path, monkeypatch):
+def test_embed_caches_the_rows_of_one_file_and_vocabulary(tmp_path, monkeypatch):
     path, cache = tmp_path / "a.txt", tmp_path / "cache"
     path.write_bytes(ROWS)
     reads, read_vectors = [], rnn.vectors.read_vectors

@@ -1,4 +1,4 @@
-"""Word vectors: the matrix of a vocabulary, from any file, kept for the next run, or from the default download."""
+"""Word vectors: the vocabulary and its matrix, from any file, kept for the next run, or from the default download."""
 import contextlib
 import dataclasses
 import io
@@ -10,28 +10,28 @@ import numpy as np
 
 from .files import DownloadError, download, hash_of, open_bytes, reason, refusal, save_all
 from .settings import InputError
-from .text import make_vocabulary
+from .text import encode, make_vocabulary
 
 
-def embedding_matrix(texts, settings, cache):
-    """Return (Vocabulary of training texts, its matrix: float32 (words, numbers), coverage: shares of the texts' words
-    and running words with a vector). To few texts most words are new that others have: COMMON_WORDS are added."""
-    vocabulary = make_vocabulary(texts)
+def embed(data, settings, cache):
+    """Return (Vocabulary of the training texts, Data as Encoded, matrix: float32 (words, numbers), coverage: shares of
+    their words and running words with a vector). COMMON_WORDS are added: to few texts most words of others are new."""
+    vocabulary = make_vocabulary(data.train_texts)
     own, vectors = len(vocabulary.words), known_vectors(vocabulary, settings, cache) if settings.USE_GLOVE else {}
-    more = (word for word in vectors if word not in vocabulary.number)
-    vocabulary = dataclasses.replace(vocabulary, words=(*vocabulary.words, *more))
+    vocabulary = dataclasses.replace(vocabulary, words=tuple(dict.fromkeys((*vocabulary.words, *vectors))))
     size = 2 + len(vocabulary.words), len(next(iter(vectors.values()), range(settings.EMBEDDING_SIZE)))
     matrix = np.random.default_rng(settings.SEED).normal(0, 0.1, size).astype(np.float32)
     matrix[0] = 0  # pads; other words without a vector keep their small random ones
     for word, vector in vectors.items():
         matrix[vocabulary.number[word]] = vector
     known = np.array([word in vectors for word in ("", "", *vocabulary.words)])
-    counts = np.bincount(np.concatenate(vocabulary.encode(texts, settings.MAX_WORDS)), minlength=len(matrix))
+    encoded = encode(data, vocabulary, settings)
+    counts = np.bincount(np.concatenate(encoded.train), minlength=len(matrix))
     coverage = {"words": float(known[2:2 + own].mean()), "running_words": float(counts[known].sum() / counts.sum())}
     print(f"embeddings: {own:,} words of the texts, {len(known) - 2 - own:,} of the vectors, {size[1]} numbers each; "
           f"{coverage['words']:.1%} of the former, {coverage['running_words']:.1%} of the running words have a vector, "
           "the others begin at random", flush=True)
-    return vocabulary, matrix, coverage
+    return vocabulary, encoded, matrix, coverage
 
 
 def known_vectors(vocabulary, settings, cache):
@@ -77,7 +77,8 @@ def download_vectors(vocabulary, settings, cache):
 def read_vectors(path, vocabulary, settings):
     """Return {word: float32 array (numbers,)} of a vocabulary from a file of GloVe or word2vec text; first rows count.
     Of other words the file's first are taken too, its commonest, until there are COMMON_WORDS of all."""
-    room, shared, found, size, count, row = settings.COMMON_WORDS - len(vocabulary.words), False, {}, 0, 0, 0
+    room, found, size, count, row = settings.COMMON_WORDS - len(vocabulary.words), {}, 0, 0, 0
+    cause = "has no word in common with the training texts; take vectors of their language"
     with open_bytes(path, f"{settings.EMBEDDING_SIZE}d") as file:
         for row, line in enumerate(file, 1):
             line = line.removeprefix(b"\xef\xbb\xbf").rstrip().replace(b"\t", b" ")
@@ -88,24 +89,27 @@ def read_vectors(path, vocabulary, settings):
                 continue
             blanks = line.count(b" ")
             size = size or blanks
+            if b"  " in line and b"\0" not in line:
+                raise refusal(path, "has two blanks between its numbers; write one", row)
             if blanks < size or not size or b"\0" in line:
                 raise refusal(path, f"has {blanks + 1} columns where a word and {size or 'its'} numbers are needed, as "
                               "text; it is cut off, damaged, or binary (fastText's text is the .vec)", row)
             word = line[:line.index(b" ")].decode(errors="replace")
+            if count and blanks > size:
+                cause = f"has a header that says {size} numbers a word, and rows with {blanks}; correct the header"
             if blanks > size or word in found:  # a word with a blank in it, or one that comes again
                 continue
-            if word in vocabulary.number:
-                shared = True
-            elif room > 0 and vocabulary.split(word) == [word]:
+            if word not in vocabulary.number:
+                if word.lower() in vocabulary.number:
+                    cause = "has words in capitals alone; write them in small letters"
+                if room <= 0 or vocabulary.split(word) != [word]:
+                    continue
                 room -= 1
-            else:
-                continue
             found[word] = as_vector(line, path, row)
     if count and row - 1 < count:
         raise refusal(path, f"ends after {row - 1:,} of the {count:,} words of its header; get the file anew", row)
-    if not shared:
-        raise refusal(path, "has no word of the training texts; take vectors of their language, in small letters, one "
-                      "blank between numbers" if row else "is empty; get the file anew")
+    if found.keys().isdisjoint(vocabulary.number):
+        raise refusal(path, cause if row else "is empty; get the file anew")
     return found
 
 

@@ -40,9 +40,8 @@ from rnn.data import read_data
 from rnn.evaluation import calibration_error, scores
 from rnn.saving import load_model, predict_texts
 from rnn.settings import make_settings
-from rnn.text import encode
 from rnn.training import fit, most_epochs, predict_tokens, set_up_devices
-from rnn.vectors import embedding_matrix
+from rnn.vectors import embed
 
 TRAINED_WITH = ("rows", "labels", "data", "text", "vectors", "training")  # modules that decide what is learned
 KEPT = os.path.join(ROOT, "outputs", "benchmark", "project1")
@@ -271,8 +270,8 @@ def prepared(script, options, seed):
     settings, cache = make_settings(script, **given), os.path.join(KEPT, "data")
     set_up_devices(settings)
     data = read_data(settings, cache)
-    vocabulary, matrix, _ = embedding_matrix(data.train_texts, settings, cache)
-    return settings, data, encode(data, vocabulary, settings), matrix
+    _, encoded, matrix, _ = embed(data, settings, cache)
+    return settings, data, encoded, matrix
 
 
 def speed(options):
