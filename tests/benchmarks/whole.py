@@ -449,10 +449,11 @@ def draw(found, path):
 
 
 def put_table(path, lines):
-    """Put a table into a Markdown file, in the place of the one with the same head, where there is one."""
+    """Put a table into a Markdown file, in the place of the one whose head has the same first two cells, where there is one."""
     with open(path, encoding="utf-8") as file:
         text = file.read()
-    found = re.search(rf"^{re.escape(lines[0])}\n(\|.*\n)+", text, re.MULTILINE)
+    head = "|".join(lines[0].split("|")[:3])  # further columns come with what is measured next
+    found = re.search(rf"^{re.escape(head)}\|.*\n(\|.*\n)+", text, re.MULTILINE)
     if not found:
         return
     with open(path, "w", encoding="utf-8") as file:
